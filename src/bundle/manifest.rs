@@ -1,0 +1,65 @@
+//! `bundle.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a bundle is, as `bundle.json` says it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format_version: u32,
+    pub source: Source,
+    /// `model_type` of the checkpoint, e.g. `llama`.
+    pub architecture: String,
+    pub dimensions: Dimensions,
+    /// Element type of the weights: `f32`.
+    pub dtype: String,
+    /// The token that stands for "nothing here"; `None` when the tokenizer offers none.
+    pub baseline_token_id: Option<i64>,
+    /// Every file of the bundle but `bundle.json`, by its name in the folder.
+    pub files: BTreeMap<String, FileEntry>,
+    /// By file name: `embed.onnx`, `forward.onnx`, `gradient.onnx`, `attention.onnx`.
+    pub graphs: BTreeMap<String, GraphPorts>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The last component of the path that was baked: a name, never a path of somebody's machine.
+    pub name: String,
+    /// `hugging_face` or `onnx`.
+    pub kind: String,
+    /// SHA-256 over the source's files, hexadecimal.
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dimensions {
+    pub layers: usize,
+    pub hidden: usize,
+    pub heads: usize,
+    pub vocab: usize,
+    /// The longest sequence the model has positions for, where it says so.
+    pub max_positions: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GraphPorts {
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+}
+
+/// A named input or output of a graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    pub name: String,
+    /// `f32` or `i64`.
+    pub dtype: String,
+    /// A size each: a number, or the name of a symbolic dimension.
+    pub shape: Vec<String>,
+}

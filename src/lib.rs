@@ -1,0 +1,19 @@
+//! gim-harness: how far an explanation of a transformer language model can be trusted.
+//!
+//! The rooms, and which may import which, are described in `docs/architecture.md`.
+
+pub mod attribution;
+pub mod bundle;
+pub mod checkpoint;
+pub mod config;
+pub mod diagnostics;
+pub mod faithfulness;
+pub mod grad;
+pub mod onnx;
+pub mod report;
+pub mod runtime;
+pub mod stats;
+pub mod store;
+pub mod tasks;
+pub mod tokenizer;
+pub mod verify;
