@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grad::Audit;
+
 /// What a bundle is, as `bundle.json` says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -20,6 +22,8 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
     /// By file name: `embed.onnx`, `forward.onnx`, `gradient.onnx`, `attention.onnx`.
     pub graphs: BTreeMap<String, GraphPorts>,
+    /// Which rule was applied where in the gradient graph.
+    pub audit: Audit,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! The folder of graphs that `bake` writes and everything else reads.
 
+pub mod graphs;
 pub mod manifest;
+pub mod select;
 
 pub use manifest::Manifest;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::onnx::{Dtype, Graph, GraphError, Id};
+
 /// How the backward pass departs from calculus; the forward pass never changes.
 ///
 /// Sources: GIM (arXiv 2505.17630) for temperature, frozen statistics and shared products; AttnLRP (arXiv 2402.05602)
@@ -42,4 +44,32 @@ impl Knobs {
     /// The names of the scalar graph inputs.
     pub const NAMES: [&'static str; 5] =
         ["softmax_temperature", "norm_freeze", "product_share", "attention_path", "activation_secant"];
+}
+
+/// The knobs as values of a graph.
+#[derive(Clone, Copy, Debug)]
+pub struct KnobInputs {
+    pub softmax_temperature: Id,
+    pub norm_freeze: Id,
+    pub product_share: Id,
+    pub attention_path: Id,
+    pub activation_secant: Id,
+}
+
+impl KnobInputs {
+    /// Declares the five scalar inputs, in the order of [`Knobs::NAMES`].
+    pub fn declare(graph: &mut Graph, dtype: Dtype) -> Result<Self, GraphError> {
+        let mut input = |name: &str| graph.input(name, dtype, Vec::new());
+        Ok(KnobInputs {
+            softmax_temperature: input(Knobs::NAMES[0])?,
+            norm_freeze: input(Knobs::NAMES[1])?,
+            product_share: input(Knobs::NAMES[2])?,
+            attention_path: input(Knobs::NAMES[3])?,
+            activation_secant: input(Knobs::NAMES[4])?,
+        })
+    }
+
+    pub fn ids(&self) -> [Id; 5] {
+        [self.softmax_temperature, self.norm_freeze, self.product_share, self.attention_path, self.activation_secant]
+    }
 }

@@ -1,3 +1,102 @@
-//! Reverse mode on the graph, and the rules that modify it.
+//! Reverse mode on a graph, with the modifications of GIM and its family as run-time knobs.
+//!
+//! The driver here alone knows reachability, accumulation and un-broadcasting. A rule ([`rules`]) turns the gradient of
+//! one operator's output into those of its inputs, in the output's broadcast shape. What a rule may depart from
+//! calculus on is decided by the sites ([`sites`]) that were found before, and all of it is recorded in the [`Audit`].
 
+pub mod audit;
 pub mod knobs;
+pub mod rules;
+pub mod sites;
+
+pub use audit::{Audit, Site, SiteKind};
+pub use knobs::{KnobInputs, Knobs};
+
+use crate::onnx::expand::sum_to;
+use crate::onnx::{Dim, Graph, GraphError, Id, Op, Tensor};
+use rules::Vjp;
+use sites::Sites;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GradError {
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(
+        "{operator} in '{scope}' has no gradient rule, and needs one: the score depends on the embeddings through it{detail}"
+    )]
+    NoRule { operator: String, scope: String, detail: String },
+    #[error("the score does not depend on the embeddings")]
+    Independent,
+    #[error(
+        "no {kind} was found, so the rule for it would change nothing; \
+         a model whose {kind} goes unrecognised would be explained by a different method than its name says"
+    )]
+    NoSite { kind: SiteKind },
+}
+
+/// What [`differentiate`] gives.
+pub struct Derivative {
+    /// The (modified) gradient, in the shape of what it was taken with respect to.
+    pub gradient: Id,
+    pub audit: Audit,
+}
+
+/// The gradient of `sum(score)` with respect to `source`, by the rules that `knobs` modify.
+///
+/// `graph` grows by the backward pass. Every kind of site in `required` must occur.
+pub fn differentiate(
+    graph: &mut Graph,
+    score: Id,
+    source: Id,
+    knobs: &KnobInputs,
+    required: &[SiteKind],
+) -> Result<Derivative, GradError> {
+    let depends = graph.descendants(source);
+    if !depends[score.index()] {
+        return Err(GradError::Independent);
+    }
+    let path: Vec<Id> = graph.ancestors(&[score]).into_iter().filter(|id| depends[id.index()]).collect();
+    let sites = Sites::find(graph, &path);
+    for &kind in required {
+        if sites.count(kind) == 0 {
+            return Err(GradError::NoSite { kind });
+        }
+    }
+
+    let mut pending: Vec<Vec<Id>> = vec![Vec::new(); graph.len()];
+    let one = graph.constant(Tensor::float(1.0, graph.dtype(score)))?;
+    let shape = graph.shape(score).to_vec();
+    pending[score.index()].push(graph.add(Op::Expand(shape), &[one])?);
+
+    for &id in path.iter().rev() {
+        let Some(gradient) = accumulate(graph, &pending[id.index()])? else { continue };
+        if id == source {
+            return Ok(Derivative { gradient, audit: sites.into_audit(graph) });
+        }
+        let value = graph.value(id).clone();
+        graph.set_scope(&format!("gradient/{}", value.scope));
+        let needed: Vec<bool> = value.inputs.iter().map(|input| depends[input.index()]).collect();
+        let Some(rule) = rules::rule(&value.op) else {
+            return Err(GradError::NoRule {
+                operator: value.op.name(),
+                scope: value.scope.to_string(),
+                detail: String::new(),
+            });
+        };
+        let inputs = value.inputs.clone();
+        let results = rule(&mut Vjp { graph, id, value: &value, gradient, needed: &needed, knobs, sites: &sites })?;
+        for ((input, needed), result) in inputs.into_iter().zip(needed).zip(results) {
+            let (true, Some(result)) = (needed, result) else { continue };
+            let shape: Vec<Dim> = graph.shape(input).to_vec();
+            let summed = sum_to(graph, result, &shape)?;
+            pending[input.index()].push(summed);
+        }
+    }
+    Err(GradError::Independent)
+}
+
+/// The sum of what flows into one value, from all that uses it.
+fn accumulate(graph: &mut Graph, parts: &[Id]) -> Result<Option<Id>, GraphError> {
+    let Some((&first, rest)) = parts.split_first() else { return Ok(None) };
+    rest.iter().try_fold(first, |sum, &part| graph.plus(sum, part)).map(Some)
+}

@@ -1,1 +1,17 @@
+//! ONNX: a typed graph, shape inference, and writing files with external weights.
 
+pub mod dim;
+pub mod expand;
+pub mod graph;
+pub mod infer;
+pub mod op;
+#[allow(clippy::all)]
+pub mod proto;
+pub mod rewrite;
+pub mod tensor;
+pub mod write;
+
+pub use dim::{Dim, Shape};
+pub use graph::{Graph, GraphError, Id, Value};
+pub use op::Op;
+pub use tensor::{Dtype, Tensor};

@@ -1,0 +1,99 @@
+//! The four graphs of a bundle, made from one forward graph.
+
+use crate::checkpoint::{BATCH, Checkpoint, SEQ};
+use crate::grad::sites::Sites;
+use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
+use crate::onnx::rewrite::cut;
+use crate::onnx::{Dim, Dtype, Graph, Id};
+
+use super::select::{RowSelector, logit_of};
+
+/// A graph with its ports, ready to be written.
+pub struct Baked {
+    pub file: &'static str,
+    pub graph: Graph,
+    pub inputs: Vec<Id>,
+    pub outputs: Vec<(&'static str, Id)>,
+}
+
+/// `embed.onnx`: the token-embedding lookup.
+pub fn embed(source: &Checkpoint) -> Baked {
+    Baked {
+        file: "embed.onnx",
+        graph: source.graph.clone(),
+        inputs: vec![source.input_ids],
+        outputs: vec![("inputs_embeds", source.inputs_embeds)],
+    }
+}
+
+/// `forward.onnx`: the logits at one position.
+pub fn forward(source: &Checkpoint) -> Result<Baked, GradError> {
+    let mut graph = source.graph.clone();
+    let batch = Dim::symbol(BATCH);
+    let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
+    let dtype = graph.dtype(source.logits);
+    let row = RowSelector::new(&mut graph, position, dtype)?.row(&mut graph, source.logits)?;
+    let logits = graph.reshape(row, vec![batch, Dim::known(source.vocab)])?;
+    Ok(Baked {
+        file: "forward.onnx",
+        graph,
+        inputs: vec![source.input_ids, source.attention_mask, position],
+        outputs: vec![("logits", logits)],
+    })
+}
+
+/// `gradient.onnx`: the score and its (modified) gradient with respect to the embeddings.
+pub fn gradient(source: &Checkpoint) -> Result<(Baked, Audit), GradError> {
+    // The mask is an output of the cut only so that it stays known by number.
+    let roots = [source.logits, source.attention_mask];
+    let (mut graph, roots, inputs_embeds) = cut(&source.graph, source.inputs_embeds, "inputs_embeds", &roots)?;
+    let (logits, attention_mask) = (roots[0], roots[1]);
+    let dtype = graph.dtype(inputs_embeds);
+    let batch = || vec![Dim::symbol(BATCH)];
+    let position = graph.input("position", Dtype::I64, batch())?;
+    let target = graph.input("target", Dtype::I64, batch())?;
+    let contrast = graph.input("contrast", Dtype::I64, batch())?;
+    let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
+    let knobs = KnobInputs::declare(&mut graph, dtype)?;
+
+    let logits = RowSelector::new(&mut graph, position, dtype)?.row(&mut graph, logits)?;
+    let target_logit = logit_of(&mut graph, logits, target)?;
+    let contrast_logit = logit_of(&mut graph, logits, contrast)?;
+    graph.set_scope("score");
+    let against = graph.times(contrast_logit, contrast_weight)?;
+    let score = graph.minus(target_logit, against)?;
+
+    let derivative = differentiate(&mut graph, score, inputs_embeds, &knobs, &SiteKind::ALL)?;
+    let inputs = [inputs_embeds, attention_mask, position, target, contrast, contrast_weight]
+        .into_iter()
+        .chain(knobs.ids())
+        .collect();
+    let outputs = vec![("score", score), ("gradient", derivative.gradient)];
+    Ok((Baked { file: "gradient.onnx", graph, inputs, outputs }, derivative.audit))
+}
+
+/// `attention.onnx`: the attention weights of every layer, `[layers, batch, heads, seq, seq]`.
+pub fn attention(source: &Checkpoint) -> Result<Baked, GradError> {
+    let mut graph = source.graph.clone();
+    let depends = graph.descendants(source.inputs_embeds);
+    let path: Vec<Id> = graph.ancestors(&[source.logits]).into_iter().filter(|id| depends[id.index()]).collect();
+    let softmaxes: Vec<Id> = Sites::find(&graph, &path).attention().collect();
+    if softmaxes.is_empty() {
+        return Err(GradError::NoSite { kind: SiteKind::AttentionSoftmax });
+    }
+    graph.set_scope("attention");
+    let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
+    let mut layers = Vec::with_capacity(softmaxes.len());
+    for softmax in softmaxes {
+        let heads = Dim::known(source.heads);
+        let shape = vec![one.clone(), batch.clone(), heads, seq.clone(), seq.clone()];
+        layers.push(graph.reshape(softmax, shape)?);
+    }
+    let attention = graph.concat(&layers, 0)?;
+    Ok(Baked {
+        file: "attention.onnx",
+        graph,
+        inputs: vec![source.input_ids, source.attention_mask],
+        outputs: vec![("attention", attention)],
+    })
+}

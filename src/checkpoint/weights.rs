@@ -1,0 +1,230 @@
+//! The tensors of a checkpoint: looked up by name, and copied once, to the bundle's weight file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype as StoredDtype;
+use serde::Deserialize;
+
+use super::CheckpointError;
+use crate::onnx::op::WeightRef;
+use crate::onnx::write::WeightLocation;
+use crate::onnx::{Dtype, Graph, Id, Op};
+
+/// Tensors start at multiples of this, so that a runtime can map them.
+const ALIGNMENT: u64 = 4096;
+/// Bytes read at once while copying.
+const CHUNK: usize = 4 << 20;
+
+#[derive(Clone, Debug)]
+struct Stored {
+    shard: usize,
+    dtype: StoredDtype,
+    dims: Vec<usize>,
+    /// Bytes from the start of the shard.
+    offset: u64,
+    length: u64,
+}
+
+/// All tensors of a checkpoint, and the table of those that the graph uses.
+#[derive(Debug)]
+pub struct Weights {
+    shards: Vec<PathBuf>,
+    stored: HashMap<String, Stored>,
+    used: Vec<(String, Stored)>,
+    by_name: HashMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Weights {
+    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists.
+    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
+        let mut weights =
+            Weights { shards: Vec::new(), stored: HashMap::new(), used: Vec::new(), by_name: HashMap::new() };
+        let single = folder.join("model.safetensors");
+        let index_path = folder.join("model.safetensors.index.json");
+        if single.is_file() {
+            weights.read_shard(&single, None)?;
+        } else if index_path.is_file() {
+            let io = |source| CheckpointError::Io { path: index_path.clone(), source };
+            let text = std::fs::read(&index_path).map_err(io)?;
+            let index: Index = serde_json::from_slice(&text)
+                .map_err(|source| CheckpointError::Json { path: index_path.clone(), source })?;
+            let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for (tensor, shard) in &index.weight_map {
+                shards.entry(shard).or_default().push(tensor);
+            }
+            for (shard, tensors) in shards {
+                let plain = Path::new(shard).components().all(|c| matches!(c, Component::Normal(_)));
+                if !plain || shard.is_empty() {
+                    let problem = format!("names the shard '{shard}', which is not a file in this folder");
+                    return Err(CheckpointError::Weights { path: index_path, problem });
+                }
+                weights.read_shard(&folder.join(shard), Some(&tensors))?;
+            }
+        } else {
+            return Err(CheckpointError::Weights {
+                path: folder.to_owned(),
+                problem: "holds neither model.safetensors nor model.safetensors.index.json".to_owned(),
+            });
+        }
+        Ok(weights)
+    }
+
+    /// Reads one header. The library checks that offsets lie within the file, in order and without gaps or overlaps.
+    fn read_shard(&mut self, path: &Path, expected: Option<&[&str]>) -> Result<(), CheckpointError> {
+        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
+        let fail = |problem: String| CheckpointError::Weights { path: path.to_owned(), problem };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(fail("is empty".to_owned()));
+        }
+        // SAFETY: a file that another process truncates while it is mapped ends this process with a bus error; no
+        // portable interface guards against that. The map lives for the reading of the header only.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+        let tensors = SafeTensors::deserialize(&map)
+            .map_err(|error| fail(format!("is not a sound safetensors file: {error}")))?;
+        let shard = self.shards.len();
+        self.shards.push(path.to_owned());
+        for (name, view) in tensors.iter() {
+            let data = view.data();
+            let stored = Stored {
+                shard,
+                dtype: view.dtype(),
+                dims: view.shape().to_vec(),
+                offset: (data.as_ptr() as usize - map.as_ptr() as usize) as u64,
+                length: data.len() as u64,
+            };
+            if self.stored.insert(name.to_owned(), stored).is_some() {
+                return Err(fail(format!("holds the tensor '{name}', which another shard holds too")));
+            }
+        }
+        for name in expected.unwrap_or_default() {
+            if self.stored.get(*name).is_none_or(|stored| stored.shard != shard) {
+                return Err(fail(format!("lacks the tensor '{name}', which the index says it holds")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.stored.contains_key(name)
+    }
+
+    /// Files the tensors come from.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.shards
+    }
+
+    /// A tensor as a value of the graph, in f32.
+    pub fn tensor(&mut self, graph: &mut Graph, name: &str, dims: &[usize]) -> Result<Id, CheckpointError> {
+        let index = self.index(name, dims)?;
+        let weight = WeightRef { index, start: 0, dims: dims.to_vec(), dtype: Dtype::F32 };
+        Ok(graph.add(Op::Weight(weight), &[])?)
+    }
+
+    fn index(&mut self, name: &str, dims: &[usize]) -> Result<usize, CheckpointError> {
+        let missing = |problem: String| CheckpointError::Weights {
+            path: self.shards.first().cloned().unwrap_or_default(),
+            problem,
+        };
+        let Some(stored) = self.stored.get(name) else {
+            return Err(missing(format!("the tensor '{name}' is missing")));
+        };
+        if stored.dims != dims {
+            let problem =
+                format!("the tensor '{name}' has the shape {:?}, where config.json means {dims:?}", stored.dims);
+            return Err(CheckpointError::Weights { path: self.shards[stored.shard].clone(), problem });
+        }
+        if !matches!(stored.dtype, StoredDtype::F32 | StoredDtype::F16 | StoredDtype::BF16 | StoredDtype::F64) {
+            let problem = format!("the tensor '{name}' has the type {:?}, which is not supported", stored.dtype);
+            return Err(CheckpointError::Weights { path: self.shards[stored.shard].clone(), problem });
+        }
+        if let Some(&index) = self.by_name.get(name) {
+            return Ok(index);
+        }
+        let index = self.used.len();
+        self.by_name.insert(name.to_owned(), index);
+        self.used.push((name.to_owned(), stored.clone()));
+        Ok(index)
+    }
+
+    /// Bytes of the weight file.
+    pub fn written_size(&self) -> u64 {
+        self.locations().1
+    }
+
+    /// Where each used tensor lies in the weight file, and the file's size.
+    pub fn locations(&self) -> (Vec<WeightLocation>, u64) {
+        let mut end = 0u64;
+        let mut locations = Vec::with_capacity(self.used.len());
+        for (name, stored) in &self.used {
+            let offset = end.next_multiple_of(ALIGNMENT);
+            let elements: u64 = stored.dims.iter().map(|&d| d as u64).product();
+            locations.push(WeightLocation { name: name.clone(), offset });
+            end = offset + elements * Dtype::F32.size() as u64;
+        }
+        (locations, end)
+    }
+
+    /// Copies the used tensors in f32, a few megabytes at a time. `written` is told of every part's size in bytes.
+    pub fn write(&self, out: &mut impl Write, written: &mut dyn FnMut(u64)) -> Result<(), CopyError> {
+        let (locations, _) = self.locations();
+        let mut at = 0u64;
+        let mut raw = vec![0u8; CHUNK];
+        let mut converted = Vec::with_capacity(2 * CHUNK);
+        for ((_, stored), location) in self.used.iter().zip(&locations) {
+            let padding = (location.offset - at) as usize;
+            out.write_all(&vec![0u8; padding]).map_err(CopyError::Write)?;
+            at = location.offset;
+            let path = &self.shards[stored.shard];
+            let read = |source| CopyError::Read { path: path.clone(), source };
+            let mut file = File::open(path).map_err(read)?;
+            file.seek(SeekFrom::Start(stored.offset)).map_err(read)?;
+            let mut left = stored.length;
+            while left > 0 {
+                let size = left.min(CHUNK as u64) as usize;
+                file.read_exact(&mut raw[..size]).map_err(read)?;
+                left -= size as u64;
+                to_f32(&raw[..size], stored.dtype, &mut converted);
+                out.write_all(&converted).map_err(CopyError::Write)?;
+                at += converted.len() as u64;
+                written(converted.len() as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write the weights")]
+    Write(#[source] std::io::Error),
+}
+
+/// Little-endian numbers of a stored type as f32. Chunks are multiples of every element's size.
+fn to_f32(raw: &[u8], dtype: StoredDtype, out: &mut Vec<u8>) {
+    out.clear();
+    let mut push = |value: f32| out.extend_from_slice(&value.to_le_bytes());
+    match dtype {
+        StoredDtype::F16 => {
+            raw.chunks_exact(2).for_each(|b| push(half::f16::from_le_bytes([b[0], b[1]]).to_f32()));
+        }
+        StoredDtype::BF16 => {
+            raw.chunks_exact(2).for_each(|b| push(half::bf16::from_le_bytes([b[0], b[1]]).to_f32()));
+        }
+        StoredDtype::F64 => raw.chunks_exact(8).for_each(|b| {
+            push(f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32);
+        }),
+        _ => out.extend_from_slice(raw),
+    }
+}

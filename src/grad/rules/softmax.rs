@@ -1,0 +1,20 @@
+//! Softmax.
+
+use super::{Gradients, Vjp};
+use crate::grad::SiteKind;
+use crate::onnx::op::{Op, Reduction};
+
+/// `p (g - sum(p g))`; in attention with `p = softmax(s / T)` and no factor 1/T (GIM's temperature-adjusted softmax
+/// gradients, arXiv 2505.17630).
+pub fn softmax(v: &mut Vjp) -> Gradients {
+    let Op::Softmax { axis } = v.value.op else { return Ok(vec![None]) };
+    let mut p = v.id;
+    if v.sites.kind(v.id) == Some(SiteKind::AttentionSoftmax) {
+        let scores = v.graph.divided(v.input(0), v.knobs.softmax_temperature)?;
+        p = v.graph.add(Op::Softmax { axis }, &[scores])?;
+    }
+    let weighted = v.graph.times(p, v.gradient)?;
+    let total = v.graph.reduce(Reduction::Sum, weighted, &[axis], true)?;
+    let centered = v.graph.minus(v.gradient, total)?;
+    Ok(vec![Some(v.graph.times(p, centered)?)])
+}

@@ -1,0 +1,94 @@
+//! Finding the sites: from the structure of the graph, so that it makes no difference who built it.
+
+use std::collections::BTreeMap;
+
+use super::audit::{Audit, Site, SiteKind};
+use crate::onnx::op::Binary;
+use crate::onnx::{Graph, Id, Op};
+
+/// The sites of a graph by value. Only values between the embeddings and the score are looked at.
+#[derive(Debug, Default)]
+pub struct Sites {
+    by_value: BTreeMap<Id, SiteKind>,
+    /// Factors of a product that are attention weights: the gradient into them is the attention path.
+    attention_factors: BTreeMap<(Id, usize), Id>,
+}
+
+impl Sites {
+    /// `path`: the values through which the score depends on the embeddings, ascending.
+    pub fn find(graph: &Graph, path: &[Id]) -> Self {
+        let mut on_path = vec![false; graph.len()];
+        for id in path {
+            on_path[id.index()] = true;
+        }
+        let mut sites = Sites::default();
+        for &id in path {
+            let value = graph.value(id);
+            match value.op {
+                Op::RmsNorm { .. } | Op::LayerNorm { .. } => drop(sites.by_value.insert(id, SiteKind::Norm)),
+                Op::Activation(_) => drop(sites.by_value.insert(id, SiteKind::Activation)),
+                Op::MatMul | Op::Binary(Binary::Mul) if value.inputs.iter().all(|input| on_path[input.index()]) => {
+                    sites.by_value.insert(id, SiteKind::ActivationProduct);
+                    for (side, &input) in value.inputs.iter().enumerate() {
+                        if let Some(softmax) = softmax_behind(graph, input) {
+                            sites.by_value.insert(softmax, SiteKind::AttentionSoftmax);
+                            sites.attention_factors.insert((id, side), softmax);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        sites
+    }
+
+    pub fn kind(&self, id: Id) -> Option<SiteKind> {
+        self.by_value.get(&id).copied()
+    }
+
+    pub fn count(&self, kind: SiteKind) -> usize {
+        self.by_value.values().filter(|&&k| k == kind).count()
+    }
+
+    /// Whether an input of a product is attention weights.
+    pub fn is_attention_factor(&self, product: Id, side: usize) -> bool {
+        self.attention_factors.contains_key(&(product, side))
+    }
+
+    /// The attention softmaxes, in the order of the forward pass.
+    pub fn attention(&self) -> impl Iterator<Item = Id> {
+        self.by_value.iter().filter(|(_, kind)| **kind == SiteKind::AttentionSoftmax).map(|(&id, _)| id)
+    }
+
+    pub fn into_audit(self, graph: &Graph) -> Audit {
+        let site = |(id, kind): (Id, SiteKind)| {
+            let value = graph.value(id);
+            Site {
+                kind,
+                layer: layer_of(&value.scope),
+                scope: value.scope.to_string(),
+                operator: value.op.name(),
+                rule: kind.rule().to_owned(),
+            }
+        };
+        Audit { sites: self.by_value.into_iter().map(site).collect() }
+    }
+}
+
+/// The softmax whose result this is, if only moved about since.
+fn softmax_behind(graph: &Graph, mut id: Id) -> Option<Id> {
+    loop {
+        let value = graph.value(id);
+        match value.op {
+            Op::Softmax { .. } => return Some(id),
+            Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Cast(_) => id = value.inputs[0],
+            _ => return None,
+        }
+    }
+}
+
+/// The number in `layers.3.attention`.
+fn layer_of(scope: &str) -> Option<usize> {
+    let rest = scope.strip_prefix("layers.")?;
+    rest.split('.').next()?.parse().ok()
+}

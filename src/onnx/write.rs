@@ -1,0 +1,358 @@
+//! A graph of primitives to an ONNX file, its weights in a file beside it.
+
+use std::collections::HashMap;
+
+use super::dim::{Dim, Shape, show};
+use super::expand::expand;
+use super::graph::{Graph, GraphError, Id};
+use super::op::{Op, Reduction};
+use super::proto::attribute_proto::AttributeType;
+use super::proto::tensor_proto::DataLocation;
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+use super::tensor::{Dtype, Tensor};
+
+/// The operator set that files are written for: the oldest with all we use, so that old runtimes can read them.
+pub const OPSET: i64 = 18;
+/// The version of the file format that came with [`OPSET`].
+pub const IR_VERSION: i64 = 8;
+
+/// Where a tensor of the checkpoint lies in the weight file.
+#[derive(Clone, Debug)]
+pub struct WeightLocation {
+    pub name: String,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+}
+
+/// A graph to be written: what it is called, what goes in and out, and the facts it carries.
+pub struct Export<'a> {
+    pub name: &'a str,
+    pub graph: &'a Graph,
+    pub inputs: &'a [Id],
+    pub outputs: &'a [(&'a str, Id)],
+    pub weights: &'a [WeightLocation],
+    /// The weight file's name, beside the graph.
+    pub weight_file: &'a str,
+    pub metadata: &'a [(String, String)],
+}
+
+/// The ONNX model of a graph, composites expanded.
+pub fn to_model(export: &Export) -> Result<ModelProto, GraphError> {
+    let roots: Vec<Id> = export.outputs.iter().map(|(_, id)| *id).chain(export.inputs.iter().copied()).collect();
+    let (graph, roots) = expand(export.graph, &roots)?;
+    let (outputs, inputs) = roots.split_at(export.outputs.len());
+    let mut writer = Writer::new(&graph, inputs, export);
+    for id in graph.ancestors(outputs) {
+        writer.write(id)?;
+    }
+    for ((name, _), &id) in export.outputs.iter().zip(outputs) {
+        // An output has the name of the contract, whatever the value that it is was called.
+        let source = writer.names[&id].clone();
+        writer.node("Identity", &[source], name, Vec::new(), id);
+        writer.proto.output.push(port(name, graph.dtype(id), graph.shape(id)));
+    }
+    Ok(ModelProto {
+        ir_version: Some(IR_VERSION),
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(writer.proto),
+        metadata_props: export.metadata.iter().map(|(key, value)| entry(key, value)).collect(),
+        ..ModelProto::default()
+    })
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    weights: &'a [WeightLocation],
+    weight_file: &'a str,
+    proto: GraphProto,
+    names: HashMap<Id, String>,
+    /// Where a symbol's size can be read at run time: a graph input and the axis.
+    sizes: HashMap<String, (String, usize)>,
+    /// Names of what was written once and is used again: sizes, shapes, small constants.
+    shared: HashMap<String, String>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(graph: &'a Graph, inputs: &[Id], export: &Export<'a>) -> Self {
+        let mut writer = Writer {
+            graph,
+            weights: export.weights,
+            weight_file: export.weight_file,
+            proto: GraphProto { name: Some(export.name.to_owned()), ..GraphProto::default() },
+            names: HashMap::new(),
+            sizes: HashMap::new(),
+            shared: HashMap::new(),
+        };
+        for &id in inputs {
+            let Op::Input { name, dtype, shape } = &graph.value(id).op else { continue };
+            writer.proto.input.push(port(name, *dtype, shape));
+            writer.names.insert(id, name.clone());
+            for (axis, dim) in shape.iter().enumerate() {
+                if let ([symbol], 1) = (dim.symbols(), dim.factor()) {
+                    writer.sizes.entry(symbol.to_string()).or_insert_with(|| (name.clone(), axis));
+                }
+            }
+        }
+        writer
+    }
+
+    fn fail<T>(&self, id: Id, problem: String) -> Result<T, GraphError> {
+        let value = self.graph.value(id);
+        Err(GraphError { op: value.op.name(), scope: value.scope.to_string(), problem })
+    }
+
+    fn write(&mut self, id: Id) -> Result<(), GraphError> {
+        if self.names.contains_key(&id) {
+            return Ok(());
+        }
+        let graph = self.graph;
+        let value = graph.value(id);
+        let mut inputs: Vec<String> = value.inputs.iter().map(|input| self.names[input].clone()).collect();
+        let ints = |name: &str, values: &[usize]| attribute_ints(name, values);
+        let (operator, attributes): (&str, Vec<AttributeProto>) = match &value.op {
+            Op::Input { name, .. } => return self.fail(id, format!("'{name}' is used but is no input of this graph")),
+            Op::Constant(tensor) => {
+                let name = self.constant(tensor, None);
+                self.names.insert(id, name);
+                return Ok(());
+            }
+            Op::Weight(weight) => {
+                let Some(place) = self.weights.get(weight.index) else {
+                    return self.fail(id, format!("names weight {}, of {}", weight.index, self.weights.len()));
+                };
+                let name = match weight.start {
+                    0 => place.name.clone(),
+                    start => format!("{}[{start}..]", place.name),
+                };
+                let size = weight.dtype.size() as u64;
+                let length = weight.dims.iter().map(|&d| d as u64).product::<u64>() * size;
+                self.proto.initializer.push(TensorProto {
+                    dims: weight.dims.iter().map(|&d| d as i64).collect(),
+                    data_type: Some(weight.dtype.code()),
+                    name: Some(name.clone()),
+                    data_location: Some(DataLocation::External as i32),
+                    external_data: vec![
+                        entry("location", self.weight_file),
+                        entry("offset", &(place.offset + weight.start as u64 * size).to_string()),
+                        entry("length", &length.to_string()),
+                    ],
+                    ..TensorProto::default()
+                });
+                self.names.insert(id, name);
+                return Ok(());
+            }
+            Op::DimSize(dim) => {
+                let name = self.size(dim, id)?;
+                self.names.insert(id, name);
+                return Ok(());
+            }
+            Op::Arange(dim) => {
+                let end = self.size(dim, id)?;
+                let scalar = self.constant(&Tensor::i64s(&[]), None);
+                let end = self.helper("Reshape", &[end, scalar], Vec::new(), id);
+                let zero = self.constant(&Tensor::i64(0), None);
+                let one = self.constant(&Tensor::i64(1), None);
+                inputs = vec![zero, end, one];
+                ("Range", vec![])
+            }
+            Op::Unary(_) | Op::Binary(_) | Op::Logic(_) | Op::Not | Op::Where | Op::MatMul => ("", vec![]),
+            Op::Cast(dtype) => ("Cast", vec![attribute_int("to", dtype.code().into())]),
+            Op::Softmax { axis } => ("Softmax", vec![attribute_int("axis", *axis as i64)]),
+            Op::Reduce { kind, axes, keep } => {
+                let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+                inputs.push(self.constant(&Tensor::i64s(&axes), None));
+                let operator = match kind {
+                    Reduction::Sum => "ReduceSum",
+                    Reduction::Mean => "ReduceMean",
+                    Reduction::Max => "ReduceMax",
+                };
+                (operator, vec![attribute_int("keepdims", i64::from(*keep))])
+            }
+            Op::Reshape(shape) => {
+                inputs.push(self.reshape_target(shape, graph.shape(value.inputs[0]), id)?);
+                ("Reshape", vec![])
+            }
+            Op::Expand(shape) => {
+                inputs.push(self.shape_at_run_time(shape, id)?);
+                ("Expand", vec![])
+            }
+            Op::Transpose(order) => ("Transpose", vec![ints("perm", order)]),
+            Op::Concat { axis } => ("Concat", vec![attribute_int("axis", *axis as i64)]),
+            Op::Slice { axis, start, end } => {
+                for number in [*start, *end, *axis] {
+                    inputs.push(self.constant(&Tensor::i64s(&[number as i64]), None));
+                }
+                ("Slice", vec![])
+            }
+            Op::Pad { axis, before, after } => {
+                let rank = value.shape.len();
+                let mut pads = vec![0; 2 * rank];
+                pads[*axis] = *before as i64;
+                pads[rank + axis] = *after as i64;
+                inputs.push(self.constant(&Tensor::i64s(&pads), None));
+                ("Pad", vec![])
+            }
+            Op::Gather { axis } => ("Gather", vec![attribute_int("axis", *axis as i64)]),
+            Op::Gemm { transpose_b } => ("Gemm", vec![attribute_int("transB", i64::from(*transpose_b))]),
+            Op::Linear(_)
+            | Op::RmsNorm { .. }
+            | Op::LayerNorm { .. }
+            | Op::Activation(_)
+            | Op::SoftCap { .. }
+            | Op::Rotary => return self.fail(id, "is a composite that was not expanded".to_owned()),
+        };
+        let operator = if operator.is_empty() { value.op.name() } else { operator.to_owned() };
+        let name = self.fresh(&operator, id);
+        self.node(&operator, &inputs, &name, attributes, id);
+        self.names.insert(id, name);
+        Ok(())
+    }
+
+    fn fresh(&self, operator: &str, id: Id) -> String {
+        let scope = &self.graph.value(id).scope;
+        let number = self.proto.node.len();
+        if scope.is_empty() { format!("{operator}_{number}") } else { format!("{scope}/{operator}_{number}") }
+    }
+
+    fn node(&mut self, operator: &str, inputs: &[String], output: &str, attribute: Vec<AttributeProto>, id: Id) {
+        let name = self.fresh(operator, id);
+        self.proto.node.push(NodeProto {
+            input: inputs.to_vec(),
+            output: vec![output.to_owned()],
+            name: Some(name),
+            op_type: Some(operator.to_owned()),
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    fn helper(&mut self, operator: &str, inputs: &[String], attribute: Vec<AttributeProto>, id: Id) -> String {
+        let key = format!("{operator}({inputs:?}, {attribute:?})");
+        if let Some(name) = self.shared.get(&key) {
+            return name.clone();
+        }
+        let name = format!("{operator}_{}", self.proto.node.len());
+        self.node(operator, inputs, &name, attribute, id);
+        self.shared.insert(key, name.clone());
+        name
+    }
+
+    fn constant(&mut self, tensor: &Tensor, name: Option<String>) -> String {
+        let key = format!("{tensor:?}");
+        if let Some(name) = self.shared.get(&key) {
+            return name.clone();
+        }
+        let name = name.unwrap_or_else(|| format!("constant_{}", self.proto.initializer.len()));
+        self.proto.initializer.push(TensorProto {
+            dims: tensor.dims.iter().map(|&d| d as i64).collect(),
+            data_type: Some(tensor.dtype.code()),
+            name: Some(name.clone()),
+            raw_data: Some(tensor.bytes.to_vec()),
+            ..TensorProto::default()
+        });
+        self.shared.insert(key, name.clone());
+        name
+    }
+
+    /// A size as an i64 `[1]`.
+    fn size(&mut self, dim: &Dim, id: Id) -> Result<String, GraphError> {
+        if dim.symbols().is_empty() {
+            return Ok(self.constant(&Tensor::i64s(&[dim.factor() as i64]), None));
+        }
+        let mut parts = Vec::new();
+        if dim.factor() != 1 {
+            parts.push(self.constant(&Tensor::i64s(&[dim.factor() as i64]), None));
+        }
+        for symbol in dim.symbols() {
+            let Some((input, axis)) = self.sizes.get(&**symbol).cloned() else {
+                return self.fail(id, format!("needs the size '{symbol}', which no input of this graph has"));
+            };
+            let range = vec![attribute_int("start", axis as i64), attribute_int("end", axis as i64 + 1)];
+            parts.push(self.helper("Shape", &[input], range, id));
+        }
+        let mut product = parts[0].clone();
+        for part in &parts[1..] {
+            product = self.helper("Mul", &[product, part.clone()], Vec::new(), id);
+        }
+        Ok(product)
+    }
+
+    /// The shape operand of a Reshape. ONNX lets one size be inferred (-1) and sizes be copied from the same axis (0);
+    /// only what that does not cover is computed at run time.
+    fn reshape_target(&mut self, target: &Shape, source: &[Dim], id: Id) -> Result<String, GraphError> {
+        let mut inferred = false;
+        let mut plain = Vec::with_capacity(target.len());
+        for (axis, dim) in target.iter().enumerate() {
+            plain.push(match dim.value() {
+                // A true size of 0 would be read as "copy".
+                Some(0) => return self.fail(id, format!("has the empty shape {}", show(target))),
+                Some(size) => size as i64,
+                None if source.get(axis) == Some(dim) => 0,
+                None if !inferred => {
+                    inferred = true;
+                    -1
+                }
+                None => return self.shape_at_run_time(target, id),
+            });
+        }
+        Ok(self.constant(&Tensor::i64s(&plain), None))
+    }
+
+    fn shape_at_run_time(&mut self, target: &Shape, id: Id) -> Result<String, GraphError> {
+        if let Some(sizes) = target.iter().map(|dim| dim.value().map(|v| v as i64)).collect::<Option<Vec<_>>>() {
+            return Ok(self.constant(&Tensor::i64s(&sizes), None));
+        }
+        let parts = target.iter().map(|dim| self.size(dim, id)).collect::<Result<Vec<_>, _>>()?;
+        Ok(match &parts[..] {
+            [one] => one.clone(),
+            _ => self.helper("Concat", &parts, vec![attribute_int("axis", 0)], id),
+        })
+    }
+}
+
+fn port(name: &str, dtype: Dtype, shape: &[Dim]) -> ValueInfoProto {
+    let dim = shape
+        .iter()
+        .map(|dim| Dimension {
+            value: Some(match dim.value() {
+                Some(size) => dimension::Value::DimValue(size as i64),
+                None => dimension::Value::DimParam(dim.to_string()),
+            }),
+            ..Dimension::default()
+        })
+        .collect();
+    let tensor = type_proto::Tensor { elem_type: Some(dtype.code()), shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
+}
+
+fn entry(key: &str, value: &str) -> StringStringEntryProto {
+    StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
+}
+
+fn attribute_int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..AttributeProto::default()
+    }
+}
+
+fn attribute_ints(name: &str, values: &[usize]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints: values.iter().map(|&v| v as i64).collect(),
+        ..AttributeProto::default()
+    }
+}
