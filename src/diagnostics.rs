@@ -249,6 +249,19 @@ impl Capped {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// Adds what another collector with the same cap has.
+    pub(crate) fn absorb(&mut self, other: Capped) {
+        for mistake in other.shown {
+            self.push(mistake);
+        }
+        self.hidden += other.hidden;
+        self.first_hidden = self.first_hidden.take().or(other.first_hidden);
+    }
+
     /// The mistakes shown, then one that says how many are not.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
         if let Some(first) = self.first_hidden {
@@ -457,9 +470,9 @@ mod tests {
         insta::assert_snapshot!(text.replace(&file.display().to_string(), "harness.yaml"), @r"
         error: unknown key `metods`
           --> harness.yaml:2:2
-            |
-          2 |  metods: [gim]
-            |  ^^^^^^
+           |
+         2 |  metods: [gim]
+           |  ^^^^^^
           help: did you mean `methods`?
 
         1 mistake

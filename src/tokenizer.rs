@@ -241,3 +241,123 @@ impl fmt::Debug for Tokenizer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tokenizer(name: &str) -> Tokenizer {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config");
+        Tokenizer::from_file(&folder.join(name)).unwrap()
+    }
+
+    #[test]
+    fn words() {
+        let tokenizer = tokenizer("wordlevel.json");
+        let encoding = tokenizer.encode("w3 é w5", true).unwrap();
+        assert_eq!(encoding.ids, [3, 2, 5]);
+        assert_eq!(encoding.tokens, ["w3", "é", "w5"]);
+        assert_eq!(encoding.offsets, [(0, 2), (3, 4), (5, 7)]);
+        assert_eq!(
+            (tokenizer.max_id(), tokenizer.token(2), tokenizer.token(999)),
+            (130, "<unk>".into(), "[999]".into())
+        );
+        assert_eq!(tokenizer.id_of_single_token("w7").unwrap(), 7);
+        assert_eq!(tokenizer.id_of_single_token("<unk>").unwrap(), 2);
+        let error = tokenizer.id_of_single_token("banana").unwrap_err();
+        assert_eq!(error.to_string(), "`banana` is not in the vocabulary (it becomes `<unk>`)");
+        let error = tokenizer.id_of_single_token("w3 w4").unwrap_err();
+        assert_eq!(error.to_string(), "`w3 w4` is not one token but 2: `w3`, `w4`");
+        assert_eq!(tokenizer.id_of_single_token(" ").unwrap_err().to_string(), "` ` is not one token but none at all");
+    }
+
+    #[test]
+    fn bytes() {
+        let tokenizer = tokenizer("bytelevel.json");
+        let text = "The film was good 日é!";
+        let encoding = tokenizer.encode(text, true).unwrap();
+        assert_eq!(encoding.tokens[..4], ["The", " film", " was", " good"]);
+        assert_eq!(encoding.offsets[..4], [(0, 3), (3, 8), (8, 12), (12, 17)]);
+        assert_eq!(encoding.tokens[5..], ["æ", "Ĺ", "¥", "é", "!"], "bytes of one character are shown apart");
+        assert_eq!(encoding.offsets[5..], [(18, 19), (18, 19), (18, 19), (19, 20), (20, 21)]);
+        for _ in 0..20 {
+            assert_eq!(tokenizer.encode(text, true).unwrap(), encoding, "dropout is off");
+        }
+        let long = text.repeat(3);
+        assert!(tokenizer.encode(&long, true).unwrap().ids.len() > 16, "no truncation, no padding");
+        let id = tokenizer.id_of_single_token(" good").unwrap();
+        assert_eq!(tokenizer.token(id), " good");
+        let error = tokenizer.id_of_single_token("good").unwrap_err();
+        assert_eq!(error.to_string(), "`good` is not one token but 4: `g`, `o`, `o`, `d`; ` good` is one token");
+        assert_eq!(tokenizer.token(tokenizer.max_id()), "<|end|>");
+    }
+
+    #[test]
+    fn sentence_pieces() {
+        let tokenizer = tokenizer("metaspace.json");
+        let encoding = tokenizer.encode("The café films.", true).unwrap();
+        assert_eq!(encoding.tokens, ["<s>", "The", " caf", "é", " film", "s", "."]);
+        assert_eq!(encoding.offsets, [(0, 0), (0, 3), (3, 7), (7, 8), (8, 13), (13, 14), (14, 15)]);
+        assert_eq!(tokenizer.encode("The", false).unwrap().ids, [4]);
+        assert_eq!(tokenizer.token(5), " film");
+        assert_eq!(tokenizer.id_of_single_token("Yes").unwrap(), 9);
+        assert_eq!(
+            tokenizer.id_of_single_token("日").unwrap_err().to_string(),
+            "`日` is not one token but 2: `▁`, `日`"
+        );
+        assert_eq!(tokenizer.max_id(), 17);
+    }
+
+    #[test]
+    fn baselines() {
+        let words = tokenizer("wordlevel.json");
+        assert_eq!(words.baseline(None, None), Some(2), "no space, no pad: unknown");
+        assert_eq!(words.baseline(Some(1), None), Some(1), "no space: pad");
+        assert_eq!(words.baseline(Some(1), Some("<bos>")), Some(0));
+        assert_eq!(words.baseline(Some(1), Some("nothing")), None);
+        let bytes = tokenizer("bytelevel.json");
+        assert_eq!(bytes.baseline(Some(7), None), Some(bytes.id_of_single_token(" ").unwrap()));
+        assert_eq!(bytes.baseline(None, Some("<|end|>")), Some(bytes.max_id()));
+        assert_eq!(tokenizer("metaspace.json").baseline(None, None), Some(3));
+    }
+
+    #[test]
+    fn files_that_are_not_tokenizers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        assert!(matches!(Tokenizer::from_file(&path), Err(TokenizerError::Read { .. })));
+        assert!(matches!(Tokenizer::from_file(folder.path()), Err(TokenizerError::Read { .. })));
+        for content in ["", "{}", "{\"model\": {}}", "[1]", "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}}}"]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert!(matches!(Tokenizer::from_file(&path), Err(TokenizerError::Invalid { .. })), "{content}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_encoded_within_itself(text in "\\PC{0,40}| [A-Z]é日\u{1F469}\u{200D}\u{1F52C}\n\t ") {
+            for name in ["wordlevel.json", "bytelevel.json", "metaspace.json"] {
+                let encoding = tokenizer(name).encode(&text, true).unwrap();
+                let length = text.chars().count();
+                prop_assert!(encoding.offsets.iter().all(|&(start, end)| start <= end && end <= length));
+                prop_assert_eq!(encoding.ids.len(), encoding.tokens.len());
+                prop_assert_eq!(encoding.ids.len(), encoding.offsets.len());
+            }
+        }
+
+        #[test]
+        fn damaged_files_never_panic(which in 0usize..3, at in 0usize..6000, byte in any::<u8>(), cut in 0usize..20) {
+            let name = ["wordlevel.json", "bytelevel.json", "metaspace.json"][which];
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(name);
+            let mut bytes = std::fs::read(path).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.drain(at..(at + cut).min(at.max(bytes.len())).min(bytes.len()));
+            if let Ok(tokenizer) = Tokenizer::from_bytes(&bytes) {
+                let _ = tokenizer.encode("The film w3 é 日", true);
+            }
+        }
+    }
+}

@@ -130,7 +130,7 @@ fn text<'a>(file: &Path, bytes: &'a [u8], mistakes: &mut Vec<Diagnostic>) -> Opt
 }
 
 /// SHA-256 in hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 
@@ -148,6 +148,6 @@ pub(crate) fn sha256_of_file(path: &Path) -> io::Result<String> {
 }
 
 /// Two digits a byte.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -478,7 +478,8 @@ mod tests {
         assert!(root.is_none());
         assert!(mistakes[0].contains("more than 100000 values"), "{mistakes:?}");
 
-        for deep in ["[".repeat(5000), "{a: ".repeat(5000), "- ".repeat(5000), "? ".repeat(5000), "a:\n ".repeat(50)] {
+        let indented: String = (0..50).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+        for deep in ["[".repeat(5000), "{a: ".repeat(5000), "- ".repeat(5000), "? ".repeat(5000), indented] {
             assert!(read(&deep).0.is_none());
         }
     }

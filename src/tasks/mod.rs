@@ -1,5 +1,10 @@
 //! Records to examples: prompts rendered and encoded, answers resolved to token ids, character spans to tokens.
 
+mod answers;
+mod read;
+mod records;
+mod spans;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -55,4 +60,27 @@ pub struct Example {
     pub evidence: Vec<usize>,
     /// The scored position: that of the last token.
     pub position: usize,
+}
+
+/// Reads a task's data and makes its first `limit` examples for a tokenizer.
+///
+/// Every record is read and checked, also those beyond the limit.
+///
+/// # Errors
+/// [`TaskError::Invalid`] with the mistakes in the data (the first twenty, the rest counted) and those of the task file
+/// that only the data or the tokenizer show; [`TaskError::Io`]; [`TaskError::Changed`].
+pub fn load(plan: &TaskPlan, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Dataset, TaskError> {
+    let (examples, available) = read::read(plan, Some(tokenizer), limit.unwrap_or(usize::MAX))?;
+    let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data_sha256);
+    let sha256 = crate::config::sha256(hashes.as_bytes());
+    let (name, version, score) = (plan.name.clone(), plan.version, plan.score);
+    Ok(Dataset { name, version, sha256, score, examples, available })
+}
+
+/// Checks all of a task's data that can be checked without a tokenizer, and says how many records there are.
+///
+/// # Errors
+/// As [`load`]; what is or is not one token is not looked at.
+pub fn validate(plan: &TaskPlan) -> Result<usize, TaskError> {
+    read::read(plan, None, 0).map(|(_, available)| available)
 }
