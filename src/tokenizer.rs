@@ -1,1 +1,363 @@
+//! Text to token ids and back, by a Hugging Face `tokenizer.json`.
+//!
+//! What the file says about truncation, padding and BPE dropout is ignored: a prompt is encoded whole, as itself, and
+//! the same way every time. Offsets count characters (Unicode scalar values), not bytes.
 
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tokenizers::models::ModelWrapper;
+
+/// A tokenizer file longer than this is refused; the largest in use are about 35 MB.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Why text cannot be encoded as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error("cannot read the tokenizer {}: {source}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is not a tokenizer.json: {message}", .path.display())]
+    Invalid { path: PathBuf, message: String },
+    #[error("the tokenizer cannot encode this text: {message}")]
+    Encode { message: String },
+    #[error("{} is not one token but {}{}", crate::diagnostics::quote(.text), split(.pieces), hint(.alternative))]
+    NotOneToken {
+        text: String,
+        /// What it was split into, as displayed.
+        pieces: Vec<String>,
+        /// The same text with or without a space before it, if that is one token.
+        alternative: Option<String>,
+    },
+    #[error("{} is not in the vocabulary (it becomes {}){}",
+        crate::diagnostics::quote(.text), crate::diagnostics::quote(.unknown), hint(.alternative))]
+    Unknown {
+        text: String,
+        /// The token that stands for everything unknown.
+        unknown: String,
+        /// The same text with or without a space before it, if that is one token.
+        alternative: Option<String>,
+    },
+}
+
+fn split(pieces: &[String]) -> String {
+    let names: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    match pieces.len() {
+        0 => "none at all".to_owned(),
+        count => format!("{count}: {}", crate::diagnostics::list(&names)),
+    }
+}
+
+fn hint(alternative: &Option<String>) -> String {
+    alternative.as_ref().map_or_else(String::new, |text| format!("; {} is one token", crate::diagnostics::quote(text)))
+}
+
+/// Text as a model sees it. The three vectors are of one length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    pub ids: Vec<i64>,
+    /// For display: the text that a token covers; the vocabulary's name of it where it covers none (special tokens) or
+    /// shares a character with its neighbour (bytes of one character).
+    pub tokens: Vec<String>,
+    /// Start and end in characters of the text; an empty span for tokens that are not in it.
+    pub offsets: Vec<(usize, usize)>,
+}
+
+/// A Hugging Face tokenizer.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    unknown: Option<i64>,
+    max_id: i64,
+}
+
+/// The part of `tokenizer.json` that the library keeps to itself.
+#[derive(Deserialize)]
+struct File {
+    model: Model,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    unk_token: Option<String>,
+    unk_id: Option<u32>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Read`] or [`TokenizerError::Invalid`].
+    pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
+        let read = |source| TokenizerError::Read { path: path.to_path_buf(), source };
+        let metadata = path.metadata().map_err(read)?;
+        if !metadata.is_file() {
+            return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "not a file")));
+        }
+        if metadata.len() > MAX_FILE_BYTES {
+            return Err(read(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 GiB")));
+        }
+        let bytes = std::fs::read(path).map_err(read)?;
+        Self::from_bytes(&bytes).map_err(|message| TokenizerError::Invalid { path: path.to_path_buf(), message })
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| error.to_string())?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some()
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(model);
+        }
+        let named = file.model.unk_token.and_then(|token| inner.token_to_id(&token));
+        let unknown = named.or(file.model.unk_id).map(i64::from);
+        let special = inner.encode_char_offsets("", true).map_err(|error| error.to_string())?;
+        let vocabulary = inner.get_vocab(true);
+        let max_id = vocabulary.values().chain(special.get_ids()).copied().max().map_or(-1, i64::from);
+        Ok(Tokenizer { inner, unknown, max_id })
+    }
+
+    /// Encodes a text; with `special`, with the tokens that the tokenizer puts around a sequence.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`], as when a word is unknown and there is no token for that.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Encoding, TokenizerError> {
+        let encoding = self
+            .inner
+            .encode_char_offsets(text, special)
+            .map_err(|error| TokenizerError::Encode { message: error.to_string() })?;
+        let starts: Vec<usize> = text.char_indices().map(|(byte, _)| byte).chain([text.len()]).collect();
+        let last = starts.len() - 1;
+        let offsets: Vec<(usize, usize)> = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, end)| (start.min(last), end.clamp(start.min(last), last)))
+            .collect();
+        let shares = |index: usize| {
+            let overlap = |a: (usize, usize), b: (usize, usize)| a.0 < b.1 && b.0 < a.1;
+            (index > 0 && overlap(offsets[index - 1], offsets[index]))
+                || offsets.get(index + 1).is_some_and(|&next| overlap(offsets[index], next))
+        };
+        let tokens = encoding
+            .get_tokens()
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let (start, end) = offsets[index];
+                if start == end || shares(index) { name.clone() } else { text[starts[start]..starts[end]].to_owned() }
+            })
+            .collect();
+        let ids = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
+        Ok(Encoding { ids, tokens, offsets })
+    }
+
+    /// A token's text for display, its leading space kept; an id that no token has is displayed as `[ID]`.
+    pub fn token(&self, id: i64) -> String {
+        let Some((small, name)) = u32::try_from(id).ok().and_then(|id| Some((id, self.inner.id_to_token(id)?))) else {
+            return format!("[{id}]");
+        };
+        if self.inner.get_decoder().is_none() {
+            return name;
+        }
+        match self.inner.decode(&[small], false) {
+            Ok(text) if text.is_empty() || text.contains('\u{FFFD}') => name,
+            Ok(text) if name.starts_with('▁') && !text.starts_with(' ') => format!(" {text}"),
+            Ok(text) => text,
+            Err(_) => name,
+        }
+    }
+
+    /// The id of a text that is one token, encoded without special tokens.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NotOneToken`] says what it was split into; [`TokenizerError::Unknown`] that no token is it.
+    pub fn id_of_single_token(&self, text: &str) -> Result<i64, TokenizerError> {
+        match self.single(text)? {
+            Single::Token(id) => Ok(id),
+            Single::Unknown(unknown) => {
+                Err(TokenizerError::Unknown { text: text.to_owned(), unknown, alternative: self.alternative(text) })
+            }
+            Single::Split(pieces) => {
+                Err(TokenizerError::NotOneToken { text: text.to_owned(), pieces, alternative: self.alternative(text) })
+            }
+        }
+    }
+
+    fn single(&self, text: &str) -> Result<Single, TokenizerError> {
+        let encoding = self.encode(text, false)?;
+        Ok(match encoding.ids[..] {
+            [id] if Some(id) == self.unknown && self.named(text) != Some(id) => Single::Unknown(self.token(id)),
+            [id] => Single::Token(id),
+            _ => Single::Split(encoding.tokens),
+        })
+    }
+
+    /// The same text with or without a space before it, if that is one token.
+    fn alternative(&self, text: &str) -> Option<String> {
+        let other = match text.strip_prefix(' ') {
+            Some(rest) => rest.to_owned(),
+            None => format!(" {text}"),
+        };
+        matches!(self.single(&other), Ok(Single::Token(_))).then_some(other).filter(|other| !other.trim().is_empty())
+    }
+
+    fn named(&self, name: &str) -> Option<i64> {
+        self.inner.token_to_id(name).map(i64::from)
+    }
+
+    /// The largest id that encoding can produce; -1 for a tokenizer without tokens.
+    pub fn max_id(&self) -> i64 {
+        self.max_id
+    }
+
+    /// The token that stands for "nothing here": the one that the user names (as the vocabulary writes it, or as text);
+    /// else the first of encoding `" "` without special tokens; else `pad`; else the unknown token.
+    ///
+    /// `None` if there is none of these, or if `named` is no token.
+    pub fn baseline(&self, pad: Option<i64>, named: Option<&str>) -> Option<i64> {
+        if let Some(name) = named {
+            return self.named(name).or_else(|| self.id_of_single_token(name).ok());
+        }
+        let space = self.encode(" ", false).ok().and_then(|encoding| encoding.ids.first().copied());
+        space.or(pad).or(self.unknown)
+    }
+}
+
+enum Single {
+    Token(i64),
+    Unknown(String),
+    Split(Vec<String>),
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("max_id", &self.max_id)
+            .field("unknown", &self.unknown)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tokenizer(name: &str) -> Tokenizer {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config");
+        Tokenizer::from_file(&folder.join(name)).unwrap()
+    }
+
+    #[test]
+    fn words() {
+        let tokenizer = tokenizer("wordlevel.json");
+        let encoding = tokenizer.encode("w3 é w5", true).unwrap();
+        assert_eq!(encoding.ids, [3, 2, 5]);
+        assert_eq!(encoding.tokens, ["w3", "é", "w5"]);
+        assert_eq!(encoding.offsets, [(0, 2), (3, 4), (5, 7)]);
+        assert_eq!(
+            (tokenizer.max_id(), tokenizer.token(2), tokenizer.token(999)),
+            (130, "<unk>".into(), "[999]".into())
+        );
+        assert_eq!(tokenizer.id_of_single_token("w7").unwrap(), 7);
+        assert_eq!(tokenizer.id_of_single_token("<unk>").unwrap(), 2);
+        let error = tokenizer.id_of_single_token("banana").unwrap_err();
+        assert_eq!(error.to_string(), "`banana` is not in the vocabulary (it becomes `<unk>`)");
+        let error = tokenizer.id_of_single_token("w3 w4").unwrap_err();
+        assert_eq!(error.to_string(), "`w3 w4` is not one token but 2: `w3`, `w4`");
+        assert_eq!(tokenizer.id_of_single_token(" ").unwrap_err().to_string(), "` ` is not one token but none at all");
+    }
+
+    #[test]
+    fn bytes() {
+        let tokenizer = tokenizer("bytelevel.json");
+        let text = "The film was good 日é!";
+        let encoding = tokenizer.encode(text, true).unwrap();
+        assert_eq!(encoding.tokens[..4], ["The", " film", " was", " good"]);
+        assert_eq!(encoding.offsets[..4], [(0, 3), (3, 8), (8, 12), (12, 17)]);
+        assert_eq!(encoding.tokens[5..], ["æ", "Ĺ", "¥", "é", "!"], "bytes of one character are shown apart");
+        assert_eq!(encoding.offsets[5..], [(18, 19), (18, 19), (18, 19), (19, 20), (20, 21)]);
+        for _ in 0..20 {
+            assert_eq!(tokenizer.encode(text, true).unwrap(), encoding, "dropout is off");
+        }
+        let long = text.repeat(3);
+        assert!(tokenizer.encode(&long, true).unwrap().ids.len() > 16, "no truncation, no padding");
+        let id = tokenizer.id_of_single_token(" good").unwrap();
+        assert_eq!(tokenizer.token(id), " good");
+        let error = tokenizer.id_of_single_token("good").unwrap_err();
+        assert_eq!(error.to_string(), "`good` is not one token but 4: `g`, `o`, `o`, `d`; ` good` is one token");
+        assert_eq!(tokenizer.token(tokenizer.max_id()), "<|end|>");
+    }
+
+    #[test]
+    fn sentence_pieces() {
+        let tokenizer = tokenizer("metaspace.json");
+        let encoding = tokenizer.encode("The café films.", true).unwrap();
+        assert_eq!(encoding.tokens, ["<s>", "The", " caf", "é", " film", "s", "."]);
+        assert_eq!(encoding.offsets, [(0, 0), (0, 3), (3, 7), (7, 8), (8, 13), (13, 14), (14, 15)]);
+        assert_eq!(tokenizer.encode("The", false).unwrap().ids, [4]);
+        assert_eq!(tokenizer.token(5), " film");
+        assert_eq!(tokenizer.id_of_single_token("Yes").unwrap(), 9);
+        assert_eq!(
+            tokenizer.id_of_single_token("日").unwrap_err().to_string(),
+            "`日` is not one token but 2: `▁`, `日`"
+        );
+        assert_eq!(tokenizer.max_id(), 17);
+    }
+
+    #[test]
+    fn baselines() {
+        let words = tokenizer("wordlevel.json");
+        assert_eq!(words.baseline(None, None), Some(2), "no space, no pad: unknown");
+        assert_eq!(words.baseline(Some(1), None), Some(1), "no space: pad");
+        assert_eq!(words.baseline(Some(1), Some("<bos>")), Some(0));
+        assert_eq!(words.baseline(Some(1), Some("nothing")), None);
+        let bytes = tokenizer("bytelevel.json");
+        assert_eq!(bytes.baseline(Some(7), None), Some(bytes.id_of_single_token(" ").unwrap()));
+        assert_eq!(bytes.baseline(None, Some("<|end|>")), Some(bytes.max_id()));
+        assert_eq!(tokenizer("metaspace.json").baseline(None, None), Some(3));
+    }
+
+    #[test]
+    fn files_that_are_not_tokenizers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        assert!(matches!(Tokenizer::from_file(&path), Err(TokenizerError::Read { .. })));
+        assert!(matches!(Tokenizer::from_file(folder.path()), Err(TokenizerError::Read { .. })));
+        for content in ["", "{}", "{\"model\": {}}", "[1]", "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}}}"]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert!(matches!(Tokenizer::from_file(&path), Err(TokenizerError::Invalid { .. })), "{content}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_encoded_within_itself(text in "\\PC{0,40}| [A-Z]é日\u{1F469}\u{200D}\u{1F52C}\n\t ") {
+            for name in ["wordlevel.json", "bytelevel.json", "metaspace.json"] {
+                let encoding = tokenizer(name).encode(&text, true).unwrap();
+                let length = text.chars().count();
+                prop_assert!(encoding.offsets.iter().all(|&(start, end)| start <= end && end <= length));
+                prop_assert_eq!(encoding.ids.len(), encoding.tokens.len());
+                prop_assert_eq!(encoding.ids.len(), encoding.offsets.len());
+            }
+        }
+
+        #[test]
+        fn damaged_files_never_panic(which in 0usize..3, at in 0usize..6000, byte in any::<u8>(), cut in 0usize..20) {
+            let name = ["wordlevel.json", "bytelevel.json", "metaspace.json"][which];
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(name);
+            let mut bytes = std::fs::read(path).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.drain(at..(at + cut).min(at.max(bytes.len())).min(bytes.len()));
+            if let Ok(tokenizer) = Tokenizer::from_bytes(&bytes) {
+                let _ = tokenizer.encode("The film w3 é 日", true);
+            }
+        }
+    }
+}

@@ -1,1 +1,153 @@
+//! `harness.yaml` and task files: first as written, then as a plan in which every name is resolved.
+//!
+//! Three steps, one file each. `yaml` reads text into a tree that knows where everything stands; `schema` is the table
+//! of keys and types against which the tree is checked, and from which the JSON Schema is made; `written` is what the
+//! user typed. From that, [`plan`] and [`task`] build what the program will do: nothing after them validates again.
+//! No step stops at the first mistake, so all of them are reported at once.
 
+mod plan;
+pub mod schema;
+mod task;
+mod template;
+mod written;
+mod yaml;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::diagnostics::{Diagnostic, Diagnostics};
+
+pub use plan::{MethodPlan, ModelPlan, Plan};
+pub use task::{MAX_DATA_BYTES, Rank, Score, TaskPlan};
+pub use template::{Part, Placeholder, Template};
+
+/// A YAML file longer than this is refused.
+const MAX_YAML_BYTES: u64 = 1 << 20;
+
+/// The names that a harness file may use; given by the caller, because methods and metrics live in later rooms.
+#[derive(Clone, Copy, Debug)]
+pub struct Vocabulary<'a> {
+    pub methods: &'a [MethodInfo],
+    /// In the order in which they are reported.
+    pub metrics: &'a [&'a str],
+}
+
+/// A method and the options it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodInfo {
+    pub name: &'static str,
+    /// Option keys, e.g. `steps`, `seeds`; every value is a positive integer.
+    pub options: &'static [&'static str],
+}
+
+/// What the command line says instead of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Parent folder of runs, relative to the working directory.
+    pub out: Option<PathBuf>,
+    /// Examples a task.
+    pub limit: Option<usize>,
+    pub device: Option<String>,
+    /// Names of tasks of the file, in the order of the file whatever the order here.
+    pub tasks: Option<Vec<String>>,
+    /// Names of methods, whether the file lists them or not; those it lists keep its options.
+    pub methods: Option<Vec<String>>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file itself cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// Mistakes in it or in the files it names, all of them.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+}
+
+/// Reads a harness file and the task files it names.
+///
+/// # Errors
+/// [`ConfigError::Io`] if `path` cannot be read; [`ConfigError::Invalid`] with every mistake in it, in the task files it
+/// names and in the overrides.
+pub fn load_plan(path: &Path, vocabulary: &Vocabulary, overrides: &Overrides) -> Result<Plan, ConfigError> {
+    let mut mistakes = Vec::new();
+    let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
+    let written = text(path, &bytes, &mut mistakes).and_then(|text| written::harness(path, text, &mut mistakes));
+    let resolver = plan::Resolver { file: path, vocabulary, overrides };
+    let plan = resolver.resolve(written, sha256(&bytes), &mut mistakes);
+    finish(plan, mistakes, path)
+}
+
+/// Reads a task file.
+///
+/// # Errors
+/// [`ConfigError::Io`] if `path` cannot be read; [`ConfigError::Invalid`] with every mistake in it.
+pub fn load_task(path: &Path) -> Result<TaskPlan, ConfigError> {
+    let mut mistakes = Vec::new();
+    let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
+    let plan = task::resolve(path, &bytes, &mut mistakes);
+    finish(plan, mistakes, path)
+}
+
+fn finish<T>(plan: Option<T>, mistakes: Vec<Diagnostic>, path: &Path) -> Result<T, ConfigError> {
+    match plan {
+        Some(plan) if mistakes.is_empty() => Ok(plan),
+        _ if mistakes.is_empty() => {
+            let unsaid = Diagnostic::new(path, 1, 1, "", "this file is incomplete in a way that no check names");
+            Err(ConfigError::Invalid(Diagnostics(vec![unsaid])))
+        }
+        _ => Err(ConfigError::Invalid(Diagnostics(mistakes).finished())),
+    }
+}
+
+/// A YAML file, if it is not unreasonably long.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_YAML_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_YAML_BYTES {
+        let message = format!("longer than {} MiB, which no configuration is", MAX_YAML_BYTES >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+/// The bytes as UTF-8, or a mistake where they stop being that.
+fn text<'a>(file: &Path, bytes: &'a [u8], mistakes: &mut Vec<Diagnostic>) -> Option<&'a str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+            mistakes.push(Diagnostic::new(file, line, column, "", "this is not UTF-8 text"));
+            None
+        }
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file in hexadecimal, read in pieces.
+pub(crate) fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+/// Two digits a byte.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,427 @@
+//! What the program will do: every path found, every name known, every default filled in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::schema;
+use super::task::{self, TaskPlan};
+use super::written::{self, Harness};
+use super::{Overrides, Vocabulary};
+use crate::diagnostics::{COMMAND_LINE, Diagnostic, Located, nearest, quote};
+
+/// A harness file with the command line applied to it: nothing in it needs to be checked again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What the file says, else the name of the folder it stands in.
+    pub name: String,
+    pub file: PathBuf,
+    /// SHA-256 of the harness file, hexadecimal.
+    pub sha256: String,
+    /// At least one; names are unique.
+    pub models: Vec<ModelPlan>,
+    /// At least one; names are unique.
+    pub tasks: Vec<TaskPlan>,
+    /// At least one; names are unique and known to the vocabulary.
+    pub methods: Vec<MethodPlan>,
+    /// At least one, all known to the vocabulary.
+    pub metrics: Vec<String>,
+    /// Examples a task, at least 1.
+    pub limit: Option<usize>,
+    pub seed: u64,
+    /// `cpu`, `cuda` or `cuda:INDEX`.
+    pub device: String,
+    /// Threads inside an operator, at least 1.
+    pub threads: Option<usize>,
+    /// Upper bound of rows times sequence length in one batch, at least 1.
+    pub batch_tokens: usize,
+    /// Parent folder of runs; may not exist yet.
+    pub output: PathBuf,
+    /// Bootstrap and permutation resamples, at least 1.
+    pub resamples: usize,
+    /// Strictly between 0 and 1.
+    pub confidence: f64,
+    /// An existing file.
+    pub runtime_library: Option<PathBuf>,
+}
+
+/// A model to explain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPlan {
+    pub name: String,
+    /// A folder with `config.json` or `bundle.json`.
+    pub path: PathBuf,
+    /// Text of the baseline token, where the user names one.
+    pub baseline: Option<String>,
+}
+
+/// A method to explain with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodPlan {
+    pub name: String,
+    /// Only what the user set; every value is at least 1.
+    pub options: BTreeMap<String, usize>,
+}
+
+/// Turns what was written into a plan.
+pub(super) struct Resolver<'a> {
+    pub file: &'a Path,
+    pub vocabulary: &'a Vocabulary<'a>,
+    pub overrides: &'a Overrides,
+}
+
+impl Resolver<'_> {
+    /// A plan, or mistakes: with any mistake added, what is returned is not to be used.
+    pub fn resolve(&self, written: Option<Harness>, sha256: String, mistakes: &mut Vec<Diagnostic>) -> Option<Plan> {
+        let chosen_methods = self.chosen_methods(mistakes);
+        let device = self.device(mistakes);
+        if self.overrides.limit == Some(0) {
+            mistakes.push(Diagnostic::on_command_line("--limit", "expected a positive number, found `0`"));
+        }
+        let written = written?;
+        let base = base(self.file);
+
+        let models = self.models(&written, base, mistakes);
+        let tasks = self.tasks(&written, base, mistakes);
+        let methods = self.methods(&written, mistakes);
+        let metrics = self.metrics(&written, mistakes);
+        let runtime_library = written.library.as_ref().and_then(|library| {
+            find(base, library, Want::File, "runtime.library").map_err(|mistake| mistakes.push(*mistake)).ok()
+        });
+        let methods = match chosen_methods {
+            None => methods,
+            Some(chosen) => chosen
+                .into_iter()
+                .map(|name| {
+                    let listed = methods.iter().find(|method| method.name == name).cloned();
+                    listed.unwrap_or(MethodPlan { name, options: BTreeMap::new() })
+                })
+                .collect(),
+        };
+        Some(Plan {
+            name: written.name.unwrap_or_else(|| folder_name(base)),
+            file: self.file.to_path_buf(),
+            sha256,
+            models,
+            tasks,
+            methods,
+            metrics,
+            limit: self.overrides.limit.or(written.limit.map(saturated)),
+            seed: written.seed,
+            device: device.unwrap_or(written.device),
+            threads: written.threads.map(saturated),
+            batch_tokens: saturated(written.batch_tokens),
+            output: self.overrides.out.clone().unwrap_or_else(|| base.join(written.output)),
+            resamples: saturated(written.resamples),
+            confidence: written.confidence,
+            runtime_library,
+        })
+    }
+
+    fn device(&self, mistakes: &mut Vec<Diagnostic>) -> Option<String> {
+        let device = self.overrides.device.as_deref()?;
+        if let Err(complaint) = schema::device(device) {
+            mistakes.push(complaint.at(|message| Diagnostic::on_command_line("--device", message)));
+        }
+        Some(device.to_owned())
+    }
+
+    fn chosen_methods(&self, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<String>> {
+        let typed = self.overrides.methods.as_ref()?;
+        if typed.is_empty() {
+            mistakes.push(Diagnostic::on_command_line("--methods", "no method is named"));
+        }
+        let mut chosen: Vec<String> = Vec::new();
+        for name in typed {
+            if !self.vocabulary.methods.iter().any(|method| method.name == name) {
+                let mistake = Diagnostic::on_command_line("--methods", format!("unknown method {}", quote(name)));
+                mistakes.push(mistake.with_nearest(name, self.vocabulary.methods.iter().map(|method| method.name)));
+            } else if !chosen.contains(name) {
+                chosen.push(name.clone());
+            }
+        }
+        Some(chosen)
+    }
+
+    fn models(&self, written: &Harness, base: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<ModelPlan> {
+        let mut known: HashMap<String, Located<String>> = HashMap::new();
+        let mut models = Vec::new();
+        for model in &written.models {
+            let Some(path) = &model.path else { continue };
+            let key = "models";
+            let file = base.join(&path.value);
+            let is_yaml = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+            let found = match (model.mapping, is_yaml) {
+                (false, true) => find(base, path, Want::File, key).map(|file| self.model_file(&file, path, mistakes)),
+                _ => find_model(base, path, key).map(|folder| {
+                    let name = model.name.as_ref().map_or_else(|| folder_name(&folder), |name| name.value.clone());
+                    Some((ModelPlan { name, path: folder, baseline: model.baseline.clone() }, false))
+                }),
+            };
+            let (plan, named_elsewhere) = match found {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(mistake) => {
+                    mistakes.push(*mistake);
+                    continue;
+                }
+            };
+            let place = model.name.as_ref().filter(|_| !named_elsewhere).unwrap_or(path);
+            if let Some(earlier) = known.get(&plan.name) {
+                let message = format!("the model in line {} is named {} too", earlier.line, quote(&plan.name));
+                let help = "give it a name of its own: {path: ..., name: ...}";
+                let mistake = place.mistake(key, message).with_width(place.value.chars().count());
+                mistakes.push(mistake.with_help(if model.name.is_some() { "" } else { help }));
+            } else {
+                known.insert(plan.name.clone(), place.clone());
+            }
+            models.push(plan);
+        }
+        models
+    }
+
+    /// A model that is described in a file of its own, and whether it has its name from there.
+    fn model_file(
+        &self,
+        file: &Path,
+        place: &Located<String>,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Option<(ModelPlan, bool)> {
+        let bytes = match super::read(file) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let message = format!("{} cannot be read: {error}", quote(&place.value));
+                mistakes.push(place.mistake("models", message).with_width(place.value.chars().count()));
+                return None;
+            }
+        };
+        let written = written::model(file, super::text(file, &bytes, mistakes)?, mistakes)?;
+        let path = written.path.as_ref()?;
+        match find_model(base(file), path, "path") {
+            Ok(folder) => {
+                let name = written.name.map_or_else(|| folder_name(&folder), |name| name.value);
+                Some((ModelPlan { name, path: folder, baseline: written.baseline }, true))
+            }
+            Err(mistake) => {
+                mistakes.push(*mistake);
+                None
+            }
+        }
+    }
+
+    fn tasks(&self, written: &Harness, base: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<TaskPlan> {
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut tasks: Vec<TaskPlan> = Vec::new();
+        let mut failed = Vec::new();
+        for place in &written.tasks {
+            let width = place.value.chars().count();
+            let file = match find(base, place, Want::File, "tasks") {
+                Ok(file) => file,
+                Err(mistake) => {
+                    failed.push(stem(Path::new(&place.value)));
+                    mistakes.push(*mistake);
+                    continue;
+                }
+            };
+            let plan = match super::read(&file) {
+                Ok(bytes) => task::resolve(&file, &bytes, mistakes),
+                Err(error) => {
+                    let message = format!("{} cannot be read: {error}", quote(&place.value));
+                    mistakes.push(place.mistake("tasks", message).with_width(width));
+                    None
+                }
+            };
+            let Some(plan) = plan else {
+                failed.push(stem(&file));
+                continue;
+            };
+            if let Some(line) = known.get(&plan.name) {
+                let message = format!("the task in line {line} is named {} too", quote(&plan.name));
+                let help = "its own name is given by `task:` in the task file";
+                mistakes.push(place.mistake("tasks", message).with_width(width).with_help(help));
+            } else {
+                known.insert(plan.name.clone(), place.line);
+            }
+            tasks.push(plan);
+        }
+        let Some(chosen) = &self.overrides.tasks else { return tasks };
+        if chosen.is_empty() {
+            mistakes.push(Diagnostic::on_command_line("--tasks", "no task is named"));
+        }
+        for name in chosen {
+            let valid = || tasks.iter().map(|task| task.name.as_str()).chain(failed.iter().map(String::as_str));
+            if !valid().any(|known| known == name) {
+                let message = format!("{} names no task of {}", quote(name), self.file.display());
+                mistakes.push(Diagnostic::on_command_line("--tasks", message).with_nearest(name, valid()));
+            }
+        }
+        tasks.retain(|task| chosen.contains(&task.name));
+        tasks
+    }
+
+    fn methods(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<MethodPlan> {
+        let known = self.vocabulary.methods;
+        let mut methods: Vec<MethodPlan> = Vec::new();
+        let mut lines: HashMap<&str, usize> = HashMap::new();
+        for method in &written.methods {
+            let name = &method.name;
+            let here = |message: String| name.mistake("methods", message).with_width(name.value.chars().count());
+            let Some(info) = known.iter().find(|info| info.name == name.value) else {
+                let mistake = here(format!("unknown method {}", quote(&name.value)));
+                mistakes.push(mistake.with_nearest(&name.value, known.iter().map(|info| info.name)));
+                continue;
+            };
+            if let Some(line) = lines.insert(info.name, name.line) {
+                mistakes.push(here(format!("the method {} is already listed in line {line}", quote(&name.value))));
+                continue;
+            }
+            let mut options = BTreeMap::new();
+            for (option, value) in &method.options {
+                if info.options.contains(&option.value.as_str()) {
+                    options.extend(value.map(|value| (option.value.clone(), saturated(value))));
+                    continue;
+                }
+                let message = match info.options {
+                    [] => format!("{} takes no options", quote(info.name)),
+                    _ => format!("{} has no option {}", quote(info.name), quote(&option.value)),
+                };
+                let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
+                let mistake = mistake.with_width(option.value.chars().count());
+                mistakes.push(mistake.with_nearest(&option.value, info.options.iter().copied()));
+            }
+            methods.push(MethodPlan { name: name.value.clone(), options });
+        }
+        methods
+    }
+
+    fn metrics(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<String> {
+        let known = self.vocabulary.metrics;
+        let Some(listed) = &written.metrics else { return known.iter().map(|&name| name.to_owned()).collect() };
+        let mut metrics: Vec<String> = Vec::new();
+        for metric in listed {
+            let here = |message: String| metric.mistake("metrics", message).with_width(metric.value.chars().count());
+            if !known.contains(&metric.value.as_str()) {
+                let mistake = here(format!("unknown metric {}", quote(&metric.value)));
+                mistakes.push(mistake.with_nearest(&metric.value, known.iter().copied()));
+            } else if metrics.contains(&metric.value) {
+                mistakes.push(here(format!("the metric {} is listed twice", quote(&metric.value))));
+            } else {
+                metrics.push(metric.value.clone());
+            }
+        }
+        metrics
+    }
+}
+
+/// The folder that paths in a file are relative to.
+pub(super) fn base(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+/// A file's name without its extension.
+pub(super) fn stem(file: &Path) -> String {
+    file.file_stem().map_or_else(|| "unnamed".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The last component of a folder, also where the path ends in `.` or `..`.
+fn folder_name(folder: &Path) -> String {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let last = match folder.file_name() {
+        Some(name) => Some(name.to_owned()),
+        None => folder.canonicalize().ok().and_then(|folder| folder.file_name().map(ToOwned::to_owned)),
+    };
+    last.map_or_else(|| "unnamed".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn saturated(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Want {
+    File,
+    Folder,
+}
+
+impl Want {
+    fn holds(self, path: &Path) -> bool {
+        match self {
+            Want::File => path.is_file(),
+            Want::Folder => path.is_dir(),
+        }
+    }
+}
+
+/// An existing file or folder that a YAML file names, relative to that file's folder.
+pub(super) fn find(base: &Path, written: &Located<String>, want: Want, key: &str) -> Result<PathBuf, Box<Diagnostic>> {
+    let path = base.join(&written.value);
+    if want.holds(&path) {
+        return Ok(path);
+    }
+    let (noun, other) = match want {
+        Want::File => ("file", "a folder"),
+        Want::Folder => ("folder", "not a folder"),
+    };
+    let message = match path.metadata() {
+        Ok(_) if want == Want::File && !path.is_dir() => format!("{} is not a regular file", quote(&written.value)),
+        Ok(_) => format!("expected a {noun}, but {} is {other}", quote(&written.value)),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            format!("{} cannot be read: permission denied", quote(&written.value))
+        }
+        Err(_) => format!("there is no {noun} {}", quote(&written.value)),
+    };
+    let mut mistake = written.mistake(key, message).with_width(written.value.chars().count());
+    mistake.suggestion = nearest_path(base, Path::new(&written.value), want);
+    if mistake.suggestion.is_none()
+        && Path::new(&written.value).is_relative()
+        && written.file != Path::new(COMMAND_LINE)
+    {
+        mistake = mistake.with_help(format!("paths are relative to {}", shown(base)));
+    }
+    Err(Box::new(mistake))
+}
+
+/// A folder that holds a model.
+fn find_model(base: &Path, written: &Located<String>, key: &str) -> Result<PathBuf, Box<Diagnostic>> {
+    let folder = find(base, written, Want::Folder, key)?;
+    if folder.join("bundle.json").is_file() || folder.join("config.json").is_file() {
+        return Ok(folder);
+    }
+    let message = format!("the folder {} holds no model", quote(&written.value));
+    let help = "a model has config.json (a Hugging Face checkpoint) or bundle.json (a bundle)";
+    let mistake = written.mistake(key, message).with_width(written.value.chars().count());
+    Err(Box::new(mistake.with_help(help)))
+}
+
+fn shown(base: &Path) -> String {
+    if base.as_os_str().is_empty() { "the folder of this file".to_owned() } else { quote(&base.display().to_string()) }
+}
+
+/// The path with every component that does not exist replaced by the nearest one that does.
+fn nearest_path(base: &Path, written: &Path, want: Want) -> Option<String> {
+    const ENTRIES: usize = 10_000;
+    let mut mended = PathBuf::new();
+    let components: Vec<_> = written.components().collect();
+    for (index, component) in components.iter().enumerate() {
+        let last = index + 1 == components.len();
+        let next = mended.join(component);
+        let here = base.join(&next);
+        if (last && want.holds(&here)) || (!last && here.is_dir()) {
+            mended = next;
+            continue;
+        }
+        let folder = base.join(&mended);
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+        let mut names: Vec<String> = folder
+            .read_dir()
+            .ok()?
+            .take(ENTRIES)
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| if last { want.holds(&entry.path()) } else { entry.path().is_dir() })
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        let typed = component.as_os_str().to_str()?;
+        mended.push(nearest(typed, names.iter().map(String::as_str))?);
+    }
+    mended.to_str().map(str::to_owned)
+}

@@ -1,0 +1,620 @@
+//! The keys of `harness.yaml`, of a task and of a model file: one table for checking, defaults and JSON Schema.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Vocabulary;
+use super::yaml::{Atom, Content, Node};
+use crate::diagnostics::{Diagnostic, quote};
+
+/// A mapping: the keys it may have.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub title: &'static str,
+    pub fields: &'static [Field],
+}
+
+#[derive(Debug)]
+pub(super) struct Field {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub needed: Needed,
+    /// For the JSON Schema, hence for the user's editor.
+    pub about: &'static str,
+}
+
+#[derive(Debug)]
+pub(super) enum Needed {
+    Required,
+    Optional,
+    /// What it is when it is not given.
+    Integer(u64),
+    Fraction(f64),
+    Text(&'static str),
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Text that is not empty.
+    Text,
+    /// Text that can stand in a table and in a comma-separated list.
+    Name,
+    /// A file or folder, relative to the file in which it is written.
+    Path,
+    /// From and up to and including.
+    Integer(u64, u64),
+    /// Strictly between 0 and 1.
+    Fraction,
+    Choice(&'static [&'static str]),
+    /// Not empty.
+    List(&'static Kind),
+    Mapping(&'static Table),
+    Device,
+    Metric,
+    /// A path, or a mapping of [`MODEL`].
+    Model,
+    /// A name, or one name with a mapping of options.
+    Method,
+    /// A list of texts, or label: text.
+    Options,
+}
+
+use Kind::*;
+use Needed::{Optional, Required};
+
+const MAX_COUNT: u64 = 1 << 40;
+
+pub(super) static HARNESS: Table = Table {
+    title: "gim-harness: what to run",
+    fields: &[
+        Field { name: "name", kind: Name, needed: Optional, about: "Name of the run; default: the folder's." },
+        Field {
+            name: "models",
+            kind: List(&Model),
+            needed: Required,
+            about: "Folders with config.json (Hugging Face) or bundle.json (a bundle), model files, or mappings.",
+        },
+        Field { name: "tasks", kind: List(&Path), needed: Required, about: "Task files." },
+        Field { name: "methods", kind: List(&Method), needed: Required, about: "Attribution methods." },
+        Field { name: "metrics", kind: List(&Metric), needed: Optional, about: "Metrics; default: all." },
+        Field {
+            name: "limit",
+            kind: Integer(1, MAX_COUNT),
+            needed: Optional,
+            about: "Examples a task, the first ones; default: all.",
+        },
+        Field {
+            name: "seed",
+            kind: Integer(0, u64::MAX),
+            needed: Needed::Integer(0),
+            about: "Seed of everything random.",
+        },
+        Field { name: "device", kind: Device, needed: Needed::Text("cpu"), about: "cpu, cuda or cuda:INDEX." },
+        Field {
+            name: "threads",
+            kind: Integer(1, 4096),
+            needed: Optional,
+            about: "Threads inside an operator; default: the runtime's choice.",
+        },
+        Field {
+            name: "batch_tokens",
+            kind: Integer(1, 1 << 30),
+            needed: Needed::Integer(4096),
+            about: "Upper bound of rows times sequence length in one batch.",
+        },
+        Field { name: "output", kind: Path, needed: Needed::Text("reports"), about: "Parent folder of runs." },
+        Field { name: "statistics", kind: Mapping(&STATISTICS), needed: Optional, about: "How intervals are made." },
+        Field { name: "runtime", kind: Mapping(&RUNTIME), needed: Optional, about: "Which ONNX Runtime to load." },
+    ],
+};
+
+pub(super) static STATISTICS: Table = Table {
+    title: "Statistics",
+    fields: &[
+        Field {
+            name: "resamples",
+            kind: Integer(1, 10_000_000),
+            needed: Needed::Integer(10_000),
+            about: "Bootstrap and permutation resamples.",
+        },
+        Field {
+            name: "confidence",
+            kind: Fraction,
+            needed: Needed::Fraction(0.95),
+            about: "Confidence level of intervals.",
+        },
+    ],
+};
+
+pub(super) static RUNTIME: Table = Table {
+    title: "ONNX Runtime",
+    fields: &[Field {
+        name: "library",
+        kind: Path,
+        needed: Optional,
+        about: "Shared library of ONNX Runtime; default: found or installed.",
+    }],
+};
+
+pub(super) static MODEL: Table = Table {
+    title: "gim-harness: a model",
+    fields: &[
+        Field { name: "name", kind: Name, needed: Optional, about: "Default: the folder's last component." },
+        Field {
+            name: "path",
+            kind: Path,
+            needed: Required,
+            about: "Folder with config.json (Hugging Face) or bundle.json (a bundle).",
+        },
+        Field {
+            name: "baseline",
+            kind: Text,
+            needed: Optional,
+            about: "Text of the token that stands for \"nothing here\"; default: the first token of \" \", else padding, else unknown.",
+        },
+    ],
+};
+
+pub(super) static TASK: Table = Table {
+    title: "gim-harness: a task",
+    fields: &[
+        Field { name: "task", kind: Name, needed: Optional, about: "Name; default: that of the file." },
+        Field {
+            name: "version",
+            kind: Integer(1, u32::MAX as u64),
+            needed: Needed::Integer(1),
+            about: "Raise it when results before and after a change are not to be compared.",
+        },
+        Field { name: "description", kind: Text, needed: Optional, about: "One sentence." },
+        Field { name: "data", kind: Mapping(&DATA), needed: Required, about: "Where the records are." },
+        Field {
+            name: "prompt",
+            kind: Text,
+            needed: Required,
+            about: "Template: {field} is filled from the record, {{ and }} are literal braces.",
+        },
+        Field {
+            name: "context",
+            kind: Text,
+            needed: Optional,
+            about: "Field whose tokens `rank: context` keeps to and that evidence spans index.",
+        },
+        Field {
+            name: "evidence",
+            kind: Text,
+            needed: Optional,
+            about: "Field with a list of [start, end) spans, in Unicode characters of the context field.",
+        },
+        Field {
+            name: "answer",
+            kind: Text,
+            needed: Required,
+            about: "Template of the right answer: its label with options, else its text, which must be one token.",
+        },
+        Field {
+            name: "options",
+            kind: Options,
+            needed: Optional,
+            about: "The possible answers: texts, or label: text. Each text must be one token.",
+        },
+        Field {
+            name: "contrast",
+            kind: Text,
+            needed: Optional,
+            about: "Template of the answer to compare with; default: none, or the strongest other option for logit_difference.",
+        },
+        Field {
+            name: "score",
+            kind: Choice(&["logit", "probability", "logit_difference"]),
+            needed: Needed::Text("logit"),
+            about: "What is explained.",
+        },
+        Field {
+            name: "rank",
+            kind: Choice(&["interior", "context", "all"]),
+            needed: Needed::Text("interior"),
+            about: "Tokens that compete: all but first and last, those of the context field, or all.",
+        },
+    ],
+};
+
+pub(super) static DATA: Table = Table {
+    title: "Data",
+    fields: &[
+        Field { name: "file", kind: Path, needed: Required, about: "A .jsonl or .csv file." },
+        Field { name: "id", kind: Text, needed: Optional, about: "Field with a unique id; default: the line number." },
+    ],
+};
+
+impl Table {
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().map(|field| field.name)
+    }
+}
+
+/// Why a value is not of its kind.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    message: String,
+    help: String,
+    nearest: Option<(String, &'static [&'static str])>,
+}
+
+impl Complaint {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Complaint { message: message.into(), help: help.into(), nearest: None }
+    }
+
+    fn expected(what: &str, node: &Node) -> Self {
+        let found = match node.atom() {
+            Some(Atom::Integer(_) | Atom::Float(_) | Atom::Text(_) | Atom::Bool) => {
+                quote(node.scalar_text().unwrap_or_default())
+            }
+            _ => node.described().to_owned(),
+        };
+        Complaint::new(format!("expected {what}, found {found}"), "")
+    }
+}
+
+/// Text that is not empty.
+pub(super) fn text(node: &Node) -> Result<&str, Complaint> {
+    match node.atom() {
+        Some(Atom::Text("")) => Err(Complaint::new("this text is empty", "")),
+        Some(Atom::Text(text)) => Ok(text),
+        Some(Atom::Integer(_) | Atom::Float(_) | Atom::Bool) => {
+            let written = node.scalar_text().unwrap_or_default();
+            let message = format!("expected text, found {} {}", node.described(), quote(written));
+            Err(Complaint::new(message, format!("in quotes it is text: \"{written}\"")))
+        }
+        _ => Err(Complaint::expected("text", node)),
+    }
+}
+
+/// Text that can stand in a table and in a comma-separated list.
+pub(super) fn name(node: &Node) -> Result<&str, Complaint> {
+    let name = text(node)?;
+    if name.trim() != name || name.contains(|character: char| character == ',' || character.is_control()) {
+        let help = "no comma, no line break, no space at either end";
+        return Err(Complaint::new(format!("{} cannot be a name", quote(name)), help));
+    }
+    Ok(name)
+}
+
+/// A whole number within bounds.
+pub(super) fn integer(node: &Node, least: u64, most: u64) -> Result<u64, Complaint> {
+    match node.atom() {
+        Some(Atom::Integer(number)) => match u64::try_from(number) {
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ if number < i128::from(least) && least == 1 => {
+                Err(Complaint::new(format!("expected a positive number, found `{number}`"), ""))
+            }
+            _ => Err(Complaint::new(format!("{number} is not between {least} and {most}"), "")),
+        },
+        _ => Err(Complaint::expected("a whole number", node)),
+    }
+}
+
+/// A number strictly between 0 and 1.
+pub(super) fn fraction(node: &Node) -> Result<f64, Complaint> {
+    let number = match node.atom() {
+        Some(Atom::Integer(number)) => number as f64,
+        Some(Atom::Float(number)) => number,
+        _ => return Err(Complaint::expected("a number between 0 and 1", node)),
+    };
+    if number > 0.0 && number < 1.0 {
+        return Ok(number);
+    }
+    let percent = if (1.0..100.0).contains(&number) { format!("{number} % is {}", number / 100.0) } else { "".into() };
+    let written = node.scalar_text().unwrap_or_default();
+    Err(Complaint::new(format!("expected a number between 0 and 1, found {}", quote(written)), percent))
+}
+
+fn choice<'a>(node: &'a Node, valid: &'static [&'static str]) -> Result<&'a str, Complaint> {
+    let typed = text(node)?;
+    if valid.contains(&typed) {
+        return Ok(typed);
+    }
+    let mut complaint = Complaint::new(format!("unknown value {}", quote(typed)), "");
+    complaint.nearest = Some((typed.to_owned(), valid));
+    Err(complaint)
+}
+
+/// A device, e.g. `cuda:1`.
+pub(super) fn device(typed: &str) -> Result<&str, Complaint> {
+    const DEVICES: &[&str] = &["cpu", "cuda", "cuda:0"];
+    let index = typed.strip_prefix("cuda:").map(|index| {
+        let plain = index.chars().all(|character| character.is_ascii_digit()) && (1..=3).contains(&index.len());
+        plain && index.parse::<u16>().is_ok()
+    });
+    match index {
+        None if typed == "cpu" || typed == "cuda" => Ok(typed),
+        Some(true) => Ok(typed),
+        Some(false) => {
+            Err(Complaint::new(format!("{} does not name a device by number", quote(typed)), "e.g. `cuda:0`"))
+        }
+        None => {
+            let mut complaint = Complaint::new(format!("unknown device {}", quote(typed)), "");
+            complaint.nearest = Some((typed.to_owned(), DEVICES));
+            Err(complaint)
+        }
+    }
+}
+
+impl Complaint {
+    /// The complaint as a mistake at a place.
+    pub fn at(self, diagnostic: impl FnOnce(String) -> Diagnostic) -> Diagnostic {
+        let diagnostic = diagnostic(self.message).with_help(self.help);
+        match self.nearest {
+            Some((typed, valid)) => diagnostic.with_nearest(&typed, valid.iter().copied()),
+            None => diagnostic,
+        }
+    }
+}
+
+/// Checks a tree against a table: unknown and missing keys, values of the wrong kind.
+pub(super) struct Checker<'a> {
+    pub file: &'a Path,
+    pub mistakes: &'a mut Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    /// `key` is the path to the mapping, empty for the whole file.
+    pub fn mapping(&mut self, node: &Node, table: &'static Table, key: &str) {
+        let Content::Mapping(entries) = &node.content else {
+            let valid: Vec<&str> = table.names().collect();
+            let help = format!("write `key: value` lines; keys: {}", crate::diagnostics::list(&valid));
+            let found = Complaint::expected("a mapping", node).message;
+            self.mistakes.push(self.at(node, key, found).with_help(help));
+            return;
+        };
+        // A key that was meant and mistyped is one mistake, not two.
+        let mut meant = Vec::new();
+        for (found, value) in entries {
+            let path = join(key, &found.text);
+            match table.field(&found.text) {
+                None => {
+                    let message = format!("unknown key {}", quote(&found.text));
+                    let taken = |name: &&str| entries.iter().any(|(other, _)| other.text == *name);
+                    let free = table.names().filter(|name| !taken(name));
+                    let mistake = Diagnostic::new(self.file, found.line, found.column, path, message)
+                        .with_width(found.width)
+                        .with_nearest(&found.text, free);
+                    meant.extend(mistake.suggestion.clone());
+                    self.mistakes.push(mistake);
+                }
+                Some(field) if value.is_null() => {
+                    if matches!(field.needed, Required) {
+                        let message = format!("{} has no value", quote(&found.text));
+                        let mistake = Diagnostic::new(self.file, found.line, found.column, path, message);
+                        self.mistakes.push(mistake.with_width(found.width).with_help(field.about));
+                    }
+                }
+                Some(field) => self.value(value, &field.kind, &path),
+            }
+        }
+        for field in table.fields.iter().filter(|field| matches!(field.needed, Required)) {
+            if node.get(field.name).is_none() && !meant.iter().any(|name| name == field.name) {
+                let within = if key.is_empty() { String::new() } else { format!(" in {}", quote(key)) };
+                let message = format!("the key {}{within} is missing", quote(field.name));
+                let mistake = self.at(node, &join(key, field.name), message).with_help(field.about);
+                self.mistakes.push(mistake);
+            }
+        }
+    }
+
+    fn value(&mut self, node: &Node, kind: &'static Kind, key: &str) {
+        let checked = match kind {
+            Text | Path | Metric => text(node).map(drop),
+            Name => name(node).map(drop),
+            Integer(least, most) => integer(node, *least, *most).map(drop),
+            Fraction => fraction(node).map(drop),
+            Choice(valid) => choice(node, valid).map(drop),
+            Device => text(node).and_then(device).map(drop),
+            Mapping(table) => return self.mapping(node, table, key),
+            Model if matches!(node.content, Content::Mapping(_)) => return self.mapping(node, &MODEL, key),
+            Model => text(node).map(drop),
+            Method => return self.method(node, key),
+            Options => return self.options(node, key),
+            List(kind) => return self.list(node, kind, key),
+        };
+        if let Err(complaint) = checked {
+            let mistake = complaint.at(|message| self.at(node, key, message));
+            self.mistakes.push(mistake);
+        }
+    }
+
+    fn list(&mut self, node: &Node, kind: &'static Kind, key: &str) {
+        let Content::List(items) = &node.content else {
+            let help = node.scalar_text().map_or(String::new(), |text| format!("in brackets it is one: [{text}]"));
+            let found = Complaint::expected("a list", node).message;
+            self.mistakes.push(self.at(node, key, found).with_help(help));
+            return;
+        };
+        if items.is_empty() {
+            self.mistakes.push(self.at(node, key, "this list is empty".to_owned()));
+        }
+        for (index, item) in items.iter().enumerate() {
+            self.value(item, kind, &format!("{key}[{index}]"));
+        }
+    }
+
+    /// Shape alone; whether the names are known is seen when they are resolved.
+    fn method(&mut self, node: &Node, key: &str) {
+        let Content::Mapping(entries) = &node.content else {
+            if let Err(complaint) = text(node) {
+                let mistake = complaint.at(|message| self.at(node, key, message));
+                self.mistakes.push(mistake);
+            }
+            return;
+        };
+        if let [] = entries.as_slice() {
+            self.mistakes.push(self.at(node, key, "expected a method, found an empty mapping".to_owned()));
+        }
+        if let [_, second, ..] = entries.as_slice() {
+            let message = format!("{} stands beside a method, not inside its options", quote(&second.0.text));
+            let help = "one method an item, its options in braces: `- random: {seeds: 5}`";
+            let path = join(key, &second.0.text);
+            let mistake = Diagnostic::new(self.file, second.0.line, second.0.column, path, message);
+            self.mistakes.push(mistake.with_width(second.0.width).with_help(help));
+            return;
+        }
+        for (method, options) in entries {
+            let path = join(key, &method.text);
+            match &options.content {
+                _ if options.is_null() => {}
+                Content::Mapping(options) => {
+                    for (option, value) in options {
+                        self.value(value, &OPTION, &join(&path, &option.text));
+                    }
+                }
+                _ => {
+                    let found = Complaint::expected("options", options).message;
+                    let help = "e.g. `- random: {seeds: 5}`";
+                    self.mistakes.push(self.at(options, &path, found).with_help(help));
+                }
+            }
+        }
+    }
+
+    fn options(&mut self, node: &Node, key: &str) {
+        let count = match &node.content {
+            Content::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.label(item, &format!("{key}[{index}]"));
+                }
+                items.len()
+            }
+            Content::Mapping(entries) => {
+                for (label, text) in entries {
+                    self.label(text, &join(key, &label.text));
+                }
+                entries.len()
+            }
+            Content::Scalar(_) => {
+                let found = Complaint::expected("a list of texts, or `label: text` lines", node).message;
+                self.mistakes.push(self.at(node, key, found));
+                return;
+            }
+        };
+        if count < 2 {
+            let message = "a choice needs at least two options".to_owned();
+            self.mistakes.push(self.at(node, key, message));
+        }
+    }
+
+    /// A label or its text: any scalar will do, since `1` and `true` are answers too.
+    fn label(&mut self, node: &Node, key: &str) {
+        let text = node.scalar_text();
+        if text.is_none() || text == Some("") {
+            let found = match text {
+                Some(_) => "this text is empty".to_owned(),
+                None => Complaint::expected("text", node).message,
+            };
+            self.mistakes.push(self.at(node, key, found));
+        }
+    }
+
+    fn at(&self, node: &Node, key: &str, message: String) -> Diagnostic {
+        Diagnostic::new(self.file, node.line, node.column, key, message).with_width(node.width)
+    }
+}
+
+/// The value of a method's option.
+static OPTION: Kind = Integer(1, 1 << 30);
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// JSON Schema (draft 2020-12) of `harness.yaml`.
+pub fn harness(vocabulary: &Vocabulary) -> Value {
+    document(&HARNESS, vocabulary)
+}
+
+/// JSON Schema (draft 2020-12) of a task file.
+pub fn task() -> Value {
+    document(&TASK, &Vocabulary { methods: &[], metrics: &[] })
+}
+
+/// JSON Schema (draft 2020-12) of a model file.
+pub fn model() -> Value {
+    document(&MODEL, &Vocabulary { methods: &[], metrics: &[] })
+}
+
+fn document(table: &Table, vocabulary: &Vocabulary) -> Value {
+    let mut schema = table_schema(table, vocabulary);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema
+}
+
+fn table_schema(table: &Table, vocabulary: &Vocabulary) -> Value {
+    let mut properties = serde_json::Map::new();
+    let mut required = Vec::new();
+    for field in table.fields {
+        let mut schema = kind_schema(&field.kind, vocabulary);
+        schema["description"] = json!(field.about);
+        match field.needed {
+            Required => required.push(field.name),
+            Optional => {}
+            Needed::Integer(number) => schema["default"] = json!(number),
+            Needed::Fraction(number) => schema["default"] = json!(number),
+            Needed::Text(text) => schema["default"] = json!(text),
+        }
+        properties.insert(field.name.to_owned(), schema);
+    }
+    json!({
+        "title": table.title,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
+    let scalar = || json!({"type": ["string", "number", "boolean"]});
+    match kind {
+        Text | Path => json!({"type": "string", "minLength": 1}),
+        Name => json!({"type": "string", "pattern": r"^[^\s,]([^,\n\r\t]*[^\s,])?$"}),
+        Integer(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+        Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+        Choice(valid) => json!({"enum": valid}),
+        List(kind) => json!({"type": "array", "minItems": 1, "items": kind_schema(kind, vocabulary)}),
+        Mapping(table) => table_schema(table, vocabulary),
+        Device => json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,3})?)$"}),
+        Metric => json!({"enum": vocabulary.metrics}),
+        Model => json!({"anyOf": [kind_schema(&Path, vocabulary), table_schema(&MODEL, vocabulary)]}),
+        Method => {
+            let names: Vec<&str> = vocabulary.methods.iter().map(|method| method.name).collect();
+            let mut forms = vec![json!({"enum": names})];
+            for method in vocabulary.methods {
+                let options: serde_json::Map<String, Value> = method
+                    .options
+                    .iter()
+                    .map(|&option| (option.to_owned(), kind_schema(&OPTION, vocabulary)))
+                    .collect();
+                let options = json!({
+                    "type": ["object", "null"],
+                    "properties": options,
+                    "additionalProperties": false,
+                });
+                forms.push(json!({
+                    "type": "object",
+                    "properties": {method.name: options},
+                    "required": [method.name],
+                    "additionalProperties": false,
+                }));
+            }
+            json!({"anyOf": forms})
+        }
+        Options => json!({"anyOf": [
+            {"type": "array", "minItems": 2, "items": scalar()},
+            {"type": "object", "minProperties": 2, "additionalProperties": scalar()},
+        ]}),
+    }
+}

@@ -1,0 +1,258 @@
+//! What the user typed: the checked tree as structures, names still unresolved.
+//!
+//! A value that [`Checker`] complained about is simply absent here, so that the rest can be looked at all the same.
+
+use std::path::Path;
+
+use super::schema::{self, Checker, HARNESS, Kind, MODEL, Needed, TASK, Table};
+use super::template::Template;
+use super::yaml::{self, Content, Node};
+use crate::diagnostics::{Diagnostic, Located};
+
+/// `harness.yaml`.
+#[derive(Debug)]
+pub(super) struct Harness {
+    pub name: Option<String>,
+    pub models: Vec<Model>,
+    pub tasks: Vec<Located<String>>,
+    pub methods: Vec<Method>,
+    pub metrics: Option<Vec<Located<String>>>,
+    pub limit: Option<u64>,
+    pub seed: u64,
+    pub device: String,
+    pub threads: Option<u64>,
+    pub batch_tokens: u64,
+    pub output: String,
+    pub resamples: u64,
+    pub confidence: f64,
+    pub library: Option<Located<String>>,
+}
+
+/// A model: an item of a harness file, or a file of its own.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub name: Option<Located<String>>,
+    pub path: Option<Located<String>>,
+    pub baseline: Option<String>,
+    /// Written as a mapping, which says all there is to say.
+    pub mapping: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Method {
+    pub name: Located<String>,
+    pub options: Vec<(Located<String>, Option<u64>)>,
+}
+
+/// A task file.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub name: Option<String>,
+    pub version: u64,
+    pub description: Option<String>,
+    pub data: Option<Located<String>>,
+    pub id: Option<Located<String>>,
+    pub prompt: Option<Located<Template>>,
+    pub context: Option<Located<String>>,
+    pub evidence: Option<Located<String>>,
+    pub answer: Option<Located<Template>>,
+    pub options: Vec<(Located<String>, Located<String>)>,
+    pub contrast: Option<Located<Template>>,
+    pub score: Located<String>,
+    pub rank: Located<String>,
+}
+
+pub(super) fn harness(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Harness> {
+    let root = yaml::parse(file, text, mistakes)?;
+    Checker { file, mistakes }.mapping(&root, &HARNESS, "");
+    let view = View { file, node: Some(&root), table: &HARNESS };
+    let statistics = view.under("statistics");
+    Some(Harness {
+        name: view.name("name").map(|name| name.value),
+        models: view.items("models").filter_map(|item| model_item(file, item)).collect(),
+        tasks: view.items("tasks").filter_map(|item| view.text_of(item)).collect(),
+        methods: view.items("methods").filter_map(|item| method(&view, item)).collect(),
+        metrics: view.given("metrics").map(|_| view.items("metrics").filter_map(|item| view.text_of(item)).collect()),
+        limit: view.integer("limit"),
+        seed: view.integer("seed").unwrap_or_default(),
+        device: view.text_or_default("device").value,
+        threads: view.integer("threads"),
+        batch_tokens: view.integer("batch_tokens").unwrap_or_default(),
+        output: view.text_or_default("output").value,
+        resamples: statistics.integer("resamples").unwrap_or_default(),
+        confidence: statistics.fraction("confidence").unwrap_or_default(),
+        library: view.under("runtime").text("library"),
+    })
+}
+
+/// A model file.
+pub(super) fn model(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Model> {
+    let root = yaml::parse(file, text, mistakes)?;
+    Checker { file, mistakes }.mapping(&root, &MODEL, "");
+    Some(model_mapping(&View { file, node: Some(&root), table: &MODEL }))
+}
+
+fn model_item(file: &Path, item: &Node) -> Option<Model> {
+    let view = View { file, node: Some(item), table: &MODEL };
+    match &item.content {
+        Content::Mapping(_) => Some(model_mapping(&view)),
+        _ => view.text_of(item).map(|path| Model { name: None, path: Some(path), baseline: None, mapping: false }),
+    }
+}
+
+fn model_mapping(view: &View) -> Model {
+    Model {
+        name: view.name("name"),
+        path: view.text("path"),
+        baseline: view.text("baseline").map(|baseline| baseline.value),
+        mapping: true,
+    }
+}
+
+fn method(view: &View, item: &Node) -> Option<Method> {
+    let Content::Mapping(entries) = &item.content else {
+        return view.text_of(item).map(|name| Method { name, options: Vec::new() });
+    };
+    let (name, options) = entries.first()?;
+    let options = match &options.content {
+        Content::Mapping(options) => {
+            options.iter().map(|(option, value)| (view.key(option), schema::integer(value, 1, 1 << 30).ok())).collect()
+        }
+        _ => Vec::new(),
+    };
+    Some(Method { name: view.key(name), options })
+}
+
+pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Task> {
+    let root = yaml::parse(file, text, mistakes)?;
+    Checker { file, mistakes }.mapping(&root, &TASK, "");
+    let view = View { file, node: Some(&root), table: &TASK };
+    let data = view.under("data");
+    Some(Task {
+        name: view.name("task").map(|name| name.value),
+        version: view.integer("version").unwrap_or(1),
+        description: view.text("description").map(|description| description.value),
+        data: data.text("file"),
+        id: data.text("id"),
+        prompt: view.template("prompt", mistakes),
+        context: view.text("context"),
+        evidence: view.text("evidence"),
+        answer: view.template("answer", mistakes),
+        options: options(&view),
+        contrast: view.template("contrast", mistakes),
+        score: view.text_or_default("score"),
+        rank: view.text_or_default("rank"),
+    })
+}
+
+fn options(view: &View) -> Vec<(Located<String>, Located<String>)> {
+    let scalar = |node: &Node| {
+        let text = node.scalar_text().filter(|text| !text.is_empty())?;
+        Some(view.located(node, text.to_owned()))
+    };
+    match view.given("options").map(|node| &node.content) {
+        Some(Content::List(items)) => {
+            items.iter().filter_map(|item| scalar(item)).map(|text| (text.clone(), text)).collect()
+        }
+        Some(Content::Mapping(entries)) => {
+            entries.iter().filter_map(|(label, text)| Some((view.key(label), scalar(text)?))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Typed access to a mapping; `None` where nothing is given or what is given is not of the field's kind.
+struct View<'a> {
+    file: &'a Path,
+    node: Option<&'a Node>,
+    table: &'static Table,
+}
+
+impl<'a> View<'a> {
+    fn given(&self, key: &str) -> Option<&'a Node> {
+        self.node?.get(key).filter(|node| !node.is_null())
+    }
+
+    /// The mapping under a key; an empty one if there is none, so that its defaults apply.
+    fn under(&self, key: &str) -> View<'a> {
+        let table = match self.table.field(key).map(|field| &field.kind) {
+            Some(Kind::Mapping(table)) => table,
+            _ => self.table,
+        };
+        View { file: self.file, node: self.given(key), table }
+    }
+
+    fn items(&self, key: &str) -> impl Iterator<Item = &'a Node> {
+        let items = match self.given(key).map(|node| &node.content) {
+            Some(Content::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        items.iter().map(|item| item.as_ref())
+    }
+
+    fn located<T>(&self, node: &Node, value: T) -> Located<T> {
+        Located { value, file: self.file.to_path_buf(), line: node.line, column: node.column }
+    }
+
+    fn key(&self, key: &yaml::Key) -> Located<String> {
+        Located { value: key.text.clone(), file: self.file.to_path_buf(), line: key.line, column: key.column }
+    }
+
+    fn text_of(&self, node: &Node) -> Option<Located<String>> {
+        schema::text(node).ok().map(|text| self.located(node, text.to_owned()))
+    }
+
+    fn text(&self, key: &str) -> Option<Located<String>> {
+        self.given(key).and_then(|node| self.text_of(node))
+    }
+
+    fn name(&self, key: &str) -> Option<Located<String>> {
+        let node = self.given(key)?;
+        schema::name(node).ok().map(|name| self.located(node, name.to_owned()))
+    }
+
+    fn text_or_default(&self, key: &str) -> Located<String> {
+        let default = match self.table.field(key).map(|field| &field.needed) {
+            Some(Needed::Text(text)) => text,
+            _ => "",
+        };
+        self.text(key).unwrap_or_else(|| Located {
+            value: default.to_owned(),
+            file: self.file.to_path_buf(),
+            line: self.node.map_or(1, |node| node.line),
+            column: self.node.map_or(1, |node| node.column),
+        })
+    }
+
+    fn integer(&self, key: &str) -> Option<u64> {
+        let field = self.table.field(key)?;
+        match (self.given(key), &field.kind, &field.needed) {
+            (Some(node), Kind::Integer(least, most), _) => schema::integer(node, *least, *most).ok(),
+            (None, _, Needed::Integer(default)) => Some(*default),
+            _ => None,
+        }
+    }
+
+    fn fraction(&self, key: &str) -> Option<f64> {
+        match (self.given(key), &self.table.field(key)?.needed) {
+            (Some(node), _) => schema::fraction(node).ok(),
+            (None, Needed::Fraction(default)) => Some(*default),
+            _ => None,
+        }
+    }
+
+    fn template(&self, key: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Located<Template>> {
+        let node = self.given(key)?;
+        let text = schema::text(node).ok()?;
+        match Template::parse(text, |character| node.position_of(character)) {
+            Ok(template) => Some(self.located(node, template)),
+            Err(found) => {
+                mistakes.extend(found.into_iter().map(|mistake| {
+                    let (line, column) = node.position_of(mistake.character);
+                    Diagnostic::new(self.file, line, column, key, mistake.message).with_help(mistake.help)
+                }));
+                None
+            }
+        }
+    }
+}
