@@ -6,7 +6,7 @@ use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, Id};
 
-use super::select::{RowSelector, logit_of};
+use super::select::{logit_of, row_at};
 
 /// A graph with its ports, ready to be written.
 pub struct Baked {
@@ -31,8 +31,7 @@ pub fn forward(source: &Checkpoint) -> Result<Baked, GradError> {
     let mut graph = source.graph.clone();
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
-    let dtype = graph.dtype(source.logits);
-    let row = RowSelector::new(&mut graph, position, dtype)?.row(&mut graph, source.logits)?;
+    let row = row_at(&mut graph, source.logits, position)?;
     let logits = graph.reshape(row, vec![batch, Dim::known(source.vocab)])?;
     Ok(Baked {
         file: "forward.onnx",
@@ -56,7 +55,7 @@ pub fn gradient(source: &Checkpoint) -> Result<(Baked, Audit), GradError> {
     let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
     let knobs = KnobInputs::declare(&mut graph, dtype)?;
 
-    let logits = RowSelector::new(&mut graph, position, dtype)?.row(&mut graph, logits)?;
+    let logits = row_at(&mut graph, logits, position)?;
     let target_logit = logit_of(&mut graph, logits, target)?;
     let contrast_logit = logit_of(&mut graph, logits, contrast)?;
     graph.set_scope("score");

@@ -9,72 +9,57 @@ use std::collections::HashMap;
 use crate::checkpoint::{BATCH, SEQ};
 use crate::onnx::op::{Logic, Op, Reduction, WeightLayout};
 use crate::onnx::rewrite::is_elementwise;
-use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
+use crate::onnx::{Dim, Graph, GraphError, Id};
 
-/// Takes the row at a position, known at run time, from values `[batch, seq, ..]`.
-pub struct RowSelector {
+/// The row of `root` `[batch, seq, ..]` at `position` (i64 `[batch]`), as `[batch, 1, ..]`.
+pub fn row_at(graph: &mut Graph, root: Id, position: Id) -> Result<Id, GraphError> {
+    graph.set_scope("position");
+    let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
+    let needed_whole = needed_whole(graph, root);
+    let places = graph.add(Op::Arange(seq), &[])?;
+    let position = graph.reshape(position, vec![batch, one.clone(), one])?;
+    let here = graph.logic(Logic::Equal, places, position)?;
+    let one_hot = graph.cast(here, graph.dtype(root))?;
+    Selector { one_hot, needed_whole, done: HashMap::new() }.row(graph, root)
+}
+
+struct Selector {
     /// `[batch, 1, seq]`: 1 at the position, 0 elsewhere.
     one_hot: Id,
+    needed_whole: Vec<bool>,
     done: HashMap<Id, Id>,
 }
 
-impl RowSelector {
-    /// `position`: i64 `[batch]`.
-    pub fn new(graph: &mut Graph, position: Id, dtype: Dtype) -> Result<Self, GraphError> {
-        graph.set_scope("position");
-        let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
-        let places = graph.add(Op::Arange(seq), &[])?;
-        let position = graph.reshape(position, vec![batch, one.clone(), one])?;
-        let here = graph.logic(Logic::Equal, places, position)?;
-        Ok(RowSelector { one_hot: graph.cast(here, dtype)?, done: HashMap::new() })
-    }
-
-    /// The row of `x`, `[batch, 1, ..]`.
-    pub fn row(&mut self, graph: &mut Graph, x: Id) -> Result<Id, GraphError> {
+impl Selector {
+    fn row(&mut self, graph: &mut Graph, x: Id) -> Result<Id, GraphError> {
         if let Some(&row) = self.done.get(&x) {
             return Ok(row);
         }
-        let value = graph.value(x).clone();
-        graph.set_scope(&value.scope);
-        let first = value.inputs.first().copied();
-        let row = match (&value.op, first) {
-            (op, Some(inner)) if is_elementwise(op) => {
-                let inner = self.row(graph, inner)?;
-                graph.add(op.clone(), &[inner])?
-            }
-            (Op::Linear(_) | Op::RmsNorm { .. } | Op::LayerNorm { .. }, Some(inner)) => {
-                let inner = self.row(graph, inner)?;
-                let inputs: Vec<Id> = [inner].into_iter().chain(value.inputs[1..].iter().copied()).collect();
-                graph.add(value.op.clone(), &inputs)?
-            }
-            (Op::Binary(kind), Some(_)) => {
-                let mut inputs = [value.inputs[0], value.inputs[1]];
-                for input in &mut inputs {
-                    if self.is_sequence(graph, *input) {
-                        *input = self.row(graph, *input)?;
-                    } else if mentions_seq(graph.shape(*input)) {
-                        return self.take(graph, x);
-                    }
+        let row = if self.needed_whole[x.index()] {
+            self.take(graph, x)?
+        } else {
+            let value = graph.value(x).clone();
+            let rows = sequence_inputs(graph, x).unwrap_or_default();
+            let mut inputs = value.inputs;
+            for input in &mut inputs {
+                if rows.contains(input) {
+                    *input = self.row(graph, *input)?;
                 }
-                graph.set_scope(&value.scope);
-                graph.binary(*kind, inputs[0], inputs[1])?
             }
-            _ => return self.take(graph, x),
+            graph.set_scope(&value.scope);
+            graph.add(value.op, &inputs)?
         };
         self.done.insert(x, row);
         Ok(row)
     }
 
-    fn is_sequence(&self, graph: &Graph, x: Id) -> bool {
-        matches!(graph.shape(x), [batch, seq, ..] if *batch == Dim::symbol(BATCH) && *seq == Dim::symbol(SEQ))
-    }
-
     /// The row by a product with the one-hot vector, which is exact.
     fn take(&mut self, graph: &mut Graph, x: Id) -> Result<Id, GraphError> {
+        graph.set_scope("position");
         let shape = graph.shape(x).to_vec();
-        if !self.is_sequence(graph, x) || mentions_seq(&shape[2..]) {
+        if !is_sequence(graph, x) {
             return Err(GraphError {
-                op: "RowSelector".to_owned(),
+                op: "row_at".to_owned(),
                 scope: graph.value(x).scope.to_string(),
                 problem: format!("takes rows of [batch, seq, ..], not of {}", crate::onnx::dim::show(&shape)),
             });
@@ -84,9 +69,58 @@ impl RowSelector {
         let row = graph.matmul(self.one_hot, matrix)?;
         let mut row_shape = shape;
         row_shape[1] = Dim::known(1);
-        let row = graph.reshape(row, row_shape)?;
-        self.done.insert(x, row);
-        Ok(row)
+        graph.reshape(row, row_shape)
+    }
+}
+
+/// Which values something needs at all positions: what is behind the first operators, seen from `root`, that mix
+/// positions. Where such a value also leads to `root` directly (the residual stream), its row is taken there, rather
+/// than computed a second time.
+fn needed_whole(graph: &Graph, root: Id) -> Vec<bool> {
+    let mut seen = vec![false; graph.len()];
+    let mut mixing = Vec::new();
+    let mut open = vec![root];
+    while let Some(x) = open.pop() {
+        if std::mem::replace(&mut seen[x.index()], true) {
+            continue;
+        }
+        match sequence_inputs(graph, x) {
+            Some(inputs) => open.extend(inputs),
+            None => mixing.push(x),
+        }
+    }
+    let mut whole = vec![false; graph.len()];
+    for id in graph.ancestors(&mixing) {
+        whole[id.index()] = true;
+    }
+    whole
+}
+
+/// The inputs of which a row is needed for a row of `x`; `None` if `x` mixes positions, or is no sequence.
+fn sequence_inputs(graph: &Graph, x: Id) -> Option<Vec<Id>> {
+    let value = graph.value(x);
+    if !is_sequence(graph, x) {
+        return None;
+    }
+    match &value.op {
+        op if is_elementwise(op) => Some(value.inputs.clone()),
+        Op::Linear(_) | Op::RmsNorm { .. } | Op::LayerNorm { .. } => Some(vec![value.inputs[0]]),
+        Op::Binary(_) => {
+            let (rows, others): (Vec<Id>, Vec<Id>) = value.inputs.iter().partition(|&&input| is_sequence(graph, input));
+            let plain = others.iter().all(|&input| !mentions_seq(graph.shape(input)));
+            // A row of a broadcast input stands where a row of the result does only if they have the same rank.
+            let aligned = rows.iter().all(|&input| graph.shape(input).len() == value.shape.len());
+            (plain && aligned).then_some(rows)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the shape is `[batch, seq, ..]`, with the length nowhere else.
+fn is_sequence(graph: &Graph, x: Id) -> bool {
+    match graph.shape(x) {
+        [batch, seq, rest @ ..] => *batch == Dim::symbol(BATCH) && *seq == Dim::symbol(SEQ) && !mentions_seq(rest),
+        _ => false,
     }
 }
 
@@ -102,10 +136,12 @@ pub fn logit_of(graph: &mut Graph, logits: Id, token: Id) -> Result<Id, GraphErr
     match &value.op {
         op if is_elementwise(op) => {
             let inner = logit_of(graph, value.inputs[0], token)?;
+            graph.set_scope(&value.scope);
             graph.add(op.clone(), &[inner])
         }
         Op::Binary(kind) if graph.shape(value.inputs[1]).is_empty() => {
             let inner = logit_of(graph, value.inputs[0], token)?;
+            graph.set_scope(&value.scope);
             graph.binary(*kind, inner, value.inputs[1])
         }
         Op::Linear(layout) => {

@@ -1,0 +1,328 @@
+//! Writing a bundle.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::graphs::{self, Baked};
+use super::manifest::{Dimensions, FileEntry, GraphPorts, Manifest, Port, Source};
+use crate::checkpoint::weights::CopyError;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::grad::{Audit, GradError, SiteKind};
+use crate::onnx::write::{Export, WeightLocation, to_model};
+use crate::onnx::{Graph, GraphError, Id};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// The layout of bundles that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// The file all graphs of a bundle share.
+pub const WEIGHT_FILE: &str = "weights.bin";
+
+#[derive(Debug, thiserror::Error)]
+pub enum BakeError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{path}")]
+    Tokenizer { path: PathBuf, source: TokenizerError },
+    #[error(
+        "{path} makes token ids up to {max_id}, and the model in {folder} has embeddings for 0 to {}: \
+         this tokenizer belongs to another model", vocab - 1
+    )]
+    Vocabulary { path: PathBuf, folder: PathBuf, max_id: i64, vocab: usize },
+    #[error("the gradient graph of {folder} could not be made")]
+    Gradient { folder: PathBuf, source: GradError },
+    #[error("a graph of {folder} could not be written")]
+    Graph { folder: PathBuf, source: GraphError },
+    #[error(
+        "{folder} has {layers} attention layers, and only {found} places for {kind} were recognised: \
+         the gradients would not be what they are called"
+    )]
+    TooFewSites { folder: PathBuf, kind: SiteKind, found: usize, layers: usize },
+    #[error("{path} exists and is not a bundle; name another folder, or remove it")]
+    Occupied { path: PathBuf },
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {path}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// What `bake` may be told.
+#[derive(Clone, Debug, Default)]
+pub struct BakeOptions {
+    /// Another tokenizer than the folder's.
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// Bakes a Hugging Face folder into a bundle. The bundle appears at `out` complete or not at all.
+///
+/// `progress` is told how many bytes of weights are written, and how many there will be.
+pub fn bake(
+    folder: &Path,
+    out: &Path,
+    options: &BakeOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Manifest, BakeError> {
+    if out.exists() && !out.join("bundle.json").is_file() && !is_empty_folder(out) {
+        return Err(BakeError::Occupied { path: out.to_owned() });
+    }
+    let source = Checkpoint::open(folder)?;
+    let tokenizer_path = options.tokenizer.clone().unwrap_or_else(|| folder.join("tokenizer.json"));
+    let tokenizer = Tokenizer::from_file(&tokenizer_path)
+        .map_err(|source| BakeError::Tokenizer { path: tokenizer_path.clone(), source })?;
+    let max_id = tokenizer.max_id();
+    if max_id >= source.vocab as i64 {
+        let folder = folder.to_owned();
+        return Err(BakeError::Vocabulary { path: tokenizer_path, folder, max_id, vocab: source.vocab });
+    }
+    let gradient_error = |source| BakeError::Gradient { folder: folder.to_owned(), source };
+    let (gradient, audit) = graphs::gradient(&source).map_err(gradient_error)?;
+    check_sites(folder, &audit, source.layers)?;
+    let baked = [
+        graphs::embed(&source),
+        graphs::forward(&source).map_err(gradient_error)?,
+        gradient,
+        graphs::attention(&source).map_err(gradient_error)?,
+    ];
+    let pad = source.pad_token_id.filter(|&id| (id as usize) < source.vocab);
+    let mut manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        source: Source {
+            name: name_of(folder),
+            kind: "hugging_face".to_owned(),
+            sha256: source_sha256(folder, &tokenizer_path, &source)?,
+        },
+        architecture: source.architecture.clone(),
+        dimensions: Dimensions {
+            layers: source.layers,
+            hidden: source.hidden,
+            heads: source.heads,
+            vocab: source.vocab,
+            max_positions: source.max_positions,
+        },
+        dtype: "f32".to_owned(),
+        baseline_token_id: tokenizer.baseline(pad, None),
+        files: BTreeMap::new(),
+        graphs: BTreeMap::new(),
+        audit,
+    };
+
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    std::fs::create_dir_all(&parent).map_err(|source| BakeError::Write { path: parent.clone(), source })?;
+    let partial = tempfile::Builder::new()
+        .prefix(".baking-")
+        .tempdir_in(&parent)
+        .map_err(|source| BakeError::Write { path: parent.clone(), source })?;
+    write_files(partial.path(), &source, &tokenizer_path, &baked, &mut manifest, progress)?;
+    appear(partial, out)?;
+    Ok(manifest)
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn name_of(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Every layer has at least one site of every kind.
+fn check_sites(folder: &Path, audit: &Audit, layers: usize) -> Result<(), BakeError> {
+    for kind in SiteKind::ALL {
+        let found = audit.count(kind);
+        if found < layers {
+            return Err(BakeError::TooFewSites { folder: folder.to_owned(), kind, found, layers });
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256 over names, sizes and contents of the files that a bundle is made from.
+fn source_sha256(folder: &Path, tokenizer: &Path, source: &Checkpoint) -> Result<String, BakeError> {
+    let mut files = vec![folder.join("config.json"), tokenizer.to_owned()];
+    files.extend(source.weights.files().iter().cloned());
+    fingerprint(&files).map_err(|(path, source)| BakeError::Read { path, source })
+}
+
+/// SHA-256 over names, sizes and contents of files, hexadecimal.
+pub fn fingerprint(files: &[PathBuf]) -> Result<String, (PathBuf, io::Error)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    for path in files {
+        let io = |source| (path.clone(), source);
+        let mut file = File::open(path).map_err(io)?;
+        hasher.update(name_of(path).as_bytes());
+        hasher.update(file.metadata().map_err(io)?.len().to_le_bytes());
+        loop {
+            let read = file.read(&mut buffer).map_err(io)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write_files(
+    folder: &Path,
+    source: &Checkpoint,
+    tokenizer: &Path,
+    baked: &[Baked],
+    manifest: &mut Manifest,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), BakeError> {
+    let (locations, total) = source.weights.locations();
+    let path = folder.join(WEIGHT_FILE);
+    let mut done = 0;
+    let entry = write_hashed(&path, |out| {
+        source
+            .weights
+            .write(out, &mut |bytes| {
+                done += bytes;
+                progress(done, total);
+            })
+            .map_err(|error| match error {
+                CopyError::Read { path, source } => BakeError::Read { path, source },
+                CopyError::Write(source) => BakeError::Write { path: path.clone(), source },
+            })
+    })?;
+    manifest.files.insert(WEIGHT_FILE.to_owned(), entry);
+
+    let text = std::fs::read(tokenizer).map_err(|source| BakeError::Read { path: tokenizer.to_owned(), source })?;
+    write_bytes(folder, "tokenizer.json", &text, manifest)?;
+
+    for graph in baked {
+        manifest.graphs.insert(graph.file.to_owned(), ports(graph));
+        let model = encode(graph, &locations, manifest)
+            .map_err(|error| BakeError::Graph { folder: source.folder.clone(), source: error })?;
+        write_bytes(folder, graph.file, &model, manifest)?;
+    }
+    let mut text = serde_json::to_vec_pretty(manifest)
+        .map_err(|error| BakeError::Write { path: folder.join("bundle.json"), source: error.into() })?;
+    text.push(b'\n');
+    let path = folder.join("bundle.json");
+    write_hashed(&path, |out| out.write_all(&text).map_err(|source| BakeError::Write { path: path.clone(), source }))?;
+    Ok(())
+}
+
+fn write_bytes(folder: &Path, name: &str, bytes: &[u8], manifest: &mut Manifest) -> Result<(), BakeError> {
+    let path = folder.join(name);
+    let entry = write_hashed(&path, |out| {
+        out.write_all(bytes).map_err(|source| BakeError::Write { path: path.clone(), source })
+    })?;
+    manifest.files.insert(name.to_owned(), entry);
+    Ok(())
+}
+
+fn encode(baked: &Baked, locations: &[WeightLocation], manifest: &Manifest) -> Result<Vec<u8>, GraphError> {
+    let metadata = [
+        ("gim_harness.format_version", manifest.format_version.to_string()),
+        ("gim_harness.architecture", manifest.architecture.clone()),
+        ("gim_harness.source", manifest.source.name.clone()),
+        ("gim_harness.source_sha256", manifest.source.sha256.clone()),
+        ("gim_harness.dtype", manifest.dtype.clone()),
+        ("gim_harness.dimensions", serde_json::to_string(&manifest.dimensions).unwrap_or_default()),
+        ("gim_harness.baseline_token_id", manifest.baseline_token_id.map(|id| id.to_string()).unwrap_or_default()),
+        ("gim_harness.audit", serde_json::to_string(&manifest.audit).unwrap_or_default()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value));
+    let model = to_model(&Export {
+        name: baked.file.trim_end_matches(".onnx"),
+        graph: &baked.graph,
+        inputs: &baked.inputs,
+        outputs: &baked.outputs,
+        weights: locations,
+        weight_file: WEIGHT_FILE,
+        metadata: &metadata,
+    })?;
+    Ok(model.encode_to_vec())
+}
+
+fn ports(baked: &Baked) -> GraphPorts {
+    let port = |name: &str, id: Id, graph: &Graph| Port {
+        name: name.to_owned(),
+        dtype: graph.dtype(id).name().to_owned(),
+        shape: graph.shape(id).iter().map(|dim| dim.to_string()).collect(),
+    };
+    let input_name = |id: Id| match &baked.graph.value(id).op {
+        crate::onnx::Op::Input { name, .. } => name.clone(),
+        other => other.name(),
+    };
+    GraphPorts {
+        inputs: baked.inputs.iter().map(|&id| port(&input_name(id), id, &baked.graph)).collect(),
+        outputs: baked.outputs.iter().map(|&(name, id)| port(name, id, &baked.graph)).collect(),
+    }
+}
+
+/// Writes a file through a hash, and to the disk.
+fn write_hashed(
+    path: &Path,
+    fill: impl FnOnce(&mut Hashing<BufWriter<File>>) -> Result<(), BakeError>,
+) -> Result<FileEntry, BakeError> {
+    let io = |source| BakeError::Write { path: path.to_owned(), source };
+    let file = File::create(path).map_err(io)?;
+    let mut out = Hashing { inner: BufWriter::new(file), hasher: Sha256::new(), bytes: 0 };
+    fill(&mut out)?;
+    let file = out.inner.into_inner().map_err(|error| io(error.into_error()))?;
+    file.sync_all().map_err(io)?;
+    Ok(FileEntry { sha256: hex(&out.hasher.finalize()), bytes: out.bytes })
+}
+
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Puts the finished folder in its place. An earlier bundle there is moved aside first and then removed.
+fn appear(partial: tempfile::TempDir, out: &Path) -> Result<(), BakeError> {
+    let io = |source| BakeError::Write { path: out.to_owned(), source };
+    let former = partial.path().with_extension("former");
+    let replaces = out.exists();
+    if replaces {
+        std::fs::rename(out, &former).map_err(io)?;
+    }
+    // A temporary folder is private; a bundle is not.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(partial.path(), std::fs::Permissions::from_mode(0o755)).map_err(io)?;
+    }
+    if let Err(error) = std::fs::rename(partial.path(), out) {
+        if replaces {
+            std::fs::rename(&former, out).map_err(io)?;
+        }
+        return Err(io(error));
+    }
+    // The folder is no longer where the guard would remove it.
+    let _moved = partial.keep();
+    if replaces {
+        std::fs::remove_dir_all(&former).map_err(io)?;
+    }
+    Ok(())
+}
