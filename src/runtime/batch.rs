@@ -1,0 +1,83 @@
+//! Which rows run together.
+
+use std::ops::Range;
+
+/// What bounds a batch; each bound lets at least one row through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Rows times the longest of them.
+    pub tokens: usize,
+    /// Rows, for outputs whose size does not hang on the length.
+    pub rows: usize,
+    /// Rows times the square of the longest of them, for attention weights.
+    pub squares: usize,
+}
+
+impl Bounds {
+    pub fn of_tokens(tokens: usize) -> Self {
+        Bounds { tokens, rows: usize::MAX, squares: usize::MAX }
+    }
+
+    fn allow(&self, rows: usize, longest: usize) -> bool {
+        rows <= self.rows
+            && rows.saturating_mul(longest) <= self.tokens
+            && rows.saturating_mul(longest).saturating_mul(longest) <= self.squares
+    }
+}
+
+/// Batches over rows of these lengths: the order to take the rows in (by length), and ranges of that order. Rows are
+/// padded to the longest of their batch, so rows of very different length are kept apart.
+pub(crate) fn batches(lengths: &[usize], bounds: Bounds) -> (Vec<usize>, Vec<Range<usize>>) {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&row| lengths[row]);
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    for end in 1..=order.len() {
+        let fits = order.get(end).is_some_and(|&next| {
+            let (shortest, longest) = (lengths[order[start]], lengths[next]);
+            bounds.allow(end + 1 - start, longest) && longest <= shortest + shortest / 4 + 8
+        });
+        if !fits {
+            ranges.push(start..end);
+            start = end;
+        }
+    }
+    (order, ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rows_of_very_different_length_are_kept_apart() {
+        let (order, ranges) = batches(&[100, 10, 110, 12, 10], Bounds::of_tokens(10_000));
+        assert_eq!(order, [1, 4, 3, 0, 2]);
+        assert_eq!(ranges, [0..3, 3..5]);
+        assert!(batches(&[], Bounds::of_tokens(1)).1.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_once_and_within_bounds(
+            lengths in prop::collection::vec(1usize..60, 0..80),
+            tokens in 0usize..300, rows in 0usize..20, squares in 0usize..20_000,
+        ) {
+            let bounds = Bounds { tokens, rows, squares };
+            let (order, ranges) = batches(&lengths, bounds);
+            let mut seen = order.clone();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+            let mut next = 0;
+            for range in ranges {
+                prop_assert_eq!(range.start, next);
+                prop_assert!(!range.is_empty());
+                next = range.end;
+                let longest = order[range.clone()].iter().map(|&row| lengths[row]).max().unwrap();
+                prop_assert!(range.len() == 1 || bounds.allow(range.len(), longest));
+            }
+            prop_assert_eq!(next, lengths.len());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Installing the pinned wheel of ONNX Runtime with pip, into the program's cache.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::env::Env;
+use super::error::RuntimeError;
+use super::library::{Version, library_in};
+use super::{process, python};
+
+/// The version of the wheels that are installed.
+pub const PINNED_VERSION: &str = "1.31.1";
+
+/// The GPU wheel has some hundred megabytes; a stalled pip should still end some day.
+const PIP_LIMIT: Duration = Duration::from_secs(60 * 60);
+const PIP_PROBE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Which wheel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flavour {
+    #[default]
+    Cpu,
+    /// With the CUDA provider.
+    Gpu,
+}
+
+impl Flavour {
+    /// The name of its package on the Python package index.
+    pub fn package(self) -> &'static str {
+        match self {
+            Flavour::Cpu => "onnxruntime",
+            Flavour::Gpu => "onnxruntime-gpu",
+        }
+    }
+
+    /// The folder of an installation. A cache in a home folder may be shared by machines of different kinds.
+    fn folder(self) -> String {
+        let kind = match self {
+            Flavour::Cpu => "cpu",
+            Flavour::Gpu => "gpu",
+        };
+        format!("{PINNED_VERSION}-{kind}-{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+    }
+}
+
+/// How to install.
+#[derive(Clone, Debug, Default)]
+pub struct InstallOptions {
+    pub flavour: Flavour,
+    /// Install again over an installation that is there.
+    pub replace: bool,
+    pub env: Env,
+}
+
+/// What [`install`] left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The shared library.
+    pub library: PathBuf,
+    /// It was there before.
+    pub already: bool,
+}
+
+/// The library that an earlier [`install`] left in a cache folder.
+pub(crate) fn cached(cache: &Path, flavour: Flavour) -> Option<(PathBuf, Version)> {
+    let library = library_of(&parent(cache).join(flavour.folder()))?;
+    Some((library, PINNED_VERSION.parse().ok()?))
+}
+
+fn parent(cache: &Path) -> PathBuf {
+    cache.join("onnxruntime")
+}
+
+fn library_of(installation: &Path) -> Option<PathBuf> {
+    library_in(&installation.join("onnxruntime").join("capi"))
+}
+
+/// Installs the pinned wheel into the program's cache, or finds it installed.
+///
+/// pip works in a folder of its own that is renamed when it is done, so an interrupted installation leaves nothing that
+/// could be taken for a whole one; a lock keeps a second process waiting and then finding what the first installed.
+/// `progress` gets a line for what takes long.
+///
+/// # Errors
+/// [`RuntimeError::NoCache`], [`RuntimeError::Io`], or [`RuntimeError::Install`] with the last lines of pip.
+pub fn install(options: &InstallOptions, progress: &dyn Fn(&str)) -> Result<Installed, RuntimeError> {
+    let InstallOptions { flavour, replace, ref env } = *options;
+    let cache = env.cache_folder().ok_or(RuntimeError::NoCache)?;
+    let parent = parent(&cache);
+    let target = parent.join(flavour.folder());
+    fs::create_dir_all(&parent).map_err(RuntimeError::io(&parent))?;
+    // Held until it is dropped, which the system does for a process that is killed.
+    let _lock = lock(&parent.join(".lock"), progress)?;
+    if !replace && let Some(library) = library_of(&target) {
+        return Ok(Installed { library, already: true });
+    }
+    remove_leftovers(&parent);
+
+    let failed = |problem: String| RuntimeError::Install { flavour, problem };
+    let python = python_with_pip(env).map_err(failed)?;
+    progress(&format!("installing {}=={PINNED_VERSION} with pip into {} (once)", flavour.package(), target.display()));
+    let work = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(&parent).map_err(RuntimeError::io(&parent))?;
+    let wheel = work.path().join("wheel");
+    pip(&python, flavour, &wheel, work.path(), env).map_err(failed)?;
+    if library_of(&wheel).is_none() {
+        return Err(failed(format!("pip left no library of ONNX Runtime in {}", wheel.display())));
+    }
+    if fs::symlink_metadata(&target).is_ok() {
+        // Set aside rather than deleted in place: a process that runs from it keeps its files.
+        let aside = work.path().join("replaced");
+        fs::rename(&target, &aside).map_err(RuntimeError::io(&target))?;
+    }
+    match fs::rename(&wheel, &target) {
+        Ok(()) => {}
+        // On a file system without locks another process may have been faster; its installation is as good.
+        Err(_) if library_of(&target).is_some() => {}
+        Err(error) => return Err(RuntimeError::io(&target)(error)),
+    }
+    let library = library_of(&target).ok_or_else(|| failed(format!("{} was emptied meanwhile", target.display())))?;
+    Ok(Installed { library, already: false })
+}
+
+const PARTIAL: &str = ".partial-";
+
+fn pip(python: &Path, flavour: Flavour, target: &Path, work: &Path, env: &Env) -> Result<(), String> {
+    let requirement = format!("{}=={PINNED_VERSION}", flavour.package());
+    let mut arguments: Vec<&std::ffi::OsStr> = Vec::new();
+    for argument in [
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-input",
+        "--no-compile",
+        "--no-warn-script-location",
+        "--disable-pip-version-check",
+        "--quiet",
+        // The library is the same in the wheel of every Python version, so it need not be the one of this interpreter,
+        // which may be too old or too new to have one.
+        "--only-binary=:all:",
+        "--implementation=cp",
+        "--python-version=3.12",
+        "--target",
+    ] {
+        arguments.push(argument.as_ref());
+    }
+    arguments.push(target.as_os_str());
+    arguments.push(requirement.as_ref());
+    // Settings that contradict `--target`.
+    let env = env.with([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_ROOT_USER_ACTION", "ignore")]);
+    let ended = process::run(python, arguments, work, &env, PIP_LIMIT)
+        .map_err(|problem| format!("{} -m pip: {problem}", python.display()))?;
+    if ended.status.success() { Ok(()) } else { Err(format!("{} -m pip: {}", python.display(), ended.problem())) }
+}
+
+fn python_with_pip(env: &Env) -> Result<PathBuf, String> {
+    let mut problems = Vec::new();
+    for python in python::interpreters(env) {
+        match process::run(&python, ["-m", "pip", "--version"], python::folder(&python), env, PIP_PROBE_LIMIT) {
+            Ok(ended) if ended.status.success() => return Ok(python),
+            Ok(ended) => problems.push(format!("{} -m pip: {}", python.display(), ended.problem())),
+            Err(problem) => problems.push(format!("{} -m pip: {problem}", python.display())),
+        }
+    }
+    if problems.is_empty() {
+        problems.push("there is no python3 on PATH".to_owned());
+    }
+    Err(problems.join("\n  "))
+}
+
+/// Keeps other processes out while this one installs. A file system without locks is no reason to stop: the renaming
+/// alone keeps installations whole.
+fn lock(path: &Path, progress: &dyn Fn(&str)) -> Result<File, RuntimeError> {
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(RuntimeError::io(path))?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        progress("waiting for another process that is installing ONNX Runtime");
+        let _ = file.lock();
+    }
+    Ok(file)
+}
+
+/// Deletes what interrupted installations left. Called with the lock held; where there are no locks, an installation that
+/// is under way is younger than a day.
+fn remove_leftovers(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let old = entry.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok());
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL)
+            && old.is_some_and(|age| age > Duration::from_secs(24 * 60 * 60))
+        {
+            // It costs disk space and nothing else.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

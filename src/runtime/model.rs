@@ -1,0 +1,566 @@
+//! A bundle's graphs as functions of rows.
+
+use std::collections::HashMap;
+use std::ops::{Range, Sub};
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
+
+use super::batch::{Bounds, batches};
+use super::device::Device;
+use super::error::{InputError, RuntimeError};
+use super::folder::Folder;
+use super::library::Runtime;
+use super::memory::{Memory, Prepacking};
+use super::reuse::Reuse;
+use super::score::{Score, reduce};
+use super::session::{Outputs, Session, SessionOptions, Tensor};
+use crate::bundle::Manifest;
+use crate::grad::knobs::Knobs;
+
+/// The graphs of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Graph {
+    Embed,
+    Forward,
+    Gradient,
+    Attention,
+}
+
+impl Graph {
+    pub const ALL: [Graph; 4] = [Graph::Embed, Graph::Forward, Graph::Gradient, Graph::Attention];
+
+    /// The name of its file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Graph::Embed => "embed.onnx",
+            Graph::Forward => "forward.onnx",
+            Graph::Gradient => "gradient.onnx",
+            Graph::Attention => "attention.onnx",
+        }
+    }
+
+    fn inputs(self) -> &'static [&'static str] {
+        match self {
+            Graph::Embed => &["input_ids"],
+            Graph::Forward => &["input_ids", "attention_mask", "position"],
+            Graph::Gradient => {
+                &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight"]
+            }
+            Graph::Attention => &["input_ids", "attention_mask"],
+        }
+    }
+}
+
+/// A sequence of token ids and the position whose logits are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Row {
+    pub input_ids: Vec<i64>,
+    /// Index into `input_ids`; for a decoder the last one.
+    pub position: usize,
+}
+
+/// A sequence of embeddings and the score whose gradient is meant: `logit[target]`, or
+/// `logit[target] - logit[contrast]`, at `position`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradientRow {
+    /// `[seq, hidden]`.
+    pub embeds: Array2<f32>,
+    pub position: usize,
+    pub target: i64,
+    pub contrast: Option<i64>,
+}
+
+/// A score and its gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradient {
+    pub score: f32,
+    /// `[seq, hidden]`, with respect to the embeddings.
+    pub gradient: Array2<f32>,
+}
+
+/// Rows that were run, and rows that did not have to be because the same row was run before. Their sum was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub forward_rows: u64,
+    pub forward_rows_saved: u64,
+    pub gradient_rows: u64,
+    pub gradient_rows_saved: u64,
+    pub embed_rows: u64,
+    pub attention_rows: u64,
+    pub attention_rows_saved: u64,
+}
+
+impl Sub for Counters {
+    type Output = Counters;
+
+    /// What was counted since `earlier`.
+    fn sub(self, earlier: Counters) -> Counters {
+        Counters {
+            forward_rows: self.forward_rows.saturating_sub(earlier.forward_rows),
+            forward_rows_saved: self.forward_rows_saved.saturating_sub(earlier.forward_rows_saved),
+            gradient_rows: self.gradient_rows.saturating_sub(earlier.gradient_rows),
+            gradient_rows_saved: self.gradient_rows_saved.saturating_sub(earlier.gradient_rows_saved),
+            embed_rows: self.embed_rows.saturating_sub(earlier.embed_rows),
+            attention_rows: self.attention_rows.saturating_sub(earlier.attention_rows),
+            attention_rows_saved: self.attention_rows_saved.saturating_sub(earlier.attention_rows_saved),
+        }
+    }
+}
+
+/// A bundle, ready to be asked. A graph is loaded when it is first needed.
+///
+/// Rows run in batches, padded on the right to the longest of the batch, and results come in the order asked. On the
+/// CPU the scores of a row do not hang on what else is in its batch, to the bit, so neither reuse nor an interruption
+/// changes the numbers of a run. (Gradients may differ in the last digits with the batch; they are not remembered from
+/// one call to the next, so the same calls give the same numbers.)
+#[derive(Debug)]
+pub struct Model {
+    runtime: Runtime,
+    folder: Folder,
+    options: SessionOptions,
+    prepacking: Prepacking,
+    sessions: HashMap<Graph, Session>,
+    reuse: Reuse,
+    counters: Counters,
+}
+
+/// Outputs of one batch are kept below this many numbers (256 MiB).
+const OUTPUT_LIMIT: usize = 64 << 20;
+
+impl Model {
+    /// Opens a bundle: reads `bundle.json` and checks that its files are there with the sizes stated. No graph is loaded
+    /// yet.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Bundle`] or [`RuntimeError::Io`] for a folder that is no sound bundle, [`RuntimeError::NoCuda`].
+    pub fn open(runtime: &Runtime, bundle: &Path, options: &SessionOptions) -> Result<Model, RuntimeError> {
+        runtime.check_device(options.device)?;
+        let folder = Folder::open(bundle)?;
+        // The embedding graph gathers from its table and has no products to pack weights for.
+        let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
+        let sessions = packing.iter().filter(|&&graph| folder.has(graph)).count() as u64;
+        let prepacking = Prepacking::choose(options.prepacking, folder.weights, sessions, Memory::of_machine());
+        tracing::debug!(bundle = %bundle.display(), %prepacking, "opened a bundle");
+        Ok(Model {
+            runtime: runtime.clone(),
+            folder,
+            options: SessionOptions { prepacking: Some(prepacking.on), ..options.clone() },
+            prepacking,
+            sessions: HashMap::new(),
+            reuse: Reuse::new(options.reuse_bytes),
+            counters: Counters::default(),
+        })
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.folder.manifest
+    }
+
+    /// The folder it was opened from.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn device(&self) -> Device {
+        self.options.device
+    }
+
+    /// Threads inside one operator.
+    pub fn threads(&self) -> usize {
+        self.options.thread_count()
+    }
+
+    /// Whether weights are prepacked, and why.
+    pub fn prepacking(&self) -> &Prepacking {
+        &self.prepacking
+    }
+
+    /// Where it runs, in one line for people.
+    pub fn describe(&self) -> String {
+        format!(
+            "{}, {} threads, ONNX Runtime {}, prepacking {}",
+            self.device(),
+            self.threads(),
+            self.runtime.version(),
+            self.prepacking
+        )
+    }
+
+    /// Rows run and rows saved since the model was opened.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Forgets the scores that were remembered.
+    pub fn forget(&mut self) {
+        self.reuse.clear();
+    }
+
+    /// The embeddings of a sequence, `[seq, hidden]`.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Input`] for a sequence that the model has no embeddings for; those of running a graph.
+    pub fn embed(&mut self, input_ids: &[i64]) -> Result<Array2<f32>, RuntimeError> {
+        let mut embeds = self.embed_rows(&[input_ids])?;
+        Ok(embeds.pop().unwrap_or_default())
+    }
+
+    /// The embeddings of sequences, `[seq, hidden]` each.
+    ///
+    /// # Errors
+    /// As [`Model::embed`].
+    pub fn embed_rows<R: AsRef<[i64]>>(&mut self, rows: &[R]) -> Result<Vec<Array2<f32>>, RuntimeError> {
+        let ids: Vec<&[i64]> = rows.iter().map(AsRef::as_ref).collect();
+        for (row, ids) in ids.iter().enumerate() {
+            self.check_ids(ids).map_err(|error| RuntimeError::Input { row, error })?;
+        }
+        let hidden = self.manifest().dimensions.hidden;
+        let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
+        let bounds = self.bounds();
+        self.in_batches(&lengths, bounds, |model, rows, longest| {
+            model.counters.embed_rows += rows.len() as u64;
+            let ids: Vec<&[i64]> = rows.iter().map(|&row| ids[row]).collect();
+            let mut outputs = model.run(Graph::Embed, &[("input_ids", padded(&ids, longest).into())])?;
+            let embeds = outputs.take_f32("inputs_embeds", &[ids.len(), longest, hidden])?;
+            Ok(cropped(&embeds, &ids))
+        })
+    }
+
+    /// The scores of rows: the logits at each row's position, reduced to those of `tokens`, the logarithm of the sum of
+    /// their exponentials, and the highest. A row that was scored before, in this call or an earlier one, is not run
+    /// again.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Input`] names the first row that cannot be run, and nothing is run then; those of running a graph.
+    pub fn scores(&mut self, rows: &[Row], tokens: &[i64]) -> Result<Vec<Score>, RuntimeError> {
+        self.check_rows(rows)?;
+        for &id in tokens {
+            self.check_wanted("wanted", id).map_err(|error| RuntimeError::Input { row: 0, error })?;
+        }
+        let mut scores: Vec<Option<Score>> = rows.iter().map(|row| self.reuse.get(row, tokens)).collect();
+        let missing: Vec<usize> = (0..rows.len()).filter(|&row| scores[row].is_none()).collect();
+        let (distinct, copy_of) = distinct(missing.iter().map(|&row| &rows[row]));
+        let found = self.forward(&distinct, |model, row, logits| {
+            let (log_sum_exp, argmax) = reduce(logits);
+            let kept = model.reuse.worth_keeping(row, tokens).into_iter().map(|id| (id, logits[id as usize])).collect();
+            model.reuse.insert(row, kept, log_sum_exp, argmax);
+            Score { logits: tokens.iter().map(|&id| logits[id as usize]).collect(), log_sum_exp, argmax }
+        })?;
+        for (&row, copy) in missing.iter().zip(copy_of) {
+            scores[row] = Some(found[copy].clone());
+        }
+        self.counters.forward_rows_saved += (rows.len() - distinct.len()) as u64;
+        Ok(scores.into_iter().flatten().collect())
+    }
+
+    /// The logits of rows over the whole vocabulary, `[vocab]` each. Equal rows of one call are run once; nothing is
+    /// remembered from one call to the next, since a row may take a megabyte.
+    ///
+    /// # Errors
+    /// As [`Model::scores`].
+    pub fn logits(&mut self, rows: &[Row]) -> Result<Vec<Arc<[f32]>>, RuntimeError> {
+        self.check_rows(rows)?;
+        let (distinct, copy_of) = distinct(rows.iter());
+        let found = self.forward(&distinct, |_, _, logits| Arc::<[f32]>::from(logits))?;
+        self.counters.forward_rows_saved += (rows.len() - distinct.len()) as u64;
+        Ok(copy_of.into_iter().map(|copy| Arc::clone(&found[copy])).collect())
+    }
+
+    /// Scores and their gradients with respect to the embeddings. Equal rows of one call are run once.
+    ///
+    /// # Errors
+    /// As [`Model::scores`].
+    pub fn gradients(&mut self, rows: &[GradientRow], knobs: &Knobs) -> Result<Vec<Gradient>, RuntimeError> {
+        for (row, wanted) in rows.iter().enumerate() {
+            self.check_gradient_row(wanted).map_err(|error| RuntimeError::Input { row, error })?;
+        }
+        let hidden = self.manifest().dimensions.hidden;
+        let (distinct, copy_of) = distinct(rows.iter().map(Bits));
+        let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
+        let bounds = self.bounds();
+        let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
+            let rows: Vec<&GradientRow> = rows.iter().map(|&row| distinct[row].0).collect();
+            model.counters.gradient_rows += rows.len() as u64;
+            let mut embeds = Array3::<f32>::zeros((rows.len(), longest, hidden));
+            for (mut space, row) in embeds.axis_iter_mut(Axis(0)).zip(&rows) {
+                space.slice_mut(s![..row.embeds.nrows(), ..]).assign(&row.embeds);
+            }
+            let lengths: Vec<usize> = rows.iter().map(|row| row.embeds.nrows()).collect();
+            let positions: Array1<i64> = rows.iter().map(|row| row.position as i64).collect();
+            let targets: Array1<i64> = rows.iter().map(|row| row.target).collect();
+            let contrasts: Array1<i64> = rows.iter().map(|row| row.contrast.unwrap_or(row.target)).collect();
+            let weights: Array1<f32> = rows.iter().map(|row| if row.contrast.is_some() { 1.0 } else { 0.0 }).collect();
+            let mut inputs = vec![
+                ("inputs_embeds", embeds.into()),
+                ("attention_mask", mask(&lengths, longest).into()),
+                ("position", positions.into()),
+                ("target", targets.into()),
+                ("contrast", contrasts.into()),
+                ("contrast_weight", weights.into()),
+            ];
+            inputs.extend(Knobs::NAMES.into_iter().zip(knobs.values().map(Tensor::from)));
+            let mut outputs = model.run(Graph::Gradient, &inputs)?;
+            let scores = outputs.take_f32("score", &[rows.len()])?;
+            let gradients = outputs.take_f32("gradient", &[rows.len(), longest, hidden])?;
+            let gradients = cropped(&gradients, &lengths);
+            Ok(scores.iter().zip(gradients).map(|(&score, gradient)| Gradient { score, gradient }).collect())
+        })?;
+        self.counters.gradient_rows_saved += (rows.len() - distinct.len()) as u64;
+        Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
+    }
+
+    /// The attention weights of rows, `[layers, heads, seq, seq]` each; positions play no part. Equal sequences of one
+    /// call are run once.
+    ///
+    /// # Errors
+    /// As [`Model::scores`]; [`RuntimeError::Bundle`] when the bundle has no attention graph.
+    pub fn attention(&mut self, rows: &[Row]) -> Result<Vec<Array4<f32>>, RuntimeError> {
+        self.check_rows(rows)?;
+        let (layers, heads) = (self.manifest().dimensions.layers, self.manifest().dimensions.heads);
+        let (distinct, copy_of) = distinct(rows.iter().map(|row| row.input_ids.as_slice()));
+        let lengths: Vec<usize> = distinct.iter().map(|ids| ids.len()).collect();
+        let bounds = Bounds { squares: OUTPUT_LIMIT / layers.saturating_mul(heads).max(1), ..self.bounds() };
+        let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
+            let ids: Vec<&[i64]> = rows.iter().map(|&row| distinct[row]).collect();
+            model.counters.attention_rows += ids.len() as u64;
+            let inputs = [
+                ("input_ids", padded(&ids, longest).into()),
+                ("attention_mask", mask(&lengths_of(&ids), longest).into()),
+            ];
+            let mut outputs = model.run(Graph::Attention, &inputs)?;
+            let weights = outputs.take_f32("attention", &[layers, ids.len(), heads, longest, longest])?;
+            Ok(ids
+                .iter()
+                .enumerate()
+                .map(|(row, ids)| {
+                    let length = ids.len();
+                    weights.slice(s![.., row, .., ..length, ..length]).to_owned()
+                })
+                .collect())
+        })?;
+        self.counters.attention_rows_saved += (rows.len() - distinct.len()) as u64;
+        Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
+    }
+
+    /// Loads a graph now rather than when it is first needed.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Bundle`] when it is missing or looks for weights elsewhere; those of [`Session::open`].
+    pub fn load(&mut self, graph: Graph) -> Result<&mut Session, RuntimeError> {
+        match self.sessions.entry(graph) {
+            std::collections::hash_map::Entry::Occupied(session) => Ok(session.into_mut()),
+            std::collections::hash_map::Entry::Vacant(space) => {
+                let file = self.folder.graph(graph)?;
+                let session = Session::open(&self.runtime, &file, &self.options)?;
+                let names: Vec<&str> = session.input_names().collect();
+                let knobs: &[&str] = if graph == Graph::Gradient { &Knobs::NAMES } else { &[] };
+                let expected = || graph.inputs().iter().chain(knobs);
+                if names.len() != expected().count() || expected().any(|name| !names.contains(name)) {
+                    let expected: Vec<&str> = expected().copied().collect();
+                    let problem = format!("its inputs are {}; expected {}", names.join(", "), expected.join(", "));
+                    return Err(RuntimeError::Bundle { path: file, problem });
+                }
+                Ok(space.insert(session))
+            }
+        }
+    }
+
+    /// Whether a graph has been loaded.
+    pub fn is_loaded(&self, graph: Graph) -> bool {
+        self.sessions.contains_key(&graph)
+    }
+
+    fn run(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Result<Outputs, RuntimeError> {
+        self.load(graph)?.run(inputs)
+    }
+
+    /// Runs the forward graph and gives every row's logits to `keep`.
+    fn forward<T>(
+        &mut self,
+        rows: &[&Row],
+        mut keep: impl FnMut(&mut Model, &Row, &[f32]) -> T,
+    ) -> Result<Vec<T>, RuntimeError> {
+        let vocab = self.manifest().dimensions.vocab;
+        let lengths: Vec<usize> = rows.iter().map(|row| row.input_ids.len()).collect();
+        let bounds = Bounds { rows: OUTPUT_LIMIT / vocab, ..self.bounds() };
+        let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
+        self.in_batches(&lengths, bounds, |model, batch, longest| {
+            let rows: Vec<&Row> = batch.iter().map(|&row| rows[row]).collect();
+            model.counters.forward_rows += rows.len() as u64;
+            // A product of one row with weights that are not packed takes another path through the runtime's kernels,
+            // and ends in other last digits, than the same row among others. With a twin it takes the same.
+            let run: Vec<&Row> = if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.clone() };
+            let ids: Vec<&[i64]> = run.iter().map(|row| row.input_ids.as_slice()).collect();
+            let positions: Array1<i64> = run.iter().map(|row| row.position as i64).collect();
+            let inputs = [
+                ("input_ids", padded(&ids, longest).into()),
+                ("attention_mask", mask(&lengths_of(&ids), longest).into()),
+                ("position", positions.into()),
+            ];
+            let logits = model.run(Graph::Forward, &inputs)?.take_f32("logits", &[run.len(), vocab])?;
+            // Outputs are in standard layout, so the rows lie one after another.
+            let (logits, _) = logits.into_raw_vec_and_offset();
+            Ok(rows.iter().zip(logits.chunks_exact(vocab)).map(|(row, logits)| keep(model, row, logits)).collect())
+        })
+    }
+
+    /// Calls `run` with the rows of each batch and the longest length among them, and puts what it gives for each row in
+    /// the order of `lengths`.
+    fn in_batches<T>(
+        &mut self,
+        lengths: &[usize],
+        bounds: Bounds,
+        mut run: impl FnMut(&mut Model, &[usize], usize) -> Result<Vec<T>, RuntimeError>,
+    ) -> Result<Vec<T>, RuntimeError> {
+        let (order, ranges) = batches(lengths, bounds);
+        let mut results: Vec<Option<T>> = lengths.iter().map(|_| None).collect();
+        for Range { start, end } in ranges {
+            let rows = &order[start..end];
+            let longest = rows.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+            for (&row, result) in rows.iter().zip(run(self, rows, longest)?) {
+                results[row] = Some(result);
+            }
+        }
+        Ok(results.into_iter().flatten().collect())
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::of_tokens(self.options.batch_tokens)
+    }
+
+    fn check_rows(&self, rows: &[Row]) -> Result<(), RuntimeError> {
+        for (index, row) in rows.iter().enumerate() {
+            self.check_ids(&row.input_ids)
+                .and_then(|()| check_position(row.position, row.input_ids.len()))
+                .map_err(|error| RuntimeError::Input { row: index, error })?;
+        }
+        Ok(())
+    }
+
+    fn check_gradient_row(&self, row: &GradientRow) -> Result<(), InputError> {
+        let (length, width) = row.embeds.dim();
+        let expected = self.manifest().dimensions.hidden;
+        if width != expected {
+            return Err(InputError::Width { found: width, expected });
+        }
+        self.check_length(length)?;
+        check_position(row.position, length)?;
+        self.check_wanted("target", row.target)?;
+        row.contrast.map_or(Ok(()), |id| self.check_wanted("contrast", id))
+    }
+
+    fn check_ids(&self, ids: &[i64]) -> Result<(), InputError> {
+        self.check_length(ids.len())?;
+        let vocab = self.manifest().dimensions.vocab;
+        match ids.iter().position(|&id| !in_vocabulary(id, vocab)) {
+            Some(position) => Err(InputError::TokenOutsideVocabulary { id: ids[position], position, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_length(&self, length: usize) -> Result<(), InputError> {
+        match self.manifest().dimensions.max_positions {
+            _ if length == 0 => Err(InputError::Empty),
+            Some(limit) if length > limit => Err(InputError::TooLong { length, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_wanted(&self, role: &'static str, id: i64) -> Result<(), InputError> {
+        let vocab = self.manifest().dimensions.vocab;
+        if in_vocabulary(id, vocab) { Ok(()) } else { Err(InputError::WantedOutsideVocabulary { role, id, vocab }) }
+    }
+}
+
+fn check_position(position: usize, length: usize) -> Result<(), InputError> {
+    if position < length { Ok(()) } else { Err(InputError::PositionOutside { position, length }) }
+}
+
+fn in_vocabulary(id: i64, vocab: usize) -> bool {
+    usize::try_from(id).is_ok_and(|id| id < vocab)
+}
+
+/// The distinct ones of some items, in the order of their first appearance, and for every item its index among them.
+fn distinct<T: Copy + Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>) {
+    let mut seen: HashMap<T, usize> = HashMap::new();
+    let mut distinct = Vec::new();
+    let copy_of = items
+        .map(|item| {
+            *seen.entry(item).or_insert_with(|| {
+                distinct.push(item);
+                distinct.len() - 1
+            })
+        })
+        .collect();
+    (distinct, copy_of)
+}
+
+/// A gradient row that is equal to another when all its bits are.
+#[derive(Clone, Copy)]
+struct Bits<'a>(&'a GradientRow);
+
+impl Bits<'_> {
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.0.embeds.iter().map(|number| number.to_bits())
+    }
+}
+
+impl PartialEq for Bits<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let rest = |row: &GradientRow| (row.embeds.dim(), row.position, row.target, row.contrast);
+        rest(self.0) == rest(other.0) && self.numbers().eq(other.numbers())
+    }
+}
+
+impl Eq for Bits<'_> {}
+
+impl std::hash::Hash for Bits<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.0.embeds.dim(), self.0.position, self.0.target, self.0.contrast).hash(state);
+        self.numbers().for_each(|number| number.hash(state));
+    }
+}
+
+fn lengths_of(rows: &[&[i64]]) -> Vec<usize> {
+    rows.iter().map(|ids| ids.len()).collect()
+}
+
+/// Token ids, `[rows, longest]`; what stands in the padding is masked, but must be in the vocabulary.
+fn padded(rows: &[&[i64]], longest: usize) -> Array2<i64> {
+    Array2::from_shape_fn((rows.len(), longest), |(row, position)| rows[row].get(position).copied().unwrap_or(0))
+}
+
+/// 1 for real tokens, 0 for padding, `[rows, longest]`.
+fn mask(lengths: &[usize], longest: usize) -> Array2<i64> {
+    Array2::from_shape_fn((lengths.len(), longest), |(row, position)| i64::from(position < lengths[row]))
+}
+
+trait Length {
+    fn length(&self) -> usize;
+}
+
+impl Length for usize {
+    fn length(&self) -> usize {
+        *self
+    }
+}
+
+impl Length for &[i64] {
+    fn length(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Splits `[rows, longest, hidden]` into rows without their padding.
+fn cropped(array: &ArrayD<f32>, rows: &[impl Length]) -> Vec<Array2<f32>> {
+    array
+        .axis_iter(Axis(0))
+        .zip(rows)
+        .filter_map(|(numbers, row)| {
+            let numbers = numbers.slice_axis(Axis(0), Slice::from(..row.length())).to_owned();
+            numbers.into_dimensionality().ok()
+        })
+        .collect()
+}

@@ -1,0 +1,340 @@
+//! One graph, ready to run: a thin layer over `ort` that speaks in owned arrays.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array, ArrayD, CowArray, Dimension, IxDyn};
+use ort::session::SessionInputValue;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
+
+use super::device::Device;
+use super::error::RuntimeError;
+use super::library::Runtime;
+
+/// How much ONNX Runtime may rewrite a graph before running it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Optimization {
+    /// Everything it knows, as for a run.
+    #[default]
+    All,
+    /// Nothing: the nodes run as they are written.
+    Disable,
+}
+
+/// How to open sessions, and how [`Model`](super::Model) feeds them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionOptions {
+    pub device: Device,
+    /// Threads inside one operator; `None`: as many as the process may use.
+    pub threads: Option<usize>,
+    /// Whether weights are copied into the layout that products like best; `None`: as memory allows. Without it they stay
+    /// pages of `weights.bin` that all sessions share.
+    pub prepacking: Option<bool>,
+    pub optimization: Optimization,
+    /// Plan memory once for each input shape. Rows come in many shapes, and every plan is kept: off by default.
+    pub memory_pattern: bool,
+    /// Upper bound of rows times sequence length in one batch. A single longer row still runs.
+    pub batch_tokens: usize,
+    /// Upper bound in bytes of the scores that are remembered for repeated rows; 0 turns that off.
+    pub reuse_bytes: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            device: Device::Cpu,
+            threads: None,
+            prepacking: None,
+            optimization: Optimization::All,
+            memory_pattern: false,
+            batch_tokens: 4096,
+            reuse_bytes: 256 << 20,
+        }
+    }
+}
+
+impl SessionOptions {
+    /// The number of threads that is meant.
+    pub fn thread_count(&self) -> usize {
+        self.threads
+            .filter(|&threads| threads > 0)
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get))
+    }
+}
+
+/// An array that goes into a graph or comes out of it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Tensor {
+    F32(ArrayD<f32>),
+    F64(ArrayD<f64>),
+    I64(ArrayD<i64>),
+    I32(ArrayD<i32>),
+    Bool(ArrayD<bool>),
+}
+
+macro_rules! tensor_kind {
+    ($kind:ident, $element:ty) => {
+        impl<D: Dimension> From<Array<$element, D>> for Tensor {
+            fn from(array: Array<$element, D>) -> Self {
+                Tensor::$kind(array.into_dyn())
+            }
+        }
+
+        impl From<$element> for Tensor {
+            /// A tensor of rank 0.
+            fn from(value: $element) -> Self {
+                Tensor::$kind(ndarray::arr0(value).into_dyn())
+            }
+        }
+    };
+}
+tensor_kind!(F32, f32);
+tensor_kind!(F64, f64);
+tensor_kind!(I64, i64);
+tensor_kind!(I32, i32);
+tensor_kind!(Bool, bool);
+
+impl Tensor {
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Tensor::F32(array) => array.shape(),
+            Tensor::F64(array) => array.shape(),
+            Tensor::I64(array) => array.shape(),
+            Tensor::I32(array) => array.shape(),
+            Tensor::Bool(array) => array.shape(),
+        }
+    }
+
+    /// The name of the element type, as a bundle's manifest writes it.
+    pub fn dtype(&self) -> &'static str {
+        match self {
+            Tensor::F32(_) => "f32",
+            Tensor::F64(_) => "f64",
+            Tensor::I64(_) => "i64",
+            Tensor::I32(_) => "i32",
+            Tensor::Bool(_) => "bool",
+        }
+    }
+
+    fn of_value(value: &DynValue) -> Result<Tensor, String> {
+        fn owned<T: PrimitiveTensorElementType + Clone>(value: &DynValue) -> Result<ArrayD<T>, String> {
+            let (shape, data) = value.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+            let shape: Vec<usize> = shape
+                .iter()
+                .map(|&size| usize::try_from(size).map_err(|_| format!("of negative size {size}")))
+                .collect::<Result<_, _>>()?;
+            ArrayD::from_shape_vec(IxDyn(&shape), data.to_vec()).map_err(|error| error.to_string())
+        }
+        match value.dtype() {
+            ValueType::Tensor { ty, .. } => match ty {
+                TensorElementType::Float32 => owned(value).map(Tensor::F32),
+                TensorElementType::Float64 => owned(value).map(Tensor::F64),
+                TensorElementType::Int64 => owned(value).map(Tensor::I64),
+                TensorElementType::Int32 => owned(value).map(Tensor::I32),
+                TensorElementType::Bool => owned(value).map(Tensor::Bool),
+                other => Err(format!("a tensor of {other}")),
+            },
+            other => Err(format!("{other}")),
+        }
+    }
+}
+
+/// The arrays of one run, by name, in the order of the graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs {
+    graph: PathBuf,
+    values: Vec<(String, Tensor)>,
+}
+
+impl Outputs {
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.values.iter().find(|(output, _)| output == name).map(|(_, tensor)| tensor)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.values.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Takes out an f32 output of exactly this shape.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Output`] when there is none such.
+    pub fn take_f32(&mut self, name: &str, shape: &[usize]) -> Result<ArrayD<f32>, RuntimeError> {
+        let found = match self.values.iter().position(|(output, _)| output == name) {
+            None => "absent".to_owned(),
+            Some(index) => match self.values.swap_remove(index).1 {
+                Tensor::F32(array) if array.shape() == shape => return Ok(array),
+                other => format!("{} {:?}", other.dtype(), other.shape()),
+            },
+        };
+        Err(RuntimeError::Output {
+            graph: self.graph.clone(),
+            output: name.to_owned(),
+            expected: format!("f32 {shape:?}"),
+            found,
+        })
+    }
+}
+
+/// A graph that ONNX Runtime has loaded.
+///
+/// The same inputs give the same numbers, run after run, with any number of threads.
+#[derive(Debug)]
+pub struct Session {
+    session: ort::session::Session,
+    graph: PathBuf,
+}
+
+impl Session {
+    /// Loads a graph from a file; external data is looked for beside it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Graph`] when ONNX Runtime refuses the file, [`RuntimeError::NoCuda`] or [`RuntimeError::Device`]
+    /// when the device cannot be had.
+    pub fn open(runtime: &Runtime, graph: &Path, options: &SessionOptions) -> Result<Session, RuntimeError> {
+        Self::build(runtime, graph, options, |builder| builder.commit_from_file(graph))
+    }
+
+    /// Loads a graph that has no external data from memory; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn from_memory(
+        runtime: &Runtime,
+        name: &str,
+        bytes: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Session, RuntimeError> {
+        Self::build(runtime, Path::new(name), options, |builder| builder.commit_from_memory(bytes))
+    }
+
+    fn build(
+        runtime: &Runtime,
+        graph: &Path,
+        options: &SessionOptions,
+        commit: impl FnOnce(&mut SessionBuilder) -> ort::Result<ort::session::Session>,
+    ) -> Result<Session, RuntimeError> {
+        runtime.check_device(options.device)?;
+        let refused = |error: String| RuntimeError::Graph { graph: graph.to_owned(), problem: error };
+        let mut builder = builder(runtime, options).map_err(refused)?;
+        if let Device::Cuda(index) = options.device {
+            runtime.forget_complaints();
+            builder = on_cuda(builder, index).map_err(|error| RuntimeError::Device {
+                device: options.device,
+                problem: with_complaints(error.to_string(), runtime.complaints()),
+            })?;
+        }
+        let session = commit(&mut builder).map_err(|error| refused(error.to_string()))?;
+        Ok(Session { session, graph: graph.to_owned() })
+    }
+
+    /// The file it was loaded from.
+    pub fn graph(&self) -> &Path {
+        &self.graph
+    }
+
+    pub fn input_names(&self) -> impl Iterator<Item = &str> {
+        self.session.inputs().iter().map(ort::value::Outlet::name)
+    }
+
+    pub fn output_names(&self) -> impl Iterator<Item = &str> {
+        self.session.outputs().iter().map(ort::value::Outlet::name)
+    }
+
+    /// Runs the graph on named inputs and returns all its outputs.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Run`] when ONNX Runtime refuses the inputs or fails.
+    pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Outputs, RuntimeError> {
+        let failed = |graph: &Path, problem: String| RuntimeError::Run { graph: graph.to_owned(), problem };
+        // Arrays in any other layout than the standard one have to be copied; they must outlive the run.
+        let standard: Vec<(&str, Standard<'_>)> =
+            inputs.iter().map(|(name, tensor)| (*name, Standard::of(tensor))).collect();
+        let values = standard
+            .iter()
+            .map(|(name, tensor)| Ok((*name, tensor.view()?)))
+            .collect::<ort::Result<Vec<(&str, SessionInputValue<'_>)>>>()
+            .map_err(|error| failed(&self.graph, error.to_string()))?;
+        let outputs = self.session.run(values).map_err(|error| failed(&self.graph, error.to_string()))?;
+        let values = outputs
+            .iter()
+            .map(|(name, value)| {
+                let tensor = Tensor::of_value(&value)
+                    .map_err(|problem| failed(&self.graph, format!("output `{name}` cannot be read: {problem}")))?;
+                Ok((name.to_owned(), tensor))
+            })
+            .collect::<Result<_, RuntimeError>>()?;
+        Ok(Outputs { graph: self.graph.clone(), values })
+    }
+}
+
+fn builder(runtime: &Runtime, options: &SessionOptions) -> Result<SessionBuilder, String> {
+    let level = match options.optimization {
+        Optimization::All => GraphOptimizationLevel::All,
+        Optimization::Disable => GraphOptimizationLevel::Disable,
+    };
+    let text = |error: ort::Error<SessionBuilder>| error.to_string();
+    SessionBuilder::new(runtime.environment())
+        .map_err(|error| error.to_string())?
+        .with_intra_threads(options.thread_count())
+        .map_err(text)?
+        .with_optimization_level(level)
+        .map_err(text)?
+        .with_memory_pattern(options.memory_pattern)
+        .map_err(text)?
+        .with_deterministic_compute(true)
+        .map_err(text)?
+        .with_prepacking(options.prepacking.unwrap_or(true))
+        .map_err(text)
+}
+
+fn on_cuda(builder: SessionBuilder, index: u32) -> ort::Result<SessionBuilder> {
+    let index = i32::try_from(index).map_err(|_| ort::Error::new("there is no device of so large an index"))?;
+    // TF32 keeps ten bits of a factor, too few to compare a gradient with finite differences.
+    let provider = ort::ep::CUDA::default().with_device_id(index).with_tf32(false).build().error_on_failure();
+    builder.with_execution_providers([provider]).map_err(|error| ort::Error::new(error.to_string()))
+}
+
+/// A status, and the errors logged beside it that say more.
+fn with_complaints(status: String, complaints: Vec<String>) -> String {
+    complaints.into_iter().filter(|complaint| !status.contains(complaint.as_str())).fold(
+        status.clone(),
+        |mut text, complaint| {
+            text.push_str("\n  ");
+            text.push_str(&complaint);
+            text
+        },
+    )
+}
+
+/// A tensor in standard layout, borrowed where it is so already.
+enum Standard<'a> {
+    F32(CowArray<'a, f32, IxDyn>),
+    F64(CowArray<'a, f64, IxDyn>),
+    I64(CowArray<'a, i64, IxDyn>),
+    I32(CowArray<'a, i32, IxDyn>),
+    Bool(CowArray<'a, bool, IxDyn>),
+}
+
+impl<'a> Standard<'a> {
+    fn of(tensor: &'a Tensor) -> Self {
+        match tensor {
+            Tensor::F32(array) => Standard::F32(array.as_standard_layout()),
+            Tensor::F64(array) => Standard::F64(array.as_standard_layout()),
+            Tensor::I64(array) => Standard::I64(array.as_standard_layout()),
+            Tensor::I32(array) => Standard::I32(array.as_standard_layout()),
+            Tensor::Bool(array) => Standard::Bool(array.as_standard_layout()),
+        }
+    }
+
+    fn view(&self) -> ort::Result<SessionInputValue<'_>> {
+        Ok(match self {
+            Standard::F32(array) => TensorRef::from_array_view(array)?.into(),
+            Standard::F64(array) => TensorRef::from_array_view(array)?.into(),
+            Standard::I64(array) => TensorRef::from_array_view(array)?.into(),
+            Standard::I32(array) => TensorRef::from_array_view(array)?.into(),
+            Standard::Bool(array) => TensorRef::from_array_view(array)?.into(),
+        })
+    }
+}
