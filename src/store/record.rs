@@ -1,0 +1,70 @@
+//! A unit of work: one method on one example of one task, by one model.
+
+use std::collections::BTreeMap;
+
+/// Which unit; orders by model, task, example, method (by name, not by the order that the run declared).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitKey {
+    pub model: String,
+    pub task: String,
+    pub example_id: String,
+    pub method: String,
+}
+
+/// Everything that is kept of a finished unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit {
+    pub key: UnitKey,
+    /// Where the example stands in its dataset, from 0; reports keep this order.
+    pub example_index: usize,
+    pub n_tokens: usize,
+    /// How many positions competed in the ranking.
+    pub n_ranked: usize,
+    /// f(x), the number being explained.
+    pub score: Option<f64>,
+    /// Why the whole example is left out; then `attributions`, `metrics` and `curves` are empty.
+    pub excluded: Option<String>,
+    /// The prompt's tokens as text, one a position; may be empty where the example is left out.
+    pub tokens: Vec<String>,
+    /// One vector a seed (one for a deterministic method), one number a token.
+    pub attributions: Vec<Vec<f64>>,
+    pub metrics: Vec<MetricValue>,
+    /// Mean over the seeds.
+    pub curves: Vec<Curve>,
+    pub timing: Timing,
+    /// What the method says of itself, e.g. `completeness_gap` of integrated gradients.
+    pub diagnostics: BTreeMap<String, f64>,
+}
+
+/// A metric on one unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricValue {
+    pub metric: String,
+    /// One a seed; empty when excluded.
+    pub values: Vec<f64>,
+    /// Why there is no value.
+    pub excluded: Option<String>,
+}
+
+/// f(x) while tokens are taken away or given back; the three vectors are equally long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    pub curve: String,
+    /// How many tokens were replaced.
+    pub step: Vec<usize>,
+    /// `step` over the number of ranked tokens, in `[0, 1]`.
+    pub fraction: Vec<f64>,
+    pub score: Vec<f64>,
+}
+
+/// What a unit cost. Rows count the sequences that went through a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    pub attribution_seconds: f64,
+    pub evaluation_seconds: f64,
+    pub forward_rows: u64,
+    /// Rows that were asked for but remembered from before.
+    pub forward_rows_saved: u64,
+    pub gradient_rows: u64,
+    pub gradient_rows_saved: u64,
+}

@@ -1,0 +1,285 @@
+//! The run store as a run uses it: finished units stay, unfinished ones leave nothing, strangers' files are refused.
+
+#[path = "fixtures/report/synthetic.rs"]
+mod synthetic;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use gim_harness::store::{RunIdentity, Store, StoreError, UnitKey};
+use synthetic::{datasets, declared, identity, store, unit, units};
+
+/// Examples a transaction in the test that kills a writer.
+const BATCH: usize = 5;
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    (folder, path)
+}
+
+#[test]
+fn what_was_written_comes_back_exactly_and_in_order() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    let facts = datasets(&declared, 12);
+    let written = units(&declared, 12);
+    let mut shuffled = written.clone();
+    shuffled.reverse();
+    shuffled.swap(3, 40);
+    store(&path, &declared, &facts, &shuffled).close().unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "one file, no log beside it");
+
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.units().unwrap(), written);
+    assert_eq!(store.datasets().unwrap(), facts);
+    assert_eq!(store.declared(), &declared);
+    assert_eq!(store.identity(), &identity());
+    assert_eq!(store.done_units().unwrap(), written.iter().map(|unit| unit.key.clone()).collect());
+    assert!(written.iter().all(|unit| store.is_done(&unit.key).unwrap()));
+    let key = |model: &str, id: &str| UnitKey {
+        model: model.into(),
+        task: "sentiment".into(),
+        example_id: id.into(),
+        method: "gim".into(),
+    };
+    assert!(!store.is_done(&key("small", "sentiment-99")).unwrap());
+    assert!(!store.is_done(&key("unheard of", "sentiment-1")).unwrap());
+}
+
+#[test]
+fn a_unit_written_twice_is_replaced() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    let mut store = store(&path, &declared, &[], &units(&declared, 2));
+    let mut again = unit(&declared, 0, 0, 1, 0);
+    again.metrics.truncate(1);
+    again.curves.clear();
+    again.metrics[0].values = vec![0.25];
+    store.write(&again).unwrap();
+    let all = store.units().unwrap();
+    assert_eq!(all.len(), units(&declared, 2).len());
+    assert!(all.contains(&again));
+}
+
+#[test]
+fn only_the_same_run_is_resumed() {
+    let (_folder, path) = folder();
+    let stored = declared();
+    store(&path, &stored, &[], &[]);
+    Store::resume(&path, &identity(), &stored).unwrap();
+
+    let mut facts = identity();
+    facts.facts.insert("configuration".into(), "0".repeat(60) + "f00");
+    facts.facts.remove("program");
+    facts.facts.insert("model large".into(), "1".into());
+    let mut now = stored.clone();
+    now.methods.pop();
+    let error = Store::resume(&path, &facts, &now).unwrap_err();
+    let StoreError::OtherRun { differences, .. } = &error else { panic!("{error}") };
+    let named: Vec<&str> = differences.iter().map(|difference| difference.fact.as_str()).collect();
+    assert_eq!(named, ["configuration", "model large", "program", "list of methods"]);
+    let message = error.to_string().replace(&path.display().to_string(), "run.sqlite");
+    insta::assert_snapshot!(message, @"run.sqlite: cannot be resumed, because this is not the run that was interrupted: configuration was `5d41402abc4b2a76`, is `000000000000000000000000000000000000000000000000...`; model large was absent, is `1`; program was `gim-harness 0.1.0`, is absent; list of methods was `gim, gradient, integrated_gradients, random`, is `gim, gradient, integrated_gradients`; start afresh, or into another folder");
+}
+
+#[test]
+fn a_run_is_not_overwritten_and_names_must_be_declared() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    let mut store = store(&path, &declared, &[], &[]);
+    let before = fs::read(&path).unwrap();
+    let error = Store::create(&path, &identity(), &declared).unwrap_err();
+    assert!(matches!(error, StoreError::Exists { .. }), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let good = unit(&declared, 0, 0, 0, 0);
+    let mut stranger = unit(&declared, 0, 0, 1, 0);
+    stranger.key.method = "gmi".into();
+    let error = store.write_all(&[good.clone(), stranger]).unwrap_err();
+    assert_eq!(error.to_string(), "method `gmi` is not one that the run declared");
+    assert!(!store.is_done(&good.key).unwrap(), "all or nothing");
+
+    let mut twice = declared.clone();
+    twice.tasks.push("sentiment".into());
+    let error = Store::create(&path.with_file_name("other.sqlite"), &identity(), &twice).unwrap_err();
+    assert_eq!(error.to_string(), "task `sentiment` is declared twice");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().filter_map(leftover).count(), 0);
+}
+
+fn leftover(entry: std::io::Result<fs::DirEntry>) -> Option<PathBuf> {
+    let path = entry.unwrap().path();
+    (!path.file_name().unwrap().to_str().unwrap().starts_with("run.sqlite")).then_some(path)
+}
+
+#[test]
+fn a_unit_without_sense_is_refused() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    let mut store = store(&path, &declared, &[], &[]);
+    let good = unit(&declared, 0, 0, 0, 0);
+    type Spoil = fn(&mut gim_harness::store::Unit);
+    let spoilt: [(Spoil, &str); 5] = [
+        (|unit| unit.excluded = Some("wrong".into()), "left out"),
+        (|unit| unit.attributions[0].truncate(2), "2 attributions for 6 tokens"),
+        (|unit| unit.metrics[1] = unit.metrics[0].clone(), "metric `comprehensiveness` twice"),
+        (|unit| unit.metrics[0].values.clear(), "metric `comprehensiveness` needs values or a reason"),
+        (|unit| unit.curves[0].score.clear(), "curve `comprehensiveness` differ in length"),
+    ];
+    for (spoil, expected) in spoilt {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let error = store.write(&bad).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("gim on example `sentiment-0`"), "{error}");
+    }
+    assert!(store.units().unwrap().is_empty());
+}
+
+#[test]
+fn files_that_are_no_run_store_are_refused_by_name() {
+    let (_folder, path) = folder();
+    let refuse = |bytes: &[u8], expected: &str| {
+        fs::write(&path, bytes).unwrap();
+        for result in [Store::open(&path), Store::open_read_only(&path)] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("run.sqlite"), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes, "left as it was");
+    };
+    refuse(b"", "it is empty");
+    refuse(&b"not a database at all, by no means".repeat(100), "not an SQLite database");
+
+    let missing = Store::open(&path.with_file_name("missing.sqlite")).unwrap_err().to_string();
+    assert!(missing.contains("missing.sqlite"), "{missing}");
+    assert!(!path.with_file_name("missing.sqlite").exists());
+
+    let foreign = path.with_file_name("foreign.sqlite");
+    rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE cookies (a)").unwrap();
+    refuse(&fs::read(&foreign).unwrap(), "some other program's database");
+}
+
+#[test]
+fn a_newer_store_and_a_damaged_one_are_refused() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    store(&path, &declared, &datasets(&declared, 12), &units(&declared, 12)).close().unwrap();
+    let whole = fs::read(&path).unwrap();
+
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let error = Store::open(&path).unwrap_err();
+    assert!(error.to_string().contains("newer gim-harness (store format 2, this program knows up to 1)"), "{error}");
+
+    // Whatever is destroyed, reading ends in an error or in right units, never in a panic.
+    for cut in [50, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let error = Store::open(&path).and_then(|store| store.units()).unwrap_err();
+        assert!(error.to_string().contains("run.sqlite"), "{error}");
+    }
+    for start in (4096..whole.len()).step_by(4096 * 3) {
+        let mut bytes = whole.clone();
+        bytes[start..start + 600].fill(0xa5);
+        fs::write(&path, &bytes).unwrap();
+        if let Err(error) = Store::open(&path).and_then(|store| store.units()) {
+            assert!(error.to_string().contains("run.sqlite"), "{error}");
+        }
+    }
+
+    // Sound SQLite, senseless content.
+    for senseless in [
+        "UPDATE attribution SET vector = '[1,two]'",
+        "UPDATE unit SET tokens = 'x'",
+        "UPDATE unit SET n_tokens = -1",
+        "UPDATE run SET seed = 'seven'",
+        "DROP TABLE curve",
+        "DELETE FROM run",
+    ] {
+        fs::write(&path, &whole).unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute_batch(senseless).unwrap();
+        let error = Store::open(&path).and_then(|store| store.units()).unwrap_err().to_string();
+        assert!(error.contains("run.sqlite"), "{senseless}: {error}");
+    }
+}
+
+#[test]
+fn a_path_that_looks_like_something_else_is_a_path() {
+    let (folder, _) = folder();
+    for name in ["file:run.sqlite?mode=memory", ":memory:", "näme with spaces?.sqlite"] {
+        let path = folder.path().join(name);
+        store(&path, &declared(), &[], &[]).close().unwrap();
+        assert!(path.is_file());
+    }
+}
+
+#[test]
+fn a_report_reads_while_a_run_writes() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    let mut writer = store(&path, &declared, &[], &units(&declared, 2));
+    let reader = Store::open_read_only(&path).unwrap();
+    let mut seen = 0;
+    reader
+        .visit(|_| {
+            if seen == 0 {
+                writer.write(&unit(&declared, 0, 0, 5, 0))?;
+            }
+            seen += 1;
+            Ok::<(), StoreError>(())
+        })
+        .unwrap();
+    assert_eq!(seen, units(&declared, 2).len(), "as of the moment it began");
+    assert_eq!(reader.units().unwrap().len(), seen + 1);
+    assert!(Store::open_read_only(&path).unwrap().close().is_ok());
+}
+
+/// Not a test: the writer that `a_killed_writer_...` kills. Does nothing unless told where to write.
+#[test]
+fn writer_for_the_test_that_kills_it() {
+    let Some(path) = std::env::var_os("GIM_TEST_STORE_TO_WRITE") else { return };
+    let declared = declared();
+    let mut store = Store::resume(Path::new(&path), &identity(), &declared).unwrap();
+    let done = store.done_units().unwrap().len();
+    for batch in done / BATCH.. {
+        let units: Vec<_> = (0..BATCH).map(|i| unit(&declared, 0, 0, batch * BATCH + i, 0)).collect();
+        store.write_all(&units).unwrap();
+        println!("written {batch}");
+    }
+}
+
+#[test]
+fn a_killed_writer_leaves_whole_transactions_and_is_resumed() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    store(&path, &declared, &[], &[]);
+    let mut before = 0;
+    for announced in [1, 4, 20] {
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "writer_for_the_test_that_kills_it", "--nocapture"])
+            .env("GIM_TEST_STORE_TO_WRITE", &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let last = lines.map_while(Result::ok).filter(|line| line.contains("written ")).nth(announced - 1).unwrap();
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+
+        let last: usize = last.rsplit(' ').next().unwrap().parse().unwrap();
+        let store = Store::resume(&path, &identity(), &declared).unwrap();
+        let units = store.units().unwrap();
+        assert_eq!(units.len() % BATCH, 0, "whole transactions");
+        assert!(units.len() >= (last + 1) * BATCH, "whatever was announced as done is there");
+        assert!(units.len() > before);
+        before = units.len();
+        for (example, found) in units.iter().enumerate() {
+            assert_eq!(found, &unit(&declared, 0, 0, example, 0));
+        }
+    }
+}
+
+#[test]
+fn an_identity_is_made_of_pairs() {
+    let identity: RunIdentity = [("a", "1"), ("b", "2")].into_iter().collect();
+    assert_eq!(identity.facts.len(), 2);
+}
