@@ -219,7 +219,8 @@ impl fmt::Display for Diagnostics {
         match (self.0.len(), files.len()) {
             (1, _) => write!(f, "1 mistake"),
             (mistakes, 1) => write!(f, "{mistakes} mistakes"),
-            (mistakes, files) => write!(f, "{mistakes} mistakes in {files} places", files = files),
+            (mistakes, _) if files.contains(Path::new(COMMAND_LINE)) => write!(f, "{mistakes} mistakes"),
+            (mistakes, files) => write!(f, "{mistakes} mistakes in {files} files"),
         }
     }
 }
