@@ -135,6 +135,31 @@ fn many_mistakes_are_counted() {
     assert!(message.contains("holds no records"), "{message}");
 }
 
+#[test]
+fn hostile_data_end_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = "data: {file: d.jsonl}\nprompt: \"{c}\"\ncontext: c\nevidence: e\nanswer: w9\n";
+    std::fs::write(folder.path().join("t.yaml"), yaml).unwrap();
+    let started = std::time::Instant::now();
+    let fields: String = (0..300_000).map(|field| format!("\"f{field}\": 1, ")).collect();
+    let spans = vec!["[0, 5]"; 200_000].join(", ");
+    let bad_spans = vec!["[5, 0]"; 200_000].join(", ");
+    let words = "w3 ".repeat(20_000);
+    for (line, good) in [
+        (format!("{{{fields}\"c\": \"w3\", \"e\": []}}\n"), true),
+        (format!("{{{fields}{fields}\"c\": \"w3\", \"e\": []}}\n"), false),
+        (format!("{{\"c\": \"{words}\", \"e\": [{spans}]}}\n"), true),
+        (format!("{{\"c\": \"{words}\", \"e\": [{bad_spans}]}}\n"), false),
+        (format!("{{\"c\": {}1{}, \"e\": 1}}\n", "[".repeat(100_000), "]".repeat(100_000)), false),
+        (format!("{{\"c\": \"w3\", \"e\": {}1{}}}\n", "[".repeat(100_000), "]".repeat(100_000)), false),
+    ] {
+        std::fs::write(folder.path().join("d.jsonl"), line).unwrap();
+        let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+        assert_eq!(tasks::load(&plan, &tokenizer("wordlevel.json"), None).is_ok(), good);
+    }
+    assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
+}
+
 proptest! {
     #[test]
     fn no_data_make_it_panic(

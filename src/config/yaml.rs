@@ -14,7 +14,9 @@ use crate::diagnostics::{Diagnostic, quote};
 /// Mappings and lists inside each other.
 const MAX_DEPTH: usize = 32;
 /// Nodes of a file, aliases written out.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 20_000;
+/// Places inside a text are not looked for in longer lines.
+const MAX_LINE_BYTES: usize = 10_000;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -161,6 +163,7 @@ pub(super) fn parse(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> 
         open: Vec::new(),
         anchors: HashMap::new(),
         documents: 0,
+        nodes: 0,
         root: None,
         mistakes,
     };
@@ -195,6 +198,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     documents: usize,
+    nodes: usize,
     root: Option<Rc<Node>>,
     mistakes: &'a mut Vec<Diagnostic>,
 }
@@ -289,7 +293,8 @@ impl Builder<'_> {
         if self.open.len() + node.depth > MAX_DEPTH {
             return Err(self.fatal(span, format!("more than {MAX_DEPTH} levels inside each other")).into());
         }
-        if node.size > MAX_NODES {
+        self.nodes += 1;
+        if node.size > MAX_NODES || self.nodes > MAX_NODES {
             return Err(self.fatal(span, format!("more than {MAX_NODES} values, aliases written out")).into());
         }
         let file = self.file;
@@ -371,8 +376,14 @@ impl Builder<'_> {
             ScalarStyle::Folded => return None,
         };
         let start = span.start.col() + skipped;
+        if text.len() > MAX_LINE_BYTES {
+            return None;
+        }
         for (number, line) in text.trim_end_matches('\n').split('\n').enumerate() {
             let written = self.lines.get(span.start.line().checked_sub(1)? + number)?;
+            if written.len() > MAX_LINE_BYTES {
+                return None;
+            }
             let (byte, _) = written.char_indices().nth(start).unwrap_or((written.len(), ' '));
             if !written[byte..].starts_with(line) {
                 return None;
@@ -502,7 +513,7 @@ mod tests {
         }
         let (root, mistakes) = read(&bomb);
         assert!(root.is_none());
-        assert!(mistakes[0].contains("more than 100000 values"), "{mistakes:?}");
+        assert!(mistakes[0].contains("more than 20000 values"), "{mistakes:?}");
 
         let indented: String = (0..50).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
         for deep in ["[".repeat(5000), "{a: ".repeat(5000), "- ".repeat(5000), "? ".repeat(5000), indented] {
