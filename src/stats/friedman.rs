@@ -1,9 +1,9 @@
 //! Several methods over several tasks: Friedman's test and Nemenyi's critical difference.
 
-use statrs::distribution::{ChiSquared, Continuous, ContinuousCDF, Normal};
+use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use super::rank::rank;
-use super::{all_finite, finite};
+use super::{all_finite, finite, normal};
 
 /// Outcome of Friedman's test.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,10 +87,9 @@ pub fn nemenyi_critical_difference(treatments: usize, blocks: usize, alpha: f64)
 fn range_tail(k: usize, q: f64) -> f64 {
     const STEP: f64 = 1.0 / 16.0;
     const REACH: i32 = 160;
-    let normal = Normal::standard();
     let density = |step: i32| {
         let z = f64::from(step) * STEP;
-        normal.pdf(z) * (normal.cdf(z) - normal.cdf(z - q)).powf((k - 1) as f64)
+        normal::pdf(z) * (normal::cdf(z) - normal::cdf(z - q)).powf((k - 1) as f64)
     };
     1.0 - k as f64 * STEP * (-REACH..=REACH).map(density).sum::<f64>()
 }
@@ -113,7 +112,7 @@ mod tests {
                 for (ours, theirs) in result.mean_ranks.iter().zip(vector(&case["mean_ranks"])) {
                     close(name, Some(*ours), Some(theirs), 1e-12);
                 }
-                close(name, Some(result.critical_difference), optional(&case["critical_difference"]), 1e-8);
+                close(name, Some(result.critical_difference), optional(&case["critical_difference"]), 1e-10);
             }
         }
     }
@@ -132,11 +131,19 @@ mod tests {
         let at_10_percent = [1.645, 2.052, 2.291, 2.459, 2.589, 2.693, 2.780, 2.855, 2.920];
         for (alpha, table) in [(0.05, at_5_percent), (0.10, at_10_percent)] {
             for (k, q) in (2..).zip(table) {
-                // So many blocks that the square root is 1 over sqrt k.
+                // With k + 1 blocks the square root is sqrt(k / 6).
                 let critical = nemenyi_critical_difference(k, k + 1, alpha).unwrap() / (k as f64 / 6.0).sqrt();
-                assert!((critical - q).abs() < 6e-4, "k = {k}: {critical} {q}");
+                // Some of the printed ones are cut off and not rounded.
+                assert!((critical - q).abs() < 1.1e-3, "k = {k}: {critical} {q}");
             }
         }
+    }
+
+    #[test]
+    fn equal_mean_ranks_are_no_evidence_at_all() {
+        let latin_square = friedman(&[vec![1.0, 2.0, 3.0], vec![2.0, 3.0, 1.0], vec![3.0, 1.0, 2.0]]).unwrap();
+        assert_eq!((latin_square.statistic, latin_square.p), (0.0, 1.0));
+        assert_eq!(latin_square.mean_ranks, [2.0; 3]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod effect;
 mod friedman;
 mod hodges_lehmann;
 mod holm;
+mod normal;
 mod permutation;
 mod random;
 mod rank;

@@ -145,7 +145,7 @@ mod tests {
     fn rounding_does_not_break_ties_of_sums() {
         // 0.1 + 0.2 - 0.3 is 5.6e-17 as f64: the observed mean is 0 and every sign vector is as extreme.
         assert_eq!(sign_flip_permutation(&[0.1, 0.2, -0.3], 0, 0), Some(1.0));
-        // 13 of 16 sign vectors of four equal numbers and one opposite tie or exceed |0.1 + 0.1 + 0.1 - 0.1|.
+        // All but the 6 sign vectors of sum 0 tie or exceed |0.1 + 0.1 + 0.1 - 0.1|.
         assert_eq!(sign_flip_permutation(&[0.1, 0.1, 0.1, -0.1], 0, 0), Some(10.0 / 16.0));
     }
 

@@ -1,9 +1,7 @@
 //! Wilcoxon's signed-rank test.
 
-use statrs::distribution::{ContinuousCDF, Normal};
-
 use super::rank::rank;
-use super::{all_finite, finite};
+use super::{all_finite, finite, normal};
 
 /// Outcome of the two-sided signed-rank test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +82,7 @@ fn approximate_p(plus: f64, count: f64, zeros: f64, tie_term: f64) -> Option<f64
     let distance = plus - mean;
     let correction = if distance == 0.0 { 0.0 } else { 0.5_f64.copysign(distance) };
     let z = (distance - correction) / variance.sqrt();
-    finite(2.0 * Normal::standard().sf(z.abs())).map(|p| p.min(1.0))
+    finite(normal::two_tails(z))
 }
 
 #[cfg(test)]
