@@ -22,7 +22,8 @@ pub fn hodges_lehmann(differences: &[f64]) -> Option<f64> {
 }
 
 /// BCa interval of the Hodges-Lehmann estimate. As [`bca_interval`](super::bca_interval) of [`hodges_lehmann`], from the
-/// same resamples for the same seed, in O(n) time a resample.
+/// same resamples for the same seed, in about six passes of O(n) a resample: 10,000 resamples take some 15 ms of one core
+/// for n = 60 and 100 ms for n = 400.
 ///
 /// `None` as for [`bca_interval`](super::bca_interval), which includes differences so tied that leaving any one of them
 /// out leaves the estimate where it is: the acceleration is then undefined.
@@ -125,8 +126,8 @@ struct Split {
     above: f64,
 }
 
-/// With no more pairs than this in the bracket they are collected and sorted; measured to be the cheapest at n = 60 and
-/// at n = 400, where 32 and 128 take a tenth longer.
+/// With no more pairs than this in the bracket they are collected and sorted. Fewer take more passes, more a longer sort;
+/// from 32 to 256 the time of an interval differs by a tenth at most, at n = 60 as at n = 400.
 const COLLECT: u64 = 64;
 
 impl WalshMedian {
@@ -189,7 +190,9 @@ impl WalshMedian {
         // Whether an end was moved, so that it says something about the middle.
         let (mut low_moved, mut high_moved) = (hint.is_none(), hint.is_none());
         let mut reach = COLLECT / 2;
-        for pass in 0_u32.. {
+        let mut pass = 0_u32;
+        // Ends, because every pass takes at least one distinct sum out of the bracket.
+        loop {
             if low_next >= high {
                 return (high, if high_count > rank { high } else { high_next });
             }
@@ -214,8 +217,7 @@ impl WalshMedian {
                 }
                 _ => low.midpoint(high),
             };
-            // Between the ends each pass takes at least one distinct sum out of the bracket. A point that is NaN, made
-            // of sums that overflowed, becomes `low_next`.
+            // A point that is NaN, made of sums that overflowed, becomes `low_next`.
             let point = if aim > low_next && aim < high {
                 aim
             } else if aim >= high {
@@ -229,8 +231,8 @@ impl WalshMedian {
             } else {
                 (low, low_next, low_count, low_moved) = (point, split.above, split.count, true);
             }
+            pass += 1;
         }
-        unreachable!("the bracket shrinks with every pass")
     }
 
     /// Counts the pairs (i <= j) whose sum is at most the point: as i ascends, the last j that fits descends.
@@ -272,9 +274,9 @@ impl WalshMedian {
             if end <= i {
                 break;
             }
-            for j in start.max(i)..end {
+            for (j, &other) in values[..end].iter().enumerate().skip(start.max(i)) {
                 let pairs = if i == j { count(i) * (count(i) + 1) / 2 } else { count(i) * count(j) };
-                self.bracketed.push((value + values[j], pairs));
+                self.bracketed.push((value + other, pairs));
             }
         }
         self.bracketed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
