@@ -22,12 +22,18 @@ pub struct Prepared {
     pub datasets: Vec<Dataset>,
 }
 
-/// Reads every task with every model's tokenizer, and reports all mistakes at once.
-pub fn check(plan: &Plan) -> Result<(), RunError> {
+/// The mistakes in the data of a plan, as far as its tokenizers can be had. For a plan that has mistakes of its own, so
+/// that all of them are reported at once.
+pub fn data_mistakes(plan: &Plan) -> Diagnostics {
+    let mut mistakes = Diagnostics(Vec::new());
     for model in &plan.models {
-        read_data(plan, &tokenizer(model)?)?;
+        if let Ok(tokenizer) = tokenizer(model)
+            && let Err(RunError::Invalid(found)) = read_data(plan, &tokenizer)
+        {
+            mistakes.extend(found);
+        }
     }
-    Ok(())
+    mistakes
 }
 
 pub fn prepare(job: &Job, progress: &dyn Progress) -> Result<Vec<Prepared>, RunError> {
@@ -120,6 +126,6 @@ pub fn resolve_bundle(model: &Path, name: &str, bundles: &Path, progress: &dyn P
     }
     progress.note(&format!("baking the gradient graph of {name} into {}", bundle.display()));
     bake(model, &bundle, &BakeOptions::default(), &mut |done, total| progress.baking(name, done, total))
-        .map_err(|source| RunError::Bake { model: name.to_owned(), source })?;
+        .map_err(|source| RunError::Bake { model: name.to_owned(), source: Box::new(source) })?;
     Ok(bundle)
 }

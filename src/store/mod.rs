@@ -9,9 +9,10 @@ mod run;
 mod schema;
 mod sqlite;
 
+pub use crate::faithfulness::{Curve, MetricFacts};
 pub use error::StoreError;
-pub use record::{Curve, MetricValue, Timing, Unit, UnitKey};
-pub use run::{DatasetFacts, Declared, FactDifference, MetricFacts, RunIdentity};
+pub use record::{MetricValue, Timing, Unit, UnitKey};
+pub use run::{DatasetFacts, Declared, FactDifference, RunIdentity};
 pub use sqlite::Store;
 
 /// The store's file name inside a run's folder.

@@ -9,9 +9,10 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use super::error::StoreError;
-use super::record::{Curve, MetricValue, Timing, Unit, UnitKey};
-use super::run::{DatasetFacts, Declared, MetricFacts, RunIdentity};
+use super::record::{MetricValue, Timing, Unit, UnitKey};
+use super::run::{DatasetFacts, Declared, RunIdentity};
 use super::schema;
+use crate::faithfulness::{Curve, MetricFacts};
 
 /// How long a writer waits for another program that holds the file.
 const PATIENCE: Duration = Duration::from_secs(10);
