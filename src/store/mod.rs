@@ -3,6 +3,7 @@
 //! A unit is in the store whole or not at all, so a run that was interrupted, even by `kill -9` or a power cut, goes
 //! on where the store ends; and every report can be made again from the store alone.
 
+mod columns;
 mod error;
 mod record;
 mod run;
