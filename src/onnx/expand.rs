@@ -53,7 +53,8 @@ fn expand_one(g: &mut Graph, op: &Op, inputs: &[Id]) -> Result<Id, GraphError> {
 /// would make the runtime fold a second copy of it.
 fn linear(g: &mut Graph, inputs: &[Id], layout: WeightLayout) -> Result<Id, GraphError> {
     let (x, weight, bias) = (inputs[0], inputs[1], inputs.get(2).copied());
-    if layout == WeightLayout::InOut {
+    // A vector is made a row first, in either layout.
+    if layout == WeightLayout::InOut && g.shape(x).len() >= 2 {
         let product = g.matmul(x, weight)?;
         return match bias {
             Some(bias) => g.plus(product, bias),
@@ -68,7 +69,7 @@ fn linear(g: &mut Graph, inputs: &[Id], layout: WeightLayout) -> Result<Id, Grap
     let rows = Dim::product(&leading).unwrap_or_else(|| Dim::known(1));
     let matrix = g.reshape(x, vec![rows, last])?;
     let operands: Vec<Id> = [matrix, weight].into_iter().chain(bias).collect();
-    let product = g.add(Op::Gemm { transpose_b: true }, &operands)?;
+    let product = g.add(Op::Gemm { transpose_b: layout == WeightLayout::OutIn }, &operands)?;
     let size_out = g.shape(product)[1].clone();
     g.reshape(product, leading.into_iter().chain([size_out]).collect())
 }
