@@ -11,6 +11,7 @@ pub mod faithfulness;
 pub mod grad;
 pub mod onnx;
 pub mod report;
+pub mod run;
 pub mod runtime;
 pub mod stats;
 pub mod store;
