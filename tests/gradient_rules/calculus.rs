@@ -33,7 +33,9 @@ pub fn check(program: &Program, settings: Settings) -> Result<f64, String> {
         return Err(format!("the expanded graph scores {score}, not {}", function.value()));
     }
     for (a, b) in found.iter().zip(values.real(roots[1])) {
-        if !((a - b).abs() <= 1e-10 * largest) {
+        // Said so that a NaN does not pass.
+        let agree = (a - b).abs() <= 1e-10 * largest;
+        if !agree {
             return Err(format!("the expanded gradient is {b}, not {a}"));
         }
     }
@@ -43,7 +45,8 @@ pub fn check(program: &Program, settings: Settings) -> Result<f64, String> {
         let Some(expected) = expected else { continue };
         let away = (found - expected).abs() / largest;
         // Differences of a score lose the digits by which it is larger than its gradient.
-        if !(away <= 1e-8 + 1e-11 * score.abs() / largest) {
+        let agree = away <= 1e-8 + 1e-11 * score.abs() / largest;
+        if !agree {
             return Err(format!("element {element}: the gradient graph gives {found}, differences {expected}"));
         }
         deviation = deviation.max(away);

@@ -219,7 +219,7 @@ fn common_shape(a: &[usize], b: &[usize]) -> Vec<usize> {
 pub fn pairwise<A: Clone, B: Clone, C>(a: &ArrayD<A>, b: &ArrayD<B>, f: impl Fn(&A, &B) -> C) -> ArrayD<C> {
     let shape = common_shape(a.shape(), b.shape());
     let (a, b) = (a.broadcast(IxDyn(&shape)).unwrap(), b.broadcast(IxDyn(&shape)).unwrap());
-    Zip::from(&a).and(&b).map_collect(|x, y| f(x, y))
+    Zip::from(&a).and(&b).map_collect(f)
 }
 
 fn unary(kind: Unary) -> fn(f64) -> f64 {
