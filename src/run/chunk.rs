@@ -218,11 +218,8 @@ fn is_finite(attribution: &Attribution) -> bool {
 }
 
 fn excluded(metrics: &[String], reason: &str) -> Vec<MetricValue> {
-    let value = |metric: &String| MetricValue {
-        metric: metric.clone(),
-        values: Vec::new(),
-        excluded: Some(reason.to_owned()),
-    };
+    let value =
+        |metric: &String| MetricValue { metric: metric.clone(), values: Vec::new(), excluded: Some(reason.to_owned()) };
     metrics.iter().map(value).collect()
 }
 

@@ -82,7 +82,8 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let declared = record::declared(plan);
     let mut store = open_store(job, &identity, &declared)?;
     let done = store.done_units()?;
-    let options = SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
+    let options =
+        SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
 
     let mut complete = true;
     let mut ran = Vec::new();
@@ -206,11 +207,8 @@ fn run_task(
 
 /// A folder for a new run: the run's name and the time, under `parent`.
 pub fn new_folder(parent: &Path, name: &str, unix_seconds: u64) -> PathBuf {
-    let safe: String = name
-        .chars()
-        .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' })
-        .take(80)
-        .collect();
+    let safe: String =
+        name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).take(80).collect();
     let stem = format!("{}-{}", if safe.is_empty() { "run" } else { &safe }, timestamp(unix_seconds));
     let mut folder = parent.join(&stem);
     let mut number = 2;

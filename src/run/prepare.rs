@@ -103,12 +103,7 @@ fn read_manifest(bundle: &Path) -> Result<Manifest, RunError> {
 
 /// The bundle of a model: the folder itself, or one baked from it and kept under `bundles`, by the contents of its
 /// files and the version of this program.
-pub fn resolve_bundle(
-    model: &Path,
-    name: &str,
-    bundles: &Path,
-    progress: &dyn Progress,
-) -> Result<PathBuf, RunError> {
+pub fn resolve_bundle(model: &Path, name: &str, bundles: &Path, progress: &dyn Progress) -> Result<PathBuf, RunError> {
     if model.join("bundle.json").is_file() {
         return Ok(model.to_owned());
     }

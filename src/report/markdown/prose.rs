@@ -28,8 +28,7 @@ pub fn wrap(paragraph: &str, indent: &str) -> String {
 
 fn is_marker(word: &str) -> bool {
     let digits = word.trim_start_matches(|c: char| c.is_ascii_digit());
-    matches!(word.chars().next(), Some('-' | '+' | '*' | '=' | '#' | '>' | '|' | '~' | ':'))
-        && !word.starts_with("**")
+    matches!(word.chars().next(), Some('-' | '+' | '*' | '=' | '#' | '>' | '|' | '~' | ':')) && !word.starts_with("**")
         || digits.len() < word.len() && digits.starts_with(['.', ')'])
 }
 

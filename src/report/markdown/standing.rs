@@ -111,7 +111,8 @@ impl Standing<'_> {
         let mut sentence = match (ties, next) {
             (0, next) => format!("On {place}, by {metric}, **{best}** {}.", next.unwrap_or_default()),
             (_, next) => {
-                let names: Vec<String> = [&self.best].into_iter().chain(&self.others).take(ties).map(Place::name).collect();
+                let names: Vec<String> =
+                    [&self.best].into_iter().chain(&self.others).take(ties).map(Place::name).collect();
                 let rest = match next {
                     Some(next) => format!("; {best} {next}"),
                     None if ties == 1 => format!(" (a difference of {})", self.by(&lead)),
