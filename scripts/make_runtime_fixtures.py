@@ -168,6 +168,7 @@ def manifest():
         "baseline_token_id": 0,
         "files": {path.name: entry(path) for path in sorted(FOLDER.iterdir()) if path.name != "bundle.json"},
         "graphs": graphs,
+        "audit": {"sites": []},
     }
     (FOLDER / "bundle.json").write_text(json.dumps(content, indent=1) + "\n")
 

@@ -85,6 +85,20 @@ fn a_broken_library_is_named() {
     assert!(error(&named).to_string().contains("/absent/libonnxruntime.so"));
 }
 
+/// The loader would die of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_library_cut_short_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libonnxruntime.so");
+    let program = fs::read(std::env::current_exe().unwrap()).unwrap();
+    for length in [64, 4096, program.len() / 2, program.len() - 1] {
+        fs::write(&path, &program[..length]).unwrap();
+        let text = error(&RuntimeOptions { library: Some(path.clone()), ..options(&[]) }).to_string();
+        assert!(text.contains("it is cut short"), "{text}");
+    }
+}
+
 /// One that nobody named is passed over, and the reason kept.
 #[test]
 fn a_broken_package_is_passed_over() {

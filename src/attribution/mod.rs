@@ -4,7 +4,7 @@
 
 mod ablation;
 mod gradients;
-mod integrated_gradients;
+pub(crate) mod integrated_gradients;
 mod random;
 mod rollout;
 

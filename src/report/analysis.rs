@@ -119,8 +119,6 @@ pub struct Analysis {
     /// By model, task, metric, and pairs in declared order.
     pub comparisons: Vec<Comparison>,
     pub across: Vec<AcrossTasks>,
-    /// By panel and metric: examples with a value for some method but not for all.
-    pub unpaired: Vec<Vec<usize>>,
 }
 
 /// The values that count of one panel and metric.
@@ -183,13 +181,7 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
             across.extend(over_tasks(declared, model, metric, &tasks));
         }
     }
-    let unpaired = gathered
-        .panels
-        .iter()
-        .zip(&paired)
-        .map(|(panel, metrics)| panel.cells.iter().zip(metrics).map(|(cells, paired)| paired.unpaired(cells)).collect())
-        .collect();
-    Analysis { summaries, comparisons, across, unpaired }
+    Analysis { summaries, comparisons, across }
 }
 
 /// Keeps the examples on which every method that has any value has one.
@@ -217,14 +209,6 @@ fn pair(cells: &[Vec<Cell>]) -> Paired {
         values.push(means);
     }
     Paired { values, seed_sds, takes_part, counts, n }
-}
-
-impl Paired {
-    fn unpaired(&self, cells: &[Vec<Cell>]) -> usize {
-        (0..self.counts.len())
-            .filter(|&example| !self.counts[example] && cells.iter().any(|cells| is_value(&cells[example])))
-            .count()
-    }
 }
 
 fn is_value(cell: &Cell) -> bool {
@@ -375,23 +359,25 @@ fn over_tasks(
         })
         .collect::<Option<_>>()?;
     let ranks: Vec<Vec<f64>> = blocks.iter().map(|block| ranks(block)).collect();
-    let mut order: Vec<(usize, MeanRank)> = methods
+    let same_unit = !metric.in_score_units
+        || tasks.windows(2).all(|pair| {
+            let score = |i: usize| pair[i].0.dataset.as_ref().map(|dataset| dataset.score.as_str());
+            score(0) == score(1)
+        });
+    let mut order: Vec<(f64, MeanRank)> = methods
         .iter()
         .enumerate()
         .map(|(i, &method)| {
             let mean_rank = ranks.iter().map(|block| block[i]).sum::<f64>() / ranks.len() as f64;
             let best = |block: &&Vec<f64>| block.iter().all(|value| block[i] <= *value);
             let first_on = blocks.iter().filter(best).count();
-            (method, MeanRank { method: declared.methods[method].clone(), mean_rank, first_on })
+            // Equal ranks are ordered by the mean, where there is one.
+            let sum = if same_unit { blocks.iter().map(|block| block[i]).sum() } else { 0.0 };
+            (sum, MeanRank { method: declared.methods[method].clone(), mean_rank, first_on })
         })
         .collect();
-    order.sort_by(|(_, a), (_, b)| a.mean_rank.total_cmp(&b.mean_rank));
+    order.sort_by(|(x, a), (y, b)| a.mean_rank.total_cmp(&b.mean_rank).then(x.total_cmp(y)));
     let friedman = stats::friedman(&blocks);
-    let same_unit = !metric.in_score_units
-        || tasks.windows(2).all(|pair| {
-            let score = |i: usize| pair[i].0.dataset.as_ref().map(|dataset| dataset.score.as_str());
-            score(0) == score(1)
-        });
     let mut pairs: Vec<AcrossPair> = Vec::new();
     if same_unit {
         let chosen: Vec<(usize, usize)> = (0..methods.len())

@@ -204,12 +204,9 @@ pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportErro
     file.finish()
 }
 
-/// Shortest digits that read back exactly; empty for what is no finite number; no negative zero.
+/// Shortest digits that read back exactly, as in the JSON files; empty for what is no finite number; no negative zero.
 fn number(value: Option<f64>) -> String {
-    match value {
-        Some(value) if value.is_finite() => format!("{:?}", value + 0.0),
-        _ => String::new(),
-    }
+    value.and_then(|value| serde_json::Number::from_f64(value + 0.0)).map_or(String::new(), |number| number.to_string())
 }
 
 #[cfg(test)]

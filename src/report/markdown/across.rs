@@ -116,22 +116,22 @@ impl Overall<'_> {
         ]
     }
 
-    pub fn sentence(&self) -> String {
+    /// `place`: "Over all 3 tasks".
+    pub fn sentence(&self, place: &str) -> String {
         let [first, second, ..] = self.across.methods.as_slice() else { return String::new() };
         let ahead = match self.lead {
-            Some(lead) => format!(", and is ahead by {} on average", lead.show(digits(&lead))),
+            Some(lead) => format!(" and is ahead by {} on average", lead.show(digits(&lead))),
             None => String::new(),
         };
-        format!(
-            "Over all {} tasks, by {}, {} has the best mean rank ({:.2}; {} {:.2}){ahead}: {}.",
-            self.tasks(),
-            escape(label(self.metric)),
-            escape(&first.method),
-            first.mean_rank,
-            escape(&second.method),
-            second.mean_rank,
-            self.verdict()
-        )
+        let (metric, verdict) = (escape(label(self.metric)), self.verdict());
+        let (a, b) = (escape(&first.method), escape(&second.method));
+        let (rank, next) = (first.mean_rank, second.mean_rank);
+        if rank == next {
+            let ahead = if ahead.is_empty() { ahead } else { format!("; {a}{}", ahead.replacen(" and", "", 1)) };
+            format!("{place}, by {metric}, {a} and {b} share the best mean rank ({rank:.2}){ahead}: {verdict}.")
+        } else {
+            format!("{place}, by {metric}, {a} has the best mean rank ({rank:.2}; {b} {next:.2}){ahead}: {verdict}.")
+        }
     }
 
     fn verdict(&self) -> &'static str {

@@ -42,7 +42,9 @@ impl<'a> Source<'a> {
                     let mut row = vec![escape(model), format!("*all {} tasks*", overall.tasks()), title(metric)];
                     row.extend(overall.cells());
                     table.row(row);
-                    sentences.push(overall.sentence());
+                    let tasks = format!("Over all {} tasks", overall.tasks());
+                    let place = if self.several_models() { format!("{tasks} ({})", escape(model)) } else { tasks };
+                    sentences.push(overall.sentence(&place));
                 }
             }
         }

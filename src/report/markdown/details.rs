@@ -24,8 +24,8 @@ impl Source<'_> {
             ("of", Align::Right),
             ("why", Align::Left),
         ]);
-        for (i, panel) in self.gathered.panels.iter().enumerate() {
-            for (examples, of, why) in self.reasons(panel, &self.analysis.unpaired[i]) {
+        for panel in &self.gathered.panels {
+            for (examples, of, why) in self.reasons(panel) {
                 table.row(vec![escape(&panel.model), escape(&panel.task), examples, of, why]);
             }
         }
@@ -42,25 +42,28 @@ impl Source<'_> {
     }
 
     /// How many examples, of how many, and why.
-    fn reasons(&self, panel: &Panel, unpaired: &[usize]) -> Vec<(String, String, String)> {
+    fn reasons(&self, panel: &Panel) -> Vec<(String, String, String)> {
         let expected = panel.expected();
         let mut rows = Vec::new();
-        let mut add = |examples: usize, of: usize, why: String| {
-            if examples > 0 {
-                rows.push((examples.to_string(), of.to_string(), why));
-            }
-        };
+        let mut counted = Vec::new();
         match &panel.dataset {
-            None => rows.push(("all".to_string(), "?".to_string(), "not begun".to_string())),
+            None if panel.examples > 0 => rows.push(("?".into(), "?".into(), "data set not noted".to_string())),
+            None => rows.push(("all".into(), "?".into(), "not begun".to_string())),
             Some(dataset) => {
                 let why = match dataset.limit {
                     Some(limit) => format!("beyond the limit of {limit}"),
                     None => "not taken from the data".to_string(),
                 };
-                add(dataset.available.saturating_sub(dataset.examples), dataset.available, why);
-                add(expected - panel.examples, expected, "not begun".to_string());
+                counted.push((dataset.available.saturating_sub(dataset.examples), dataset.available, why));
+                counted.push((expected - panel.examples, expected, "not begun".to_string()));
             }
         }
+        for (method, totals) in self.gathered.declared.methods.iter().zip(&panel.methods) {
+            let missing = panel.examples - totals.units;
+            counted.push((missing, expected, format!("not finished by {}", escape(method))));
+        }
+        let counted = counted.into_iter().filter(|(examples, ..)| *examples > 0);
+        rows.extend(counted.map(|(examples, of, why)| (examples.to_string(), of.to_string(), why)));
         let mut add = |mut reasons: Vec<(&str, usize)>, before: &str| {
             reasons.sort_by_key(|(_, examples)| Reverse(*examples));
             let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
@@ -74,7 +77,7 @@ impl Source<'_> {
             }
         };
         add(panel.left_out.iter().map(|(reason, examples)| (reason.as_str(), examples.len())).collect(), "");
-        for ((metric, cells), unpaired) in self.gathered.declared.metrics.iter().zip(&panel.cells).zip(unpaired) {
+        for (metric, cells) in self.gathered.declared.metrics.iter().zip(&panel.cells) {
             let only = format!("{} only: ", escape(label(metric)));
             let mut reasons: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
             for (example, cell) in cells.iter().flat_map(|cells| cells.iter().enumerate()) {
@@ -83,9 +86,6 @@ impl Source<'_> {
                 }
             }
             add(reasons.iter().map(|(reason, examples)| (*reason, examples.len())).collect(), &only);
-            if *unpaired > 0 {
-                add(vec![("some methods have no value, or none yet", *unpaired)], &only);
-            }
         }
         rows
     }

@@ -67,14 +67,23 @@ impl<'a> Source<'a> {
             [model] => format!("Model {}", escape(model)),
             models => count(models.len(), "model"),
         };
-        let examples: usize = panels.iter().map(Panel::expected).sum();
+        // Left-out examples may differ between models, examples do not but for what was not begun.
+        let examples: usize = declared
+            .tasks
+            .iter()
+            .filter_map(|task| panels.iter().filter(|p| p.task == *task).map(Panel::expected).max())
+            .sum();
         let left_out: usize = panels.iter().flat_map(|panel| panel.left_out.values()).map(BTreeSet::len).sum();
-        let sentence = format!(
-            "{model}, {}, {}, {}, of which {left_out} left out.",
+        let mut sentence = format!(
+            "{model}, {}, {}, {}",
             count(declared.tasks.len(), "task"),
             count(declared.methods.len(), "method"),
             count(examples, "example"),
         );
+        if !self.several_models() {
+            sentence.push_str(&format!(", of which {left_out} left out"));
+        }
+        sentence.push('.');
         text.push_str(&wrap(&sentence, ""));
         if !self.gathered.complete() {
             let (done, expected) = (self.gathered.units_done(), self.gathered.units_expected());

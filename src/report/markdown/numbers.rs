@@ -1,6 +1,7 @@
 //! Numbers as people read them.
 
-/// How many digits stand after the point, so that intervals show two digits that matter; one for a whole table.
+/// How many digits stand after the point, so that half an interval is three units of the last one or more; one for a
+/// whole table.
 #[derive(Clone, Copy)]
 pub struct Digits(usize);
 
@@ -17,7 +18,7 @@ impl Digits {
         if !(scale > 0.0 && scale.is_finite()) {
             return Digits(2);
         }
-        Digits((1.0 - scale.log10().floor()).clamp(0.0, 9.0) as usize)
+        Digits((-(scale / 3.0).log10().floor()).clamp(0.0, 9.0) as usize)
     }
 
     pub fn show(self, value: f64) -> String {
@@ -36,10 +37,23 @@ impl Digits {
         }
     }
 
+    /// More digits where an end of the interval, or the value, would read 0 and is not: which side of 0 it is on matters.
+    pub fn beside_zero(self, value: Option<f64>, interval: Option<(f64, f64)>) -> Digits {
+        let ends = interval.map(|(low, high)| [low, high]);
+        let vanishes = |digits: usize| {
+            let half_unit = 0.5 * 10f64.powi(-(digits as i32));
+            ends.into_iter().flatten().chain(value).any(|number| number != 0.0 && number.abs() <= half_unit)
+        };
+        Digits((self.0..self.0 + 3).find(|digits| !vanishes(*digits)).unwrap_or(self.0))
+    }
+
     /// "1.20 [0.80, 1.70]"
     pub fn estimate(self, value: Option<f64>, interval: Option<(f64, f64)>) -> String {
         match value {
-            Some(value) => format!("{} {}", self.show(value), self.interval(interval)),
+            Some(value) => {
+                let digits = self.beside_zero(Some(value), interval);
+                format!("{} {}", digits.show(value), digits.interval(interval))
+            }
             None => "-".to_string(),
         }
     }
@@ -74,9 +88,12 @@ mod tests {
     #[test]
     fn digits_follow_the_intervals() {
         let digits = Digits::of([(0.251, 0.349), (0.1, 0.2)], []);
-        assert_eq!(digits.show(0.31234), "0.312");
-        assert_eq!(digits.show(-0.0001), "0.000");
-        assert_eq!(digits.interval(Some((-0.25, 0.35))), "[-0.250, 0.350]");
+        assert_eq!(digits.show(0.31234), "0.31");
+        assert_eq!(digits.show(-0.0001), "0.00");
+        assert_eq!(digits.interval(Some((-0.25, 0.35))), "[-0.25, 0.35]");
+        assert_eq!(digits.estimate(Some(0.05), Some((0.0012, 0.1))), "0.050 [0.001, 0.100]");
+        assert_eq!(digits.estimate(Some(0.0), Some((0.0, 0.1))), "0.00 [0.00, 0.10]");
+        assert_eq!(digits.estimate(Some(1.0), None), "1.00 [no interval]");
         assert_eq!(Digits::of([], [123.0]).show(123.4), "123");
         assert_eq!(Digits::of([], [0.0]).show(0.0), "0.00");
         assert_eq!(Digits::of([(1000.0, 9000.0)], []).show(5000.4), "5000");

@@ -171,8 +171,9 @@ impl Standing<'_> {
 
     /// "1.20 logits [0.80, 1.70]"
     fn by(&self, lead: &Lead) -> String {
-        let mean = lead.mean.map_or("-".to_string(), |mean| self.digits.show(mean));
-        let interval = self.digits.interval(lead.interval());
+        let digits = self.digits.beside_zero(lead.mean, lead.interval());
+        let mean = lead.mean.map_or("-".to_string(), |mean| digits.show(mean));
+        let interval = digits.interval(lead.interval());
         match unit(self.panel, self.metric) {
             "" => format!("{mean} {interval}"),
             unit => format!("{mean} {unit} {interval}"),
