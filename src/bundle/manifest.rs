@@ -64,6 +64,14 @@ impl Dimensions {
     pub fn logits(&self) -> usize {
         self.labels.unwrap_or(self.vocab)
     }
+
+    /// The scored position of a text of `length` tokens: a decoder's last one, a classifier's first.
+    pub fn scored_position(&self, length: usize) -> usize {
+        match self.labels {
+            Some(_) => 0,
+            None => length.saturating_sub(1),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -174,12 +174,13 @@ impl GatedDecoder {
         if let Some(cap) = self.logit_cap {
             logits = b.graph.add(Op::SoftCap { cap: Real::new(cap) }, &[logits])?;
         }
+        let max_positions = self.rotaries.iter().map(|rotary| rotary.max_positions(self.max_positions)).max();
         Ok(Forward {
             inputs_embeds,
             logits,
             layers: self.layers.len(),
             heads: self.shape.heads,
-            max_positions: self.max_positions,
+            max_positions: max_positions.unwrap_or(self.max_positions),
             labels: None,
         })
     }

@@ -32,6 +32,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
             .problem(format!("'hidden_size' {hidden} is no multiple of 'num_attention_heads' {heads}")));
     }
     let rotary = rotary(b.config, size, max_positions)?;
+    let max_positions = rotary.max_positions(max_positions);
 
     let prefix = prefix(b, "gpt_neox.", "embed_in.weight");
     let table = format!("{prefix}embed_in");

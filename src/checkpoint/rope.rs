@@ -125,6 +125,14 @@ impl Rotary {
         Rotary { frequencies, gain: 1.0, by_length: ByLength::Nothing }
     }
 
+    /// The longest text, where the file names `given`: dynamic scaling is there to go beyond it, up to its factor.
+    pub fn max_positions(&self, given: Option<usize>) -> Option<usize> {
+        match self.by_length {
+            ByLength::DynamicNtk { factor, .. } => given.map(|n| n.max((n as f64 * factor) as usize)),
+            _ => given,
+        }
+    }
+
     /// The tables for positions `0, 1, ...` of a sequence of symbolic length. Where the frequencies hang on the length
     /// of the text, it is the length of each row without its padding, so that a row's result does not hang on what else
     /// is in its batch.
