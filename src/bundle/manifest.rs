@@ -60,11 +60,6 @@ pub struct Dimensions {
 }
 
 impl Dimensions {
-    /// The number of logits: one a token of the vocabulary, or one a label.
-    pub fn logits(&self) -> usize {
-        self.labels.unwrap_or(self.vocab)
-    }
-
     /// The scored position of a text of `length` tokens: a decoder's last one, a classifier's first.
     pub fn scored_position(&self, length: usize) -> usize {
         match self.labels {

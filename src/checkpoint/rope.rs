@@ -73,8 +73,7 @@ impl Rotary {
         defaults: &RotaryDefaults,
     ) -> Result<Self, CheckpointError> {
         let outer_partial = config.positive_or_none("partial_rotary_factor")?;
-        // Where the file has it beside the parameters (Phi-3), it overrules the one among them.
-        let original = config.positive_or_none("original_max_position_embeddings")?.or(defaults.original);
+        let given = config.positive_or_none("original_max_position_embeddings")?;
         let Some(mut parameters) = parameters else {
             let size = rotated_size(config, outer_partial, defaults)?;
             return Ok(Rotary::plain(plain(theta.unwrap_or(defaults.theta), size)));
@@ -87,7 +86,7 @@ impl Rotary {
         let former = p.text_or_none("type")?;
         let kind = p.text_or_none("rope_type")?.or(former).unwrap_or_else(|| "default".to_owned());
         let kind = if defaults.longrope_names.contains(&kind.as_str()) { "longrope" } else { &kind };
-        let limits = Limits { original, max_positions: defaults.max_positions };
+        let limits = Limits { given, original: given.or(defaults.original), max_positions: defaults.max_positions };
         let rotary = match kind {
             "default" => {
                 // Newer files repeat the fraction and may repeat the length; neither scales anything.
@@ -225,6 +224,8 @@ fn plain(theta: f64, size: usize) -> Vec<f64> {
 
 /// The lengths that scalings refer to.
 struct Limits {
+    /// As it stands beside the parameters, in some files.
+    given: Option<f64>,
     original: Option<f64>,
     max_positions: Option<usize>,
 }
@@ -238,6 +239,13 @@ impl Limits {
     /// The length the model was trained for before it was stretched.
     fn original(&self, parameters: &mut Config) -> Result<f64, CheckpointError> {
         let inner = parameters.positive_or_none("original_max_position_embeddings")?;
+        if let (Some(given), Some(inner)) = (self.given, inner)
+            && given != inner
+        {
+            return Err(parameters.problem(format!(
+                "'original_max_position_embeddings' is {inner}, and {given} beside the parameters of rotation"
+            )));
+        }
         match self.original.or(inner) {
             Some(original) => Ok(original),
             None => self.max_positions(parameters),
