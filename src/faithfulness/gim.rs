@@ -1,8 +1,7 @@
 //! The protocol of the GIM paper (arXiv 2505.17630): comprehensiveness and sufficiency.
 
-use super::{Family, Judged, Judgement, Value};
+use super::{Curve, Family, Judged, Judgement, MetricFacts, Value};
 use crate::runtime::Row;
-use crate::store::{Curve, MetricFacts};
 
 /// Comprehensiveness takes away the 1 to 50 highest-ranked tokens.
 const MOST: usize = 50;
