@@ -406,7 +406,7 @@ fn what_is_not_in_the_file_and_would_matter_is_honoured_or_named() {
             }
             // The parameters of rotation overrule what stands beside them.
             let inside = copy.config.get("rope_parameters").is_some_and(|p| p.get(key).is_some());
-            if inside {
+            if inside || copy.config.get(key) == Some(&value) {
                 continue;
             }
             match copy.open_with(json!({key: value})) {

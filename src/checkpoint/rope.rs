@@ -86,7 +86,7 @@ impl Rotary {
         let former = p.text_or_none("type")?;
         let kind = p.text_or_none("rope_type")?.or(former).unwrap_or_else(|| "default".to_owned());
         let kind = if defaults.longrope_names.contains(&kind.as_str()) { "longrope" } else { &kind };
-        let limits = Limits { given, original: given.or(defaults.original), max_positions: defaults.max_positions };
+        let limits = Limits { original: given.or(defaults.original), max_positions: defaults.max_positions };
         let rotary = match kind {
             "default" => {
                 // Newer files repeat the fraction and may repeat the length; neither scales anything.
@@ -224,8 +224,7 @@ fn plain(theta: f64, size: usize) -> Vec<f64> {
 
 /// The lengths that scalings refer to.
 struct Limits {
-    /// As it stands beside the parameters, in some files.
-    given: Option<f64>,
+    /// As it stands beside the parameters, or as the architecture has it.
     original: Option<f64>,
     max_positions: Option<usize>,
 }
@@ -239,11 +238,11 @@ impl Limits {
     /// The length the model was trained for before it was stretched.
     fn original(&self, parameters: &mut Config) -> Result<f64, CheckpointError> {
         let inner = parameters.positive_or_none("original_max_position_embeddings")?;
-        if let (Some(given), Some(inner)) = (self.given, inner)
+        if let (Some(given), Some(inner)) = (self.original, inner)
             && given != inner
         {
             return Err(parameters.problem(format!(
-                "'original_max_position_embeddings' is {inner}, and {given} beside the parameters of rotation"
+                "'original_max_position_embeddings' is {inner}, and {given} outside of the parameters of rotation"
             )));
         }
         match self.original.or(inner) {
