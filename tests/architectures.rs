@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::checkpoint::{Checkpoint, CheckpointError};
 use gim_harness::grad::{Knobs, SiteKind};
+use gim_harness::onnx::proto::ModelProto;
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::verify::verify;
+use prost::Message;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -111,6 +113,10 @@ fn agrees_with_pytorch(name: &str) {
         let found = SiteKind::ALL.map(count);
         assert_eq!(found, [1, fixture.norms, fixture.products, 1], "{name}: sites of layer {layer}");
     }
+
+    // Gradients of fused projections are joined, not padded with zeros and added.
+    let gradient = ModelProto::decode(&std::fs::read(bundle.join("gradient.onnx")).unwrap()[..]).unwrap();
+    assert!(gradient.graph.unwrap().node.iter().all(|node| node.op_type() != "Pad"), "{name}");
 
     let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap();
     let mut model = Model::open(&runtime, &bundle, &SessionOptions::default()).unwrap();
@@ -631,4 +637,72 @@ fn an_index_that_leads_astray_is_an_error() {
 fn unknown_architectures_are_named_with_the_known_ones() {
     let error = Copy::of("mistral-a").open_with(json!({"model_type": "mamba"})).unwrap_err().to_string();
     assert!(error.contains("'mamba'") && error.contains("gemma3_text") && error.contains("roberta"), "{error}");
+}
+
+/// Takes 2.3 GB of disk and some seconds: `cargo test --release --test architectures -- --ignored`.
+#[test]
+#[ignore = "writes 2.3 GB"]
+#[cfg(target_os = "linux")]
+fn baking_a_file_over_two_gib_stays_below_500_mb_of_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hidden, inner, vocab) = (4096usize, 8192usize, 64_000usize);
+    let tensors: &[(&str, Vec<usize>)] = &[
+        ("model.embed_tokens.weight", vec![vocab, hidden]),
+        ("model.layers.0.input_layernorm.weight", vec![hidden]),
+        ("model.layers.0.self_attn.q_proj.weight", vec![hidden, hidden]),
+        ("model.layers.0.self_attn.k_proj.weight", vec![hidden, hidden]),
+        ("model.layers.0.self_attn.v_proj.weight", vec![hidden, hidden]),
+        ("model.layers.0.self_attn.o_proj.weight", vec![hidden, hidden]),
+        ("model.layers.0.post_attention_layernorm.weight", vec![hidden]),
+        ("model.layers.0.mlp.gate_proj.weight", vec![inner, hidden]),
+        ("model.layers.0.mlp.up_proj.weight", vec![inner, hidden]),
+        ("model.layers.0.mlp.down_proj.weight", vec![hidden, inner]),
+        ("model.norm.weight", vec![hidden]),
+        ("lm_head.weight", vec![vocab, hidden]),
+    ];
+    let mut header = Map::new();
+    let mut end = 0usize;
+    for (name, shape) in tensors {
+        let start = end;
+        end += 4 * shape.iter().product::<usize>();
+        header.insert((*name).to_owned(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]}));
+    }
+    assert!(end > 1 << 31);
+    let mut header = serde_json::to_vec(&header).unwrap();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let path = folder.path().join("model.safetensors");
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], &header].concat()).unwrap();
+    // The weights are a hole in the file: zeros that take no place.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len((8 + header.len() + end) as u64).unwrap();
+    let config = json!({
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": 1,
+        "num_attention_heads": 32, "vocab_size": vocab, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+    });
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    std::fs::copy(self::folder("gpt2-a").join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+
+    let bundle = folder.path().join("bundle");
+    let mut baking = std::process::Command::new(env!("CARGO_BIN_EXE_gim-harness"))
+        .args(["bake".as_ref(), folder.path().as_os_str(), "--out".as_ref(), bundle.as_os_str()])
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", baking.id());
+    let mut peak = 0u64;
+    let code = loop {
+        // In kilobytes; the file is gone once the process is.
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let size = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(size.unwrap_or(0));
+        match baking.try_wait().unwrap() {
+            Some(code) => break code,
+            None => std::thread::sleep(std::time::Duration::from_millis(5)),
+        }
+    };
+    assert!(code.success());
+    assert!((1..500_000).contains(&peak), "{peak} kB");
+    assert!(std::fs::metadata(bundle.join("weights.bin")).unwrap().len() >= end as u64);
+    println!("peak {peak} kB");
 }
