@@ -486,23 +486,3 @@ fn a_manifest_is_written_and_errors_leave_the_old_report() {
     let error = report::write(&store, &folder.path().join("missing"), None).unwrap_err().to_string();
     assert!(error.contains("examples.csv"), "{error}");
 }
-
-/// `cargo test --release --test report_files -- --ignored --nocapture large`
-#[test]
-#[ignore = "measures"]
-fn a_large_run_takes_seconds() {
-    let mut declared = declared();
-    declared.tasks.push("arithmetic".into());
-    declared.methods =
-        names(&["gim", "gradient", "integrated_gradients", "random", "attn_lrp", "attention_rollout", "ablation"]);
-    declared.metrics.push(metric("sufficiency_normalized", false, false, "Sufficiency over the score."));
-    declared.resamples = 10_000;
-    let began = std::time::Instant::now();
-    let units = units(&declared, 400);
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder.path().join("run.sqlite"), &declared, &datasets(&declared, 400), &units);
-    println!("store of {} units: {:.1?}", units.len(), began.elapsed());
-    let began = std::time::Instant::now();
-    report::write(&store, folder.path(), None).unwrap();
-    println!("report: {:.1?}", began.elapsed());
-}

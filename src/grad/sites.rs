@@ -30,7 +30,7 @@ impl Sites {
                 Op::MatMul | Op::Binary(Binary::Mul) if value.inputs.iter().all(|input| on_path[input.index()]) => {
                     sites.by_value.insert(id, SiteKind::ActivationProduct);
                     for (side, &input) in value.inputs.iter().enumerate() {
-                        if let Some(softmax) = softmax_behind(graph, input) {
+                        if let Some(softmax) = softmax_behind(graph, &on_path, input) {
                             sites.by_value.insert(softmax, SiteKind::AttentionSoftmax);
                             sites.attention_factors.insert((id, side), softmax);
                         }
@@ -75,13 +75,19 @@ impl Sites {
     }
 }
 
-/// The softmax whose result this is, if only moved about since.
-fn softmax_behind(graph: &Graph, mut id: Id) -> Option<Id> {
+/// The softmax whose result this is, if only moved about, cut, masked or scaled since by what is no activation: the
+/// scale of a dropout, zeros for rows that attend to nothing, the column of a sink.
+fn softmax_behind(graph: &Graph, on_path: &[bool], mut id: Id) -> Option<Id> {
     loop {
         let value = graph.value(id);
+        let mut activations = value.inputs.iter().enumerate().filter(|(_, input)| on_path[input.index()]);
+        let (Some((side, &input)), None) = (activations.next(), activations.next()) else { return None };
         match value.op {
             Op::Softmax { .. } => return Some(id),
-            Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Cast(_) => id = value.inputs[0],
+            Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Cast(_) | Op::Slice { .. } => id = input,
+            Op::Binary(Binary::Mul) => id = input,
+            Op::Binary(Binary::Div) if side == 0 => id = input,
+            Op::Where if side > 0 => id = input,
             _ => return None,
         }
     }
