@@ -28,10 +28,12 @@ pub fn prompts(manifest: &Manifest, seed: u64) -> Vec<Prompt> {
     [1usize, 7, 24]
         .into_iter()
         .map(|length| length.min(longest))
-        .map(|length| Prompt {
-            row: Row { input_ids: (0..length).map(|_| random.random_range(0..vocab)).collect(), position: length - 1 },
-            target: random.random_range(0..outputs),
-            contrast: random.random_range(0..outputs),
+        .map(|length| {
+            let input_ids = (0..length).map(|_| random.random_range(0..vocab)).collect();
+            let target = random.random_range(0..outputs);
+            // Another one than the target, or the score would be 0 whatever the model does.
+            let contrast = (target + random.random_range(1..outputs.max(2))) % outputs.max(1);
+            Prompt { row: Row { input_ids, position: length - 1 }, target, contrast }
         })
         .collect()
 }
