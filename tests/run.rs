@@ -312,7 +312,12 @@ fn a_damaged_checkpoint_ends_in_one_error_and_no_bundle() {
         ("another architecture", Box::new(config("\"llama\"", "\"mamba\"")), "mamba"),
         ("another activation", Box::new(config("\"silu\"", "\"relu6\"")), "relu6"),
         ("another size", Box::new(config("\"hidden_size\": 64", "\"hidden_size\": 65")), "model."),
-        ("more layers", Box::new(config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1000000000")), "layers.3"),
+        ("more layers", Box::new(config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")), "layers.3"),
+        (
+            "absurdly many layers",
+            Box::new(config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1000000000")),
+            "num_hidden_layers",
+        ),
         ("absurd heads", Box::new(config("\"head_dim\": 8", "\"head_dim\": 1000000000000000")), "absurd"),
         (
             "a field that matters",
