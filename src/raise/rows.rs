@@ -1,0 +1,44 @@
+//! Operators on a sequence that an exporter has flattened to one row a token.
+//!
+//! `[batch, seq, d]` is often brought to `[batch*seq, d]` for a matrix product and back. What treats rows one by one is
+//! moved before the flattening, so that the two reshapes meet and vanish, and sequences are seen as sequences.
+
+use super::pattern::is_static;
+use crate::onnx::op::Op;
+use crate::onnx::rewrite::is_elementwise;
+use crate::onnx::{Dim, Graph, GraphError, Id, Shape};
+
+/// The operator on what was flattened, and then flattened.
+pub fn before_flattening(g: &mut Graph, op: &Op, inputs: &[Id]) -> Result<Option<Id>, GraphError> {
+    let rows: &[Id] = match op {
+        op if is_elementwise(op) => inputs,
+        Op::Linear(_) | Op::RmsNorm { .. } | Op::LayerNorm { .. } => &inputs[..1],
+        Op::Binary(_) => inputs,
+        _ => return Ok(None),
+    };
+    let Some((leading, _)) = rows.iter().find_map(|&x| flattened(g, x)) else { return Ok(None) };
+    let mut sources = inputs.to_vec();
+    for (i, &x) in rows.iter().enumerate() {
+        match flattened(g, x) {
+            Some((other, source)) if other == leading => sources[i] = source,
+            // A number or a row that is the same for all tokens.
+            _ if matches!(op, Op::Binary(_)) && g.shape(x).len() <= 1 && is_static(g, x) => {}
+            _ => return Ok(None),
+        }
+    }
+    let result = super::add(g, op.clone(), &sources)?;
+    let (Some(last), Some(count)) = (g.shape(result).last().cloned(), Dim::product(&leading)) else {
+        return Ok(None);
+    };
+    g.reshape(result, vec![count, last]).map(Some)
+}
+
+/// The axes that were flattened into rows, and the value that had them.
+fn flattened(g: &Graph, x: Id) -> Option<(Shape, Id)> {
+    let value = g.value(x);
+    let Op::Reshape(_) = value.op else { return None };
+    let source = value.inputs[0];
+    let (last, leading) = g.shape(source).split_last()?;
+    let [_, kept] = &value.shape[..] else { return None };
+    (leading.len() >= 2 && kept == last).then(|| (leading.to_vec(), source))
+}
