@@ -25,6 +25,8 @@ pub const COMMAND_LINE: &str = "command line";
 const EXCERPT_CHARS: usize = 100;
 /// A source line longer than this is not shown at all.
 const LINE_BYTES: u64 = 16 << 20;
+/// Mistakes of one file that are said one by one; nobody mends more in one go.
+const MISTAKES_A_FILE: usize = 200;
 /// What was typed is not compared with valid names when it is longer than this.
 const NAME_CHARS: usize = 100;
 
@@ -170,7 +172,7 @@ impl Diagnostics {
     }
 
     /// Puts the mistakes of one file together and in the order of their lines, drops those said twice, and looks up the
-    /// source line of each. Files keep the order in which they were first named; the command line comes first.
+    /// source line of each. Beyond the first 200 of a file they are counted. Files keep the order in which they were first named; the command line comes first.
     pub fn finished(mut self) -> Self {
         let mut order: Vec<PathBuf> = vec![PathBuf::from(COMMAND_LINE)];
         for mistake in &self.0 {
@@ -189,7 +191,20 @@ impl Diagnostics {
                 seen.push(mistake);
             }
         }
-        self.0 = seen;
+        let mut files: Vec<Vec<Diagnostic>> = order.iter().map(|_| Vec::new()).collect();
+        for mistake in seen {
+            if let Some(file) = place(&mistake.file) {
+                files[file].push(mistake);
+            }
+        }
+        self.0 = files
+            .into_iter()
+            .flat_map(|mistakes| {
+                let mut capped = Capped::new(MISTAKES_A_FILE);
+                mistakes.into_iter().for_each(|mistake| capped.push(mistake));
+                capped.finish()
+            })
+            .collect();
         self.read_sources();
         self
     }
@@ -219,7 +234,8 @@ impl fmt::Display for Diagnostics {
         match (self.0.len(), files.len()) {
             (1, _) => write!(f, "1 mistake"),
             (mistakes, 1) => write!(f, "{mistakes} mistakes"),
-            (mistakes, files) => write!(f, "{mistakes} mistakes in {files} places", files = files),
+            (mistakes, _) if files.contains(Path::new(COMMAND_LINE)) => write!(f, "{mistakes} mistakes"),
+            (mistakes, files) => write!(f, "{mistakes} mistakes in {files} files"),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod grad;
 pub mod onnx;
 pub mod raise;
 pub mod report;
+pub mod run;
 pub mod runtime;
 pub mod stats;
 pub mod store;

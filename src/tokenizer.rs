@@ -3,9 +3,12 @@
 //! What the file says about truncation, padding and BPE dropout is ignored: a prompt is encoded whole, as itself, and
 //! the same way every time. Offsets count characters (Unicode scalar values), not bytes.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use serde::Deserialize;
 use tokenizers::models::ModelWrapper;
@@ -102,7 +105,12 @@ impl Tokenizer {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        guarded(|| Self::build(bytes, file)).and_then(|built| built)
+    }
+
+    fn build(bytes: &[u8], file: File) -> Result<Self, String> {
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| error.to_string())?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| error.to_string())?;
@@ -126,10 +134,9 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Encode`], as when a word is unknown and there is no token for that.
     pub fn encode(&self, text: &str, special: bool) -> Result<Encoding, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode_char_offsets(text, special)
-            .map_err(|error| TokenizerError::Encode { message: error.to_string() })?;
+        let encoding = guarded(|| self.inner.encode_char_offsets(text, special).map_err(|error| error.to_string()))
+            .and_then(|encoding| encoding)
+            .map_err(|message| TokenizerError::Encode { message })?;
         let starts: Vec<usize> = text.char_indices().map(|(byte, _)| byte).chain([text.len()]).collect();
         let last = starts.len() - 1;
         let offsets: Vec<(usize, usize)> = encoding
@@ -163,7 +170,7 @@ impl Tokenizer {
         if self.inner.get_decoder().is_none() {
             return name;
         }
-        match self.inner.decode(&[small], false) {
+        match guarded(|| self.inner.decode(&[small], false)).unwrap_or(Ok(String::new())) {
             Ok(text) if text.is_empty() || text.contains('\u{FFFD}') => name,
             Ok(text) if name.starts_with('▁') && !text.starts_with(' ') => format!(" {text}"),
             Ok(text) => text,
@@ -225,6 +232,30 @@ impl Tokenizer {
         let space = self.encode(" ", false).ok().and_then(|encoding| encoding.ids.first().copied());
         space.or(pad).or(self.unknown)
     }
+}
+
+/// Runs code of the tokenizer library, which panics on some files that contradict themselves (a merge of tokens that
+/// are not in the vocabulary, a special token without an id): to the user that is a broken file like any other, told in
+/// one message and not in a panic's.
+fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(code));
+    GUARDED.set(outer);
+    result.map_err(|_| "the file contradicts itself, and the tokenizer library gave up on it".to_owned())
+}
+
+thread_local! {
+    /// Whether this thread is inside [`guarded`].
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
 enum Single {
@@ -320,6 +351,17 @@ mod tests {
         assert_eq!(bytes.baseline(Some(7), None), Some(bytes.id_of_single_token(" ").unwrap()));
         assert_eq!(bytes.baseline(None, Some("<|end|>")), Some(bytes.max_id()));
         assert_eq!(tokenizer("metaspace.json").baseline(None, None), Some(3));
+    }
+
+    #[test]
+    fn files_that_contradict_themselves() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/metaspace.json");
+        let text = std::fs::read_to_string(path)
+            .unwrap()
+            .replace("{\"SpecialToken\": {\"id\": \"<s>\"", "{\"SpecialToken\": {\"id\": \"<t>\"");
+        let error = Tokenizer::from_bytes(text.as_bytes()).unwrap_err();
+        assert!(!error.is_empty());
+        assert!(panic::catch_unwind(|| panic!("still told")).is_err());
     }
 
     #[test]

@@ -171,6 +171,11 @@ pub fn fingerprint(files: &[PathBuf]) -> Result<String, (PathBuf, io::Error)> {
     Ok(hex(&hasher.finalize()))
 }
 
+/// SHA-256 of one file's contents, hexadecimal.
+pub fn fingerprint_file(path: &Path) -> io::Result<String> {
+    crate::config::sha256_of_file(path)
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -26,6 +26,14 @@ pub struct Manifest {
     pub audit: Audit,
 }
 
+impl Manifest {
+    /// How many logits the model gives: tokens of the vocabulary, or classes.
+    pub fn outputs(&self) -> usize {
+        let logits = self.graphs.get("forward.onnx").and_then(|graph| graph.outputs.first());
+        logits.and_then(|port| port.shape.last()?.parse().ok()).unwrap_or(self.dimensions.vocab)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// The last component of the path that was baked: a name, never a path of somebody's machine.

@@ -210,6 +210,7 @@ impl Resolver<'_> {
 
     fn tasks(&self, written: &Harness, base: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<TaskPlan> {
         let mut known: HashMap<String, usize> = HashMap::new();
+        let mut listed: HashMap<PathBuf, usize> = HashMap::new();
         let mut tasks: Vec<TaskPlan> = Vec::new();
         let mut failed = Vec::new();
         for place in &written.tasks {
@@ -222,6 +223,12 @@ impl Resolver<'_> {
                     continue;
                 }
             };
+            if let Some(line) = listed.get(&file) {
+                let message = format!("the task {} is already listed in line {line}", quote(&place.value));
+                mistakes.push(place.mistake("tasks", message).with_width(width));
+                continue;
+            }
+            listed.insert(file.clone(), place.line);
             let plan = match super::read(&file) {
                 Ok(bytes) => task::resolve(&file, &bytes, mistakes),
                 Err(error) => {

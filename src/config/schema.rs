@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Vocabulary;
 use super::yaml::{Atom, Content, Node};
-use crate::diagnostics::{Diagnostic, quote};
+use crate::diagnostics::{Diagnostic, list, nearest, quote};
 
 /// A mapping: the keys it may have.
 #[derive(Debug)]
@@ -242,12 +242,12 @@ impl Table {
 pub(super) struct Complaint {
     message: String,
     help: String,
-    nearest: Option<(String, &'static [&'static str])>,
+    suggestion: Option<String>,
 }
 
 impl Complaint {
     fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Complaint { message: message.into(), help: help.into(), nearest: None }
+        Complaint { message: message.into(), help: help.into(), suggestion: None }
     }
 
     fn expected(what: &str, node: &Node) -> Self {
@@ -295,6 +295,9 @@ pub(super) fn integer(node: &Node, least: u64, most: u64) -> Result<u64, Complai
             }
             _ => Err(Complaint::new(format!("{number} is not between {least} and {most}"), "")),
         },
+        Some(Atom::Text(typed)) if typed.parse::<u64>().is_ok() => {
+            Err(Complaint::new("expected a whole number, found text", format!("without quotes it is one: {typed}")))
+        }
         _ => Err(Complaint::expected("a whole number", node)),
     }
 }
@@ -314,45 +317,50 @@ pub(super) fn fraction(node: &Node) -> Result<f64, Complaint> {
     Err(Complaint::new(format!("expected a number between 0 and 1, found {}", quote(written)), percent))
 }
 
-fn choice<'a>(node: &'a Node, valid: &'static [&'static str]) -> Result<&'a str, Complaint> {
+fn choice<'a>(node: &'a Node, key: &str, valid: &'static [&'static str]) -> Result<&'a str, Complaint> {
     let typed = text(node)?;
     if valid.contains(&typed) {
         return Ok(typed);
     }
-    let mut complaint = Complaint::new(format!("unknown value {}", quote(typed)), "");
-    complaint.nearest = Some((typed.to_owned(), valid));
+    let what = key.rsplit('.').next().unwrap_or(key);
+    let mut complaint = Complaint::new(format!("unknown {what} {}", quote(typed)), "");
+    complaint.suggestion = nearest(typed, valid.iter().copied()).map(str::to_owned);
+    if complaint.suggestion.is_none() {
+        complaint.help = format!("valid here: {}", list(valid));
+    }
     Err(complaint)
 }
 
-/// A device, e.g. `cuda:1`.
+/// A device: `cpu`, `cuda` or `cuda:INDEX`.
 pub(super) fn device(typed: &str) -> Result<&str, Complaint> {
-    const DEVICES: &[&str] = &["cpu", "cuda", "cuda:0"];
-    let index = typed.strip_prefix("cuda:").map(|index| {
-        let plain = index.chars().all(|character| character.is_ascii_digit()) && (1..=3).contains(&index.len());
-        plain && index.parse::<u16>().is_ok()
-    });
-    match index {
-        None if typed == "cpu" || typed == "cuda" => Ok(typed),
-        Some(true) => Ok(typed),
-        Some(false) => {
-            Err(Complaint::new(format!("{} does not name a device by number", quote(typed)), "e.g. `cuda:0`"))
+    let (kind, index) = typed.split_once(':').map_or((typed, None), |(kind, index)| (kind, Some(index)));
+    let is_index = |index: &str| (1..=3).contains(&index.len()) && index.bytes().all(|byte| byte.is_ascii_digit());
+    match (kind, index) {
+        ("cpu" | "cuda", None) => return Ok(typed),
+        ("cuda", Some(index)) if is_index(index) => return Ok(typed),
+        ("cuda", Some(_)) => {
+            let message = format!("{} does not name a device by its number", quote(typed));
+            return Err(Complaint::new(message, "e.g. `cuda:0`"));
         }
-        None => {
-            let mut complaint = Complaint::new(format!("unknown device {}", quote(typed)), "");
-            complaint.nearest = Some((typed.to_owned(), DEVICES));
-            Err(complaint)
-        }
+        _ => {}
     }
+    let mut complaint = Complaint::new(format!("unknown device {}", quote(typed)), "");
+    complaint.suggestion = nearest(kind, ["cpu", "cuda"]).map(|near| match index.filter(|index| is_index(index)) {
+        Some(index) if near == "cuda" => format!("cuda:{index}"),
+        _ => near.to_owned(),
+    });
+    if complaint.suggestion.is_none() {
+        complaint.help = "valid here: `cpu`, `cuda`, `cuda:0`, `cuda:1`, ...".to_owned();
+    }
+    Err(complaint)
 }
 
 impl Complaint {
     /// The complaint as a mistake at a place.
     pub fn at(self, diagnostic: impl FnOnce(String) -> Diagnostic) -> Diagnostic {
-        let diagnostic = diagnostic(self.message).with_help(self.help);
-        match self.nearest {
-            Some((typed, valid)) => diagnostic.with_nearest(&typed, valid.iter().copied()),
-            None => diagnostic,
-        }
+        let mut diagnostic = diagnostic(self.message).with_help(self.help);
+        diagnostic.suggestion = self.suggestion;
+        diagnostic
     }
 }
 
@@ -367,23 +375,22 @@ impl Checker<'_> {
     pub fn mapping(&mut self, node: &Node, table: &'static Table, key: &str) {
         let Content::Mapping(entries) = &node.content else {
             let valid: Vec<&str> = table.names().collect();
-            let help = format!("write `key: value` lines; keys: {}", crate::diagnostics::list(&valid));
+            let help = format!("write `key: value` lines; keys: {}", list(&valid));
             let found = Complaint::expected("a mapping", node).message;
             self.mistakes.push(self.at(node, key, found).with_help(help));
             return;
         };
         // A key that was meant and mistyped is one mistake, not two.
         let mut meant = Vec::new();
+        let free: Vec<&str> = table.names().filter(|name| node.get(name).is_none()).collect();
         for (found, value) in entries {
             let path = join(key, &found.text);
             match table.field(&found.text) {
                 None => {
                     let message = format!("unknown key {}", quote(&found.text));
-                    let taken = |name: &&str| entries.iter().any(|(other, _)| other.text == *name);
-                    let free = table.names().filter(|name| !taken(name));
                     let mistake = Diagnostic::new(self.file, found.line, found.column, path, message)
                         .with_width(found.width)
-                        .with_nearest(&found.text, free);
+                        .with_nearest(&found.text, free.iter().copied());
                     meant.extend(mistake.suggestion.clone());
                     self.mistakes.push(mistake);
                 }
@@ -413,7 +420,7 @@ impl Checker<'_> {
             Name => name(node).map(drop),
             Integer(least, most) => integer(node, *least, *most).map(drop),
             Fraction => fraction(node).map(drop),
-            Choice(valid) => choice(node, valid).map(drop),
+            Choice(valid) => choice(node, key, valid).map(drop),
             Device => text(node).and_then(device).map(drop),
             Mapping(table) => return self.mapping(node, table, key),
             Model if matches!(node.content, Content::Mapping(_)) => return self.mapping(node, &MODEL, key),
@@ -452,7 +459,7 @@ impl Checker<'_> {
             }
             return;
         };
-        if let [] = entries.as_slice() {
+        if entries.is_empty() {
             self.mistakes.push(self.at(node, key, "expected a method, found an empty mapping".to_owned()));
         }
         if let [_, second, ..] = entries.as_slice() {
@@ -491,7 +498,14 @@ impl Checker<'_> {
             }
             Content::Mapping(entries) => {
                 for (label, text) in entries {
-                    self.label(text, &join(key, &label.text));
+                    let path = join(key, &label.text);
+                    if text.is_null() && text.scalar_text() == Some("") {
+                        let message = format!("the option {} has no text", quote(&label.text));
+                        let mistake = Diagnostic::new(self.file, label.line, label.column, path, message);
+                        self.mistakes.push(mistake.with_width(label.width));
+                    } else {
+                        self.label(text, &path);
+                    }
                 }
                 entries.len()
             }

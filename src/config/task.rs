@@ -55,6 +55,17 @@ pub enum Score {
     LogitDifference,
 }
 
+impl Score {
+    /// As task files write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Score::Logit => "logit",
+            Score::Probability => "probability",
+            Score::LogitDifference => "logit_difference",
+        }
+    }
+}
+
 /// The tokens that compete for a rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

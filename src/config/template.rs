@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// A template has no more placeholders than twice this (with text between them: than this).
+const MAX_PLACEHOLDERS: usize = 1000;
+
 /// Text in which `{field}` stands for a field of a record; `{{` and `}}` are literal braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -70,6 +73,10 @@ impl Template {
                     } else if name.trim().is_empty() {
                         let (message, help) = ("a placeholder without a name", "write `{{}}` for literal braces");
                         mistakes.push(TemplateMistake { character: at, message, help });
+                    } else if parts.len() >= 2 * MAX_PLACEHOLDERS {
+                        let (message, help) = ("more placeholders than any prompt needs", "");
+                        mistakes.push(TemplateMistake { character: at, message, help });
+                        break;
                     } else {
                         if !text.is_empty() {
                             parts.push(Part::Text(std::mem::take(&mut text)));

@@ -14,7 +14,9 @@ use crate::diagnostics::{Diagnostic, quote};
 /// Mappings and lists inside each other.
 const MAX_DEPTH: usize = 32;
 /// Nodes of a file, aliases written out.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 20_000;
+/// Places inside a text are not looked for in longer lines.
+const MAX_LINE_BYTES: usize = 10_000;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -106,10 +108,15 @@ impl Node {
 
     /// Line and column of a character of the scalar's text; of its beginning where escapes or folding moved it.
     pub fn position_of(&self, character: usize) -> (usize, usize) {
-        match &self.content {
-            Content::Scalar(Scalar { verbatim: Some(column), .. }) => (self.line, column + character),
-            _ => (self.line, self.column),
-        }
+        let Content::Scalar(Scalar { text, verbatim: Some(column), .. }) = &self.content else {
+            return (self.line, self.column);
+        };
+        let before = text.chars().take(character);
+        let (line, within) = before.fold((0, 0), |(line, within), character| match character {
+            '\n' => (line + 1, 0),
+            _ => (line, within + 1),
+        });
+        (self.line + line, column + within)
     }
 }
 
@@ -156,6 +163,7 @@ pub(super) fn parse(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> 
         open: Vec::new(),
         anchors: HashMap::new(),
         documents: 0,
+        nodes: 0,
         root: None,
         mistakes,
     };
@@ -190,6 +198,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     documents: usize,
+    nodes: usize,
     root: Option<Rc<Node>>,
     mistakes: &'a mut Vec<Diagnostic>,
 }
@@ -204,10 +213,7 @@ impl Builder<'_> {
             let (event, span) = event.map_err(|error| {
                 let mark = error.marker();
                 let message = format!("this is not YAML: {}", error.info());
-                let tab = self.lines.get(mark.line().saturating_sub(1)).is_some_and(|line| {
-                    line.chars().take_while(|character| character.is_whitespace()).any(|character| character == '\t')
-                });
-                let help = if tab { "YAML is indented with spaces, not with tabs" } else { "" };
+                let help = self.syntax_help(mark.line());
                 Box::new(Diagnostic::new(self.file, mark.line(), mark.col() + 1, "", message).with_help(help))
             })?;
             match event {
@@ -287,7 +293,8 @@ impl Builder<'_> {
         if self.open.len() + node.depth > MAX_DEPTH {
             return Err(self.fatal(span, format!("more than {MAX_DEPTH} levels inside each other")).into());
         }
-        if node.size > MAX_NODES {
+        self.nodes += 1;
+        if node.size > MAX_NODES || self.nodes > MAX_NODES {
             return Err(self.fatal(span, format!("more than {MAX_NODES} values, aliases written out")).into());
         }
         let file = self.file;
@@ -360,17 +367,43 @@ impl Builder<'_> {
         }
     }
 
-    /// The column of the text's first character, if the text stands in one line exactly as it was parsed.
+    /// The column of the text's first character, if every line of the text stands in the file as it was parsed and
+    /// begins in that column.
     fn verbatim(&self, span: Span, style: ScalarStyle, text: &str) -> Option<usize> {
         let skipped = match style {
-            ScalarStyle::Plain => 0,
+            ScalarStyle::Plain | ScalarStyle::Literal => 0,
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => 1,
-            ScalarStyle::Literal | ScalarStyle::Folded => return None,
+            ScalarStyle::Folded => return None,
         };
-        let line = self.lines.get(span.start.line().checked_sub(1)?)?;
         let start = span.start.col() + skipped;
-        let (byte, _) = line.char_indices().nth(start)?;
-        line[byte..].starts_with(text).then_some(start + 1)
+        if text.len() > MAX_LINE_BYTES {
+            return None;
+        }
+        for (number, line) in text.trim_end_matches('\n').split('\n').enumerate() {
+            let written = self.lines.get(span.start.line().checked_sub(1)? + number)?;
+            if written.len() > MAX_LINE_BYTES {
+                return None;
+            }
+            let (byte, _) = written.char_indices().nth(start).unwrap_or((written.len(), ' '));
+            if !written[byte..].starts_with(line) {
+                return None;
+            }
+        }
+        Some(start + 1)
+    }
+
+    /// What a reader should look at where the parser gave up.
+    fn syntax_help(&self, line: usize) -> String {
+        let text = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        if text.chars().take_while(|character| character.is_whitespace()).any(|character| character == '\t') {
+            return "YAML is indented with spaces, not with tabs".to_owned();
+        }
+        let innermost = self.open.last().map(|open| open.span.start).filter(|start| start.line() < line);
+        let bracket = innermost.and_then(|start| {
+            let character = self.lines.get(start.line().checked_sub(1)?)?.chars().nth(start.col())?;
+            ['[', '{'].contains(&character).then(|| format!("the `{character}` in line {} is still open", start.line()))
+        });
+        bracket.unwrap_or_default()
     }
 }
 
@@ -410,6 +443,10 @@ mod tests {
         assert_eq!((c.line, c.column, c.atom()), (4, 9, Some(Atom::Integer(3))));
         assert!(items[1].get("d").unwrap().is_null());
         assert_eq!(root.get("é").unwrap().column, 4);
+        let (literal, _) = read("a: |\n  one\n\n  two {x}\n");
+        assert_eq!(literal.unwrap().get("a").unwrap().position_of(9), (4, 7));
+        let (folded, _) = read("a: >\n  one\n  two {x}\n");
+        assert_eq!(folded.unwrap().get("a").unwrap().position_of(8), (2, 3));
         assert_eq!(root.get("f").unwrap().atom(), Some(Atom::Text("yes")));
         assert_eq!(root.get("g").unwrap().atom(), Some(Atom::Float(0.5)));
     }
@@ -476,7 +513,7 @@ mod tests {
         }
         let (root, mistakes) = read(&bomb);
         assert!(root.is_none());
-        assert!(mistakes[0].contains("more than 100000 values"), "{mistakes:?}");
+        assert!(mistakes[0].contains("more than 20000 values"), "{mistakes:?}");
 
         let indented: String = (0..50).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
         for deep in ["[".repeat(5000), "{a: ".repeat(5000), "- ".repeat(5000), "? ".repeat(5000), indented] {

@@ -1,1 +1,92 @@
+//! The files of a run, made from its store alone; the same store gives the same bytes, whatever the number of threads.
+//!
+//! | file | a row or line for each |
+//! |---|---|
+//! | `examples.csv` | unit, those left out too, with its metrics (means over seeds) |
+//! | `curves.csv` | point of a curve |
+//! | `attributions.jsonl` | unit that has attributions: the first seed's, and how many seeds there are |
+//! | `summary.csv` | model, task, method, metric |
+//! | `comparisons.csv` | model, task, metric, pair of methods |
+//! | `timings.csv` | model, task, method; alone in depending on when and where the run ran |
+//! | `results.json` | summaries and comparisons for programs |
+//! | `report.md` | for people |
 
+mod analysis;
+mod atomic;
+mod csv_files;
+mod error;
+mod gather;
+mod latest;
+mod markdown;
+mod results;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::store::Store;
+
+pub use analysis::{AcrossPair, AcrossTasks, Comparison, MeanRank, Summary};
+pub use error::ReportError;
+pub use latest::{Latest, point_latest};
+
+use atomic::Pending;
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// In the order in which they appeared.
+    pub files: Vec<PathBuf>,
+    /// Whether every unit of the run is done.
+    pub complete: bool,
+    pub units_done: usize,
+    /// As far as the datasets are known.
+    pub units_expected: usize,
+    /// The beginning of `report.md`: which method is most faithful, and how sure that is.
+    pub headline: String,
+    pub summaries: Vec<Summary>,
+    pub comparisons: Vec<Comparison>,
+}
+
+/// Makes every file of a run in `folder`, which must exist, and `manifest.json` where a manifest is given. Each file
+/// appears whole, by rename, once all of them are written; on an error none does.
+pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>) -> Result<Written, ReportError> {
+    let declared = store.declared();
+    let mut per_unit = csv_files::PerUnit::create(folder, declared)?;
+    let gathered = gather::gather(store, |unit, cells| per_unit.add(unit, declared, cells))?;
+    let analysis = analysis::analyse(&gathered);
+    let (document, headline) = markdown::document(&gathered, &analysis);
+
+    let mut pending: Vec<Pending> = per_unit.finish()?.into();
+    pending.push(csv_files::summary(folder, &analysis.summaries)?);
+    pending.push(csv_files::comparisons(folder, &analysis.comparisons)?);
+    pending.push(csv_files::timings(folder, &gathered)?);
+    pending.push(json(folder, "results.json", &results::Results::new(&gathered, &analysis))?);
+    if let Some(manifest) = manifest {
+        pending.push(json(folder, "manifest.json", manifest)?);
+    }
+    pending.push(text(folder, "report.md", document.as_bytes())?);
+    let files = pending.into_iter().map(Pending::publish).collect::<Result<_, _>>()?;
+    Ok(Written {
+        files,
+        complete: gathered.complete(),
+        units_done: gathered.units_done(),
+        units_expected: gathered.units_expected(),
+        headline,
+        summaries: analysis.summaries,
+        comparisons: analysis.comparisons,
+    })
+}
+
+fn json(folder: &Path, name: &'static str, value: &impl serde::Serialize) -> Result<Pending, ReportError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| ReportError::Io { path: folder.join(name), source: error.into() })?;
+    bytes.push(b'\n');
+    text(folder, name, &bytes)
+}
+
+fn text(folder: &Path, name: &'static str, bytes: &[u8]) -> Result<Pending, ReportError> {
+    let mut pending = Pending::create(folder, name)?;
+    let path = pending.target().to_path_buf();
+    pending.write_all(bytes).map_err(|source| ReportError::Io { path, source })?;
+    Ok(pending)
+}

@@ -11,11 +11,18 @@ pub(crate) struct Bounds {
     pub rows: usize,
     /// Rows times the square of the longest of them, for attention weights.
     pub squares: usize,
+    /// Whether rows of different length may share a batch.
+    pub mixed: bool,
 }
 
 impl Bounds {
-    pub fn of_tokens(tokens: usize) -> Self {
-        Bounds { tokens, rows: usize::MAX, squares: usize::MAX }
+    pub fn of_tokens(tokens: usize, mixed: bool) -> Self {
+        Bounds { tokens, rows: usize::MAX, squares: usize::MAX, mixed }
+    }
+
+    /// Rows are padded to the longest of their batch, so rows of very different length are kept apart.
+    fn mix(&self, shortest: usize, longest: usize) -> bool {
+        shortest == longest || self.mixed && longest <= shortest + shortest / 4 + 8
     }
 
     fn allow(&self, rows: usize, longest: usize) -> bool {
@@ -25,8 +32,7 @@ impl Bounds {
     }
 }
 
-/// Batches over rows of these lengths: the order to take the rows in (by length), and ranges of that order. Rows are
-/// padded to the longest of their batch, so rows of very different length are kept apart.
+/// Batches over rows of these lengths: the order to take the rows in (by length), and ranges of that order.
 pub(crate) fn batches(lengths: &[usize], bounds: Bounds) -> (Vec<usize>, Vec<Range<usize>>) {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&row| lengths[row]);
@@ -35,7 +41,7 @@ pub(crate) fn batches(lengths: &[usize], bounds: Bounds) -> (Vec<usize>, Vec<Ran
     for end in 1..=order.len() {
         let fits = order.get(end).is_some_and(|&next| {
             let (shortest, longest) = (lengths[order[start]], lengths[next]);
-            bounds.allow(end + 1 - start, longest) && longest <= shortest + shortest / 4 + 8
+            bounds.allow(end + 1 - start, longest) && bounds.mix(shortest, longest)
         });
         if !fits {
             ranges.push(start..end);
@@ -52,10 +58,12 @@ mod tests {
 
     #[test]
     fn rows_of_very_different_length_are_kept_apart() {
-        let (order, ranges) = batches(&[100, 10, 110, 12, 10], Bounds::of_tokens(10_000));
+        let (order, ranges) = batches(&[100, 10, 110, 12, 10], Bounds::of_tokens(10_000, true));
         assert_eq!(order, [1, 4, 3, 0, 2]);
         assert_eq!(ranges, [0..3, 3..5]);
-        assert!(batches(&[], Bounds::of_tokens(1)).1.is_empty());
+        let (_, ranges) = batches(&[100, 10, 110, 12, 10], Bounds::of_tokens(10_000, false));
+        assert_eq!(ranges, [0..2, 2..3, 3..4, 4..5]);
+        assert!(batches(&[], Bounds::of_tokens(1, true)).1.is_empty());
     }
 
     proptest! {
@@ -63,8 +71,9 @@ mod tests {
         fn every_row_once_and_within_bounds(
             lengths in prop::collection::vec(1usize..60, 0..80),
             tokens in 0usize..300, rows in 0usize..20, squares in 0usize..20_000,
+            mixed: bool,
         ) {
-            let bounds = Bounds { tokens, rows, squares };
+            let bounds = Bounds { tokens, rows, squares, mixed };
             let (order, ranges) = batches(&lengths, bounds);
             let mut seen = order.clone();
             seen.sort_unstable();
@@ -76,6 +85,7 @@ mod tests {
                 next = range.end;
                 let longest = order[range.clone()].iter().map(|&row| lengths[row]).max().unwrap();
                 prop_assert!(range.len() == 1 || bounds.allow(range.len(), longest));
+                prop_assert!(mixed || order[range].iter().all(|&row| lengths[row] == longest));
             }
             prop_assert_eq!(next, lengths.len());
         }

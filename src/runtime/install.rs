@@ -194,3 +194,135 @@ fn remove_leftovers(parent: &Path) {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Mutex;
+
+    /// A `python3` that does `body` when asked to `pip install`, with the folder of `--target` in `$target`.
+    fn world(body: &str) -> (tempfile::TempDir, InstallOptions) {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "#!/bin/sh\nif [ \"$3\" = --version ]; then exit 0; fi\n\
+             echo \"$@\" >> '{0}/calls'\nwhile [ \"$1\" != --target ]; do shift; done; target=$2; wanted=$3\n{body}\n",
+            folder.path().display()
+        );
+        let python = folder.path().join("bin/python3");
+        fs::create_dir(folder.path().join("bin")).unwrap();
+        fs::write(&python, script).unwrap();
+        fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = std::env::join_paths([folder.path().join("bin")]).unwrap();
+        let env = Env::from_pairs([
+            ("PATH".into(), path),
+            ("GIM_HARNESS_CACHE".into(), folder.path().join("cache").into_os_string()),
+        ] as [(std::ffi::OsString, std::ffi::OsString); 2]);
+        (folder, InstallOptions { env, ..InstallOptions::default() })
+    }
+
+    /// Puts a library where a wheel has it.
+    fn wheel() -> String {
+        let name = if cfg!(target_os = "macos") { "libonnxruntime.1.31.1.dylib" } else { "libonnxruntime.so.1.31.1" };
+        format!("/bin/mkdir -p \"$target/onnxruntime/capi\"; echo \"$wanted\" > \"$target/onnxruntime/capi/{name}\"")
+    }
+
+    fn calls(folder: &tempfile::TempDir) -> Vec<String> {
+        let text = fs::read_to_string(folder.path().join("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn left_in_cache(folder: &tempfile::TempDir) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder.path().join("cache/onnxruntime"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != ".lock")
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn installs_once() {
+        let (folder, options) = world(&wheel());
+        let lines = Mutex::new(Vec::new());
+        // A process that another test is starting may hold the lock for a moment, which is said, too.
+        let progress = |line: &str| {
+            if line.starts_with("installing ") {
+                lines.lock().unwrap().push(line.to_owned());
+            }
+        };
+        let first = install(&options, &progress).unwrap();
+        assert!(!first.already);
+        assert_eq!(fs::read_to_string(&first.library).unwrap(), "onnxruntime==1.31.1\n");
+        assert!(lines.lock().unwrap()[0].starts_with("installing onnxruntime==1.31.1 with pip into "));
+        let second = install(&options, &progress).unwrap();
+        assert_eq!(second, Installed { already: true, ..first.clone() });
+        assert_eq!(lines.lock().unwrap().len(), 1);
+        assert_eq!(left_in_cache(&folder), [Flavour::Cpu.folder()]);
+        let calls = calls(&folder);
+        assert_eq!(calls.len(), 1);
+        for part in ["-m pip install --no-deps", "--target", "onnxruntime==1.31.1"] {
+            assert!(calls[0].contains(part), "{}", calls[0]);
+        }
+        let gpu = install(&InstallOptions { flavour: Flavour::Gpu, ..options.clone() }, &progress).unwrap();
+        assert_eq!(fs::read_to_string(&gpu.library).unwrap(), "onnxruntime-gpu==1.31.1\n");
+        assert_eq!(left_in_cache(&folder).len(), 2);
+        fs::write(&first.library, "broken").unwrap();
+        let replaced = install(&InstallOptions { replace: true, ..options }, &progress).unwrap();
+        assert_eq!(fs::read_to_string(replaced.library).unwrap(), "onnxruntime==1.31.1\n");
+        assert_eq!(left_in_cache(&folder).len(), 2);
+    }
+
+    #[test]
+    fn two_at_once_do_not_meet() {
+        let (folder, options) = world(&format!("/bin/sleep 0.3; {}", wheel()));
+        let results: Vec<Installed> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| install(&options, &|_| {}).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(calls(&folder).len(), 1);
+        assert_eq!(results.iter().filter(|installed| !installed.already).count(), 1);
+        assert_eq!(left_in_cache(&folder), [Flavour::Cpu.folder()]);
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing() {
+        for (body, expected) in [
+            ("/bin/mkdir -p \"$target/half\"; echo 'ERROR: no such index' >&2; exit 1", "ERROR: no such index"),
+            ("/bin/mkdir -p \"$target/onnxruntime\"", "pip left no library"),
+        ] {
+            let (folder, options) = world(body);
+            let error = install(&options, &|_| {}).unwrap_err().to_string();
+            assert!(error.starts_with("cannot install onnxruntime==1.31.1") && error.contains(expected), "{error}");
+            assert_eq!(left_in_cache(&folder), Vec::<String>::new());
+            assert_eq!(cached(&folder.path().join("cache"), Flavour::Cpu), None);
+        }
+    }
+
+    #[test]
+    fn leftovers_go_after_a_day() {
+        let (folder, options) = world(&wheel());
+        let parent = folder.path().join("cache/onnxruntime");
+        for (name, age) in [(".partial-old", 25), (".partial-new", 1), ("kept", 100)] {
+            fs::create_dir_all(parent.join(name)).unwrap();
+            let time = std::time::SystemTime::now() - Duration::from_secs(age * 60 * 60);
+            File::open(parent.join(name)).unwrap().set_modified(time).unwrap();
+        }
+        install(&options, &|_| {}).unwrap();
+        assert_eq!(left_in_cache(&folder), [".partial-new".to_owned(), Flavour::Cpu.folder(), "kept".to_owned()]);
+    }
+
+    #[test]
+    fn says_what_is_missing() {
+        let (folder, mut options) = world("");
+        options.env = Env::from_pairs([("GIM_HARNESS_CACHE", folder.path().join("cache"))]);
+        assert!(install(&options, &|_| {}).unwrap_err().to_string().contains("there is no python3 on PATH"));
+        options.env = Env::from_pairs([("PATH", "/bin")]);
+        assert!(matches!(install(&options, &|_| {}), Err(RuntimeError::NoCache)));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        options.env = Env::from_pairs([("GIM_HARNESS_CACHE", &file)]);
+        assert!(install(&options, &|_| {}).unwrap_err().to_string().contains("file"));
+    }
+}

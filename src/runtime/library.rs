@@ -11,6 +11,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 
 use super::device::Device;
+use super::elf;
 use super::env::Env;
 use super::error::RuntimeError;
 use super::install::{Flavour, InstallOptions, PINNED_VERSION, install};
@@ -197,6 +198,7 @@ fn find_and_load(options: &RuntimeOptions, progress: &dyn Fn(&str)) -> Result<Ru
 /// Loads a library far enough to ask for its version and its interface, which `ort` itself would panic about.
 fn check(path: &Path) -> Result<String, RuntimeError> {
     let failed = |problem: String| RuntimeError::Load { path: path.to_owned(), problem };
+    elf::check(path).map_err(failed)?;
     // SAFETY: loading a library runs its initialisers. Which library that is, is the user's choice (a setting, a
     // package that is installed, or the program's own cache), as with any shared library.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| failed(error.to_string()))?;

@@ -188,7 +188,7 @@ impl<'a> Search<'a> {
                 _ if self.cuda && !has_cuda_beside(&package.library) => {
                     self.pass(origin, "its ONNX Runtime has no CUDA provider")
                 }
-                version => return Some(self.found(origin, package.library, version)),
+                version => Some(self.found(origin, package.library, version)),
             },
         }
     }
@@ -218,5 +218,193 @@ impl<'a> Search<'a> {
     fn pass(&mut self, origin: Origin, why: impl Into<String>) -> Option<Candidate> {
         self.tried.push(Attempt { origin, outcome: Outcome::Passed(why.into()) });
         None
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder with made-up interpreters, packages and a cache.
+    struct World {
+        folder: tempfile::TempDir,
+        vars: Vec<(&'static str, String)>,
+    }
+
+    impl World {
+        fn new() -> World {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name).display().to_string();
+            let vars = vec![("PATH", path("bin")), ("GIM_HARNESS_CACHE", path("cache"))];
+            World { folder, vars }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn file(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.path(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        fn script(&self, name: &str, body: &str) -> PathBuf {
+            let path = self.file(name, &format!("#!/bin/sh\n{body}\n"));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        }
+
+        /// An interpreter that has a package of this version.
+        fn python(&self, name: &str, version: &str) -> PathBuf {
+            let package = self.path(&format!("{name}-site/onnxruntime"));
+            let relative = format!("{name}-site/onnxruntime");
+            self.file(&format!("{relative}/__init__.py"), &format!("x = 1\n__version__ = \"{version}\"\n"));
+            self.file(&format!("{relative}/capi/libonnxruntime.so.{version}"), "");
+            self.script(name, &format!("echo noise; echo 'gim-harness [\"{}\"]'", package.display()))
+        }
+
+        fn installed(&self, flavour: &str) -> PathBuf {
+            let arch = std::env::consts::ARCH;
+            let folder = format!("cache/onnxruntime/1.31.1-{flavour}-linux-{arch}/onnxruntime/capi");
+            self.file(&format!("{folder}/libonnxruntime.so.1.31.1"), "")
+        }
+
+        /// What the search comes by, one after another, and what it says of each place.
+        fn search(&self, setting: Option<&Path>, cuda: bool) -> (Vec<PathBuf>, Vec<String>) {
+            let env = Env::from_pairs(self.vars.iter().map(|(name, value)| (*name, value)));
+            let mut search = Search::new(&env, setting, cuda);
+            let mut found = Vec::new();
+            while let Some(candidate) = search.next().unwrap() {
+                found.push(candidate.library);
+            }
+            let root = format!("{}/", self.folder.path().display());
+            (found, search.tried.iter().map(|attempt| attempt.to_string().replace(&root, "")).collect())
+        }
+    }
+
+    #[test]
+    fn places_are_looked_at_in_order() {
+        let mut world = World::new();
+        let setting = world.file("setting/libonnxruntime.so.1.30.0", "");
+        let variable = world.file("variable/libonnxruntime.so", "");
+        world.vars.push(("ORT_DYLIB_PATH", variable.display().to_string()));
+        world.vars.push(("VIRTUAL_ENV", world.path("venv").display().to_string()));
+        world.python("venv/bin/python", "1.22.0");
+        world.python("bin/python3", "1.23.1");
+        world.python("bin/python", "1.24.0");
+        let cached = world.installed("cpu");
+        let (found, tried) = world.search(Some(setting.parent().unwrap()), false);
+        let package = |name: &str, version: &str| {
+            world.path(&format!("{name}-site/onnxruntime/capi/libonnxruntime.so.{version}"))
+        };
+        let expected = [
+            setting,
+            variable,
+            package("venv/bin/python", "1.22.0"),
+            package("bin/python3", "1.23.1"),
+            package("bin/python", "1.24.0"),
+            cached,
+        ];
+        assert_eq!(found, expected);
+        let places: Vec<&str> = tried.iter().map(|line| line.split_once(": ").unwrap().0).collect();
+        let expected = [
+            "setting `runtime.library`",
+            "variable ORT_DYLIB_PATH",
+            "Python package of venv/bin/python",
+            "Python package of bin/python3",
+            "Python package of bin/python",
+            "cache cache",
+        ];
+        assert_eq!(places, expected);
+        assert!(tried[3].ends_with("libonnxruntime.so.1.23.1 (version 1.23.1)"), "{}", tried[3]);
+    }
+
+    #[test]
+    fn interpreters_without_use_are_passed_over_with_a_reason() {
+        let mut world = World::new();
+        world.vars.push(("CONDA_PREFIX", world.path("conda").display().to_string()));
+        world.python("conda/bin/python", "1.9.0");
+        world.script("bin/python3", "echo 'gim-harness []'");
+        world.script("bin/python", "echo oops >&2; exit 1");
+        let (found, tried) = world.search(None, false);
+        assert_eq!(found, Vec::<PathBuf>::new());
+        let expected = [
+            "setting `runtime.library`: not given",
+            "variable ORT_DYLIB_PATH: not set",
+            "Python package of conda/bin/python: its ONNX Runtime 1.9.0 is too old, 1.17 or newer is needed",
+            "Python package of bin/python3: it has no package `onnxruntime`",
+            "Python package of bin/python: it ended with exit status: 1:\n  oops",
+            "cache cache: nothing is installed there",
+        ];
+        assert_eq!(tried, expected);
+
+        world.script("bin/python3", "echo hello");
+        world.script("bin/python", "echo \"gim-harness [\\\"$0-site\\\"]\"");
+        let (_, tried) = world.search(None, false);
+        assert!(tried[3].ends_with("it did not answer like a Python interpreter"), "{}", tried[3]);
+        assert!(tried[4].ends_with("holds no library of ONNX Runtime"), "{}", tried[4]);
+        world.vars = vec![("PATH", "/nowhere".to_owned())];
+        let (_, tried) = world.search(None, false);
+        assert_eq!(tried[2], "Python package of python3: there is no python3 on PATH");
+        assert!(tried[3].contains("neither GIM_HARNESS_CACHE nor HOME is set"));
+    }
+
+    #[test]
+    fn one_interpreter_under_two_names_is_asked_once() {
+        let world = World::new();
+        let python = world.python("bin/python3", "1.23.0");
+        std::os::unix::fs::symlink(python, world.path("bin/python")).unwrap();
+        assert_eq!(world.search(None, false).0.len(), 1);
+    }
+
+    #[test]
+    fn cuda_wants_a_library_with_its_provider() {
+        let world = World::new();
+        world.python("bin/python3", "1.23.0");
+        world.installed("cpu");
+        let (found, tried) = world.search(None, true);
+        assert_eq!(found, Vec::<PathBuf>::new());
+        assert!(tried[2].ends_with("its ONNX Runtime has no CUDA provider"));
+        let gpu = world.installed("gpu");
+        assert_eq!(world.search(None, true).0, std::slice::from_ref(&gpu));
+        // It serves the CPU as well.
+        fs::remove_dir_all(world.installed("cpu").parent().unwrap()).unwrap();
+        assert_eq!(world.search(None, false).0[1..], [gpu]);
+        world.file("bin/python3-site/onnxruntime/capi/libonnxruntime_providers_cuda.so", "");
+        assert_eq!(world.search(None, true).0.len(), 2);
+    }
+
+    #[test]
+    fn a_library_that_was_named_is_not_replaced() {
+        let mut world = World::new();
+        world.installed("cpu");
+        let empty = world.file("empty/readme", "").parent().unwrap().to_owned();
+        for (path, expected) in [(world.path("absent.so"), "No such file"), (empty, "holds no file of such a name")] {
+            let env = Env::from_pairs([("GIM_HARNESS_CACHE", world.path("cache"))]);
+            let error = Search::new(&env, Some(&path), false).next().unwrap_err().to_string();
+            assert!(error.contains("setting `runtime.library`") && error.contains(expected), "{error}");
+            world.vars = vec![("ORT_DYLIB_PATH", path.display().to_string())];
+            let env = Env::from_pairs(world.vars.iter().map(|(name, value)| (*name, value)));
+            let error = Search::new(&env, None, false).next().unwrap_err().to_string();
+            assert!(error.contains("ORT_DYLIB_PATH") && error.contains(expected), "{error}");
+        }
+    }
+
+    /// The probe itself, in the Python that is here: a package is found without being run, and what lies in the working
+    /// folder is not.
+    #[test]
+    fn the_probe_runs_nothing_of_the_package() {
+        let Some(python) = Env::of_process().program("python3") else { return };
+        let world = World::new();
+        world.file("site/onnxruntime/__init__.py", "__version__ = '1.25.3'\nraise SystemExit(3)\n");
+        let library = world.file("site/onnxruntime/capi/libonnxruntime.so.1.25.3", "");
+        let env = Env::of_process().with([("PYTHONPATH", world.path("site").to_str().unwrap())]);
+        let package = python::package(&python, &env).unwrap();
+        assert_eq!(package.library, library);
+        assert_eq!(package.version.unwrap().to_string(), "1.25.3");
     }
 }

@@ -17,6 +17,7 @@
 
 mod batch;
 mod device;
+mod elf;
 mod env;
 mod error;
 mod external;

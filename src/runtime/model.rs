@@ -111,10 +111,11 @@ impl Sub for Counters {
 
 /// A bundle, ready to be asked. A graph is loaded when it is first needed.
 ///
-/// Rows run in batches, padded on the right to the longest of the batch, and results come in the order asked. On the
-/// CPU the scores of a row do not hang on what else is in its batch, to the bit, so neither reuse nor an interruption
-/// changes the numbers of a run. (Gradients may differ in the last digits with the batch; they are not remembered from
-/// one call to the next, so the same calls give the same numbers.)
+/// Rows run in batches of one length each (or, with [`SessionOptions::padding`], padded on the right to the longest of
+/// the batch), and results come in the order asked. On the CPU the scores of a row do not hang on what else is in a batch
+/// of one length, to the bit, so neither reuse nor an interruption changes the numbers of a run. Padding can change last
+/// digits: some products are summed in an order that hangs on the length. So can the batch for gradients; they are not
+/// remembered from one call to the next, so the same calls give the same numbers.
 #[derive(Debug)]
 pub struct Model {
     runtime: Runtime,
@@ -427,7 +428,7 @@ impl Model {
     }
 
     fn bounds(&self) -> Bounds {
-        Bounds::of_tokens(self.options.batch_tokens)
+        Bounds::of_tokens(self.options.batch_tokens, self.options.padding)
     }
 
     fn check_rows(&self, rows: &[Row]) -> Result<(), RuntimeError> {

@@ -1,9 +1,9 @@
 //! Running another program with a time limit.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -42,16 +42,16 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     env: &Env,
     limit: Duration,
 ) -> Result<Ended, String> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .current_dir(folder)
         .env_clear()
         .envs(env.iter())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("it cannot be started: {error}"))?;
+        .stderr(Stdio::piped());
+    let mut child = start(&mut command).map_err(|error| format!("it cannot be started: {error}"))?;
     // Both pipes are emptied while it runs, or it would block on a full one. The readers are not joined: something that
     // the child left behind may hold a pipe open after the child is gone.
     let stdout = read_all(child.stdout.take());
@@ -79,6 +79,19 @@ pub(crate) fn run<S: AsRef<OsStr>>(
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ok(Ended { status, stdout: text(stdout), stderr: text(stderr) })
+}
+
+/// A program that was written a moment ago may still be held open by a process that another thread is starting.
+fn start(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..20 {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
 }
 
 fn read_all(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {

@@ -35,6 +35,10 @@ pub struct SessionOptions {
     pub memory_pattern: bool,
     /// Upper bound of rows times sequence length in one batch. A single longer row still runs.
     pub batch_tokens: usize,
+    /// Let rows of different length share a batch, padded on the right to the longest: fewer batches where lengths
+    /// vary, but the last digits of a score may then hang on what else is in its batch. Off by default; the perturbed
+    /// rows of one text have one length.
+    pub padding: bool,
     /// Upper bound in bytes of the scores that are remembered for repeated rows; 0 turns that off.
     pub reuse_bytes: usize,
 }
@@ -48,6 +52,7 @@ impl Default for SessionOptions {
             optimization: Optimization::All,
             memory_pattern: false,
             batch_tokens: 4096,
+            padding: false,
             reuse_bytes: 256 << 20,
         }
     }
@@ -256,7 +261,11 @@ impl Session {
             .map(|(name, tensor)| Ok((*name, tensor.view()?)))
             .collect::<ort::Result<Vec<(&str, SessionInputValue<'_>)>>>()
             .map_err(|error| failed(&self.graph, error.to_string()))?;
-        let outputs = self.session.run(values).map_err(|error| failed(&self.graph, error.to_string()))?;
+        let outputs = self.session.run(values).map_err(|error| {
+            let given: Vec<String> =
+                inputs.iter().map(|(name, tensor)| format!("{name} {} {:?}", tensor.dtype(), tensor.shape())).collect();
+            failed(&self.graph, format!("{error}\n  inputs: {}", given.join(", ")))
+        })?;
         let values = outputs
             .iter()
             .map(|(name, value)| {

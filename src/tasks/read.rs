@@ -142,25 +142,23 @@ impl<'a> Reader<'a> {
             row.mistakes.into_iter().for_each(|mistake| self.mistakes.push(mistake));
             return None;
         }
-        if !self.complete(&row) {
-            return None;
-        }
+        // Everything is looked at before anything is given up: all mistakes at once.
+        let complete = self.complete(&row);
         let id = self.id(&row);
         let evidence = self.evidence(&row);
         let texts = self.texts(&row);
-        // The answer is looked at even where the prompt is wrong: all mistakes at once.
         let answer = self.answer(&row, &self.plan.answer.value, "answer");
         let contrast = match &self.plan.contrast {
             Some(template) => self.answer(&row, &template.value, "contrast").map(Some),
             None => Some(None),
         };
-        let (id, evidence, ()) = (id?, evidence?, texts?);
         let ((answer, target), contrast) = (answer?, contrast?);
         if contrast.as_ref().is_some_and(|(other, _)| *other == answer) {
             let message = format!("answer and contrast are the same, {}", quote(&answer));
             self.mistake(row.line, 1, "contrast", message);
             return None;
         }
+        let (id, evidence, (), ()) = (id?, evidence?, texts?, complete?);
         let (prompt, context) = self.prompt(&row);
         let shift = context.map_or(0, |(start, _)| start);
         let evidence = evidence.into_iter().map(|(start, end)| (shift + start, shift + end)).collect();
@@ -180,13 +178,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether a row has every field that the task names.
-    fn complete(&mut self, row: &Row) -> bool {
-        let mut complete = true;
+    fn complete(&mut self, row: &Row) -> Option<()> {
+        let mut complete = Some(());
         for (&field, &index) in &self.columns {
             match row.cells.get(index) {
                 Some(Some(_)) => self.seen[index] += 1,
                 _ => {
-                    complete = false;
+                    complete = None;
                     let message = format!("this record has no field {}", quote(field));
                     self.absent[index].push(Diagnostic::new(&self.plan.data.value, row.line, 1, field, message));
                 }
@@ -300,10 +298,10 @@ impl<'a> Reader<'a> {
         };
         let field = evidence.value.as_str();
         let Cell { value, column } = self.cell(row, field)?.clone();
-        let length = match &self.cell(row, &context.value)?.value {
-            Value::Text(text) => text.chars().count(),
-            // Reported by `texts`.
-            _ => return None,
+        let length = match self.cell(row, &context.value).map(|cell| &cell.value) {
+            Some(Value::Text(text)) => Some(text.chars().count()),
+            // Reported by `complete` or `texts`.
+            _ => None,
         };
         let json = match value {
             Value::Null => return Some(Vec::new()),
@@ -323,7 +321,8 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let mut spans = Some(Vec::with_capacity(listed.len()));
+        let mut spans = length.map(|_| Vec::with_capacity(listed.len()));
+        let length = length.unwrap_or(usize::MAX);
         for item in &listed {
             let ends = item.as_array().and_then(|ends| match ends.as_slice() {
                 [start, end] => Some((start.as_u64()?, end.as_u64()?)),

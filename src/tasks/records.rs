@@ -1,6 +1,5 @@
 //! Data files as rows: JSON Lines or CSV, read one row at a time, each row of bounded length.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -18,6 +17,8 @@ use crate::diagnostics::{Diagnostic, quote, skip_line};
 const MAX_ROW_BYTES: u64 = 16 << 20;
 /// Field names remembered to suggest one of them.
 const MAX_NAMES: usize = 1000;
+/// Longer ones are not.
+const MAX_NAME_BYTES: usize = 200;
 /// Size of the CSV reader's buffer, which it fills beyond the row it reads.
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -140,13 +141,13 @@ impl Records {
 }
 
 /// The fields of a JSON object in their order, values unread.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Vec<(String, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -155,7 +156,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    fields.push((Cow::Owned(name), map.next_value::<&RawValue>()?));
+                    fields.push((name, map.next_value::<&RawValue>()?));
                 }
                 Ok(fields)
             }
@@ -185,15 +186,15 @@ fn json_row(
     for (name, raw) in &fields {
         let json = raw.get();
         // A RawValue that is borrowed from the text lies in it.
-        let column = characters(text, json.as_ptr() as usize - text.as_ptr() as usize) + 1;
-        if !known.insert(name.as_ref()) {
-            row.mistakes.push(here(column, format!("the field {} stands twice in this record", quote(name))));
-            continue;
+        let column = || characters(text, json.as_ptr() as usize - text.as_ptr() as usize) + 1;
+        if !known.insert(name.as_str()) {
+            let message = format!("the field {} stands twice in this record", quote(name));
+            row.mistakes.push(here(column(), message));
+            break;
         }
-        if names.len() < MAX_NAMES && !names.contains(name.as_ref()) {
-            names.insert(name.clone().into_owned());
-        }
-        let Some(index) = wanted.iter().position(|wanted| wanted == name.as_ref()) else { continue };
+        remember(names, name);
+        let Some(index) = wanted.iter().position(|wanted| wanted == name) else { continue };
+        let column = column();
         let value = match json.as_bytes().first() {
             Some(b'"') => match serde_json::from_str::<String>(json) {
                 Ok(text) => Value::Text(text),
@@ -210,6 +211,13 @@ fn json_row(
         row.cells[index] = Some(Cell { value, column });
     }
     row
+}
+
+/// Keeps the name of a field, to suggest it where another is looked for in vain.
+fn remember(names: &mut BTreeSet<String>, name: &str) {
+    if names.len() < MAX_NAMES && name.len() <= MAX_NAME_BYTES && !names.contains(name) {
+        names.insert(name.to_owned());
+    }
 }
 
 /// Characters before a byte of a text.
@@ -267,7 +275,7 @@ impl Csv {
             let Some(columns) = &self.columns else {
                 let mut known = HashSet::new();
                 let twice = fields.iter().find(|&&name| !known.insert(name)).copied();
-                names.extend(fields.iter().take(MAX_NAMES).map(|&name| name.to_owned()));
+                fields.iter().for_each(|name| remember(names, name));
                 self.width = fields.len();
                 let columns = wanted.iter().map(|name| fields.iter().position(|field| field == name)).collect();
                 if let Some(name) = twice {

@@ -3,32 +3,51 @@
 /// Half-open, in characters.
 pub(super) type Span = (usize, usize);
 
-/// Whether a token belongs to a span.
-///
-/// Many tokenizers put the space before a word into the word's token, or a token of spaces between words: sharing a
-/// space with a span is no reason to belong to it, sharing any other character is.
-fn belongs(whitespace: &[bool], token: Span, span: Span) -> bool {
-    let (start, end) = (token.0.max(span.0), token.1.min(span.1));
-    start < end && whitespace.get(start..end).is_some_and(|shared| shared.iter().any(|&space| !space))
-}
-
 /// Which characters of a text are white space.
 pub(super) fn whitespace(text: &str) -> Vec<bool> {
     text.chars().map(char::is_whitespace).collect()
 }
 
 /// Positions of the tokens that share with one of the spans a character that is not white space, ascending.
+///
+/// Many tokenizers put the space before a word into the word's token, or a token of spaces between words: sharing a
+/// space with a span is no reason to belong to it, sharing any other character is.
 pub(super) fn overlapping(whitespace: &[bool], offsets: &[Span], spans: &[Span]) -> Vec<usize> {
-    let token = |&(_, &token): &(usize, &Span)| spans.iter().any(|&span| belongs(whitespace, token, span));
-    offsets.iter().enumerate().filter(token).map(|(position, _)| position).collect()
+    let counted = counted(whitespace, spans);
+    let token = |&(start, end): &Span| counted.get(start..end).is_some_and(|shared| shared.contains(&true));
+    positions(offsets, token)
 }
 
 /// Positions of the tokens of a stretch of the prompt, ascending: those that overlap it, and tokens of white space
 /// alone that lie within it (a line break inside the context is one of its tokens).
 pub(super) fn within(whitespace: &[bool], offsets: &[Span], stretch: Span) -> Vec<usize> {
-    let inside = |token: Span| token.0 < token.1 && stretch.0 <= token.0 && token.1 <= stretch.1;
-    let token = |&(_, &token): &(usize, &Span)| inside(token) || belongs(whitespace, token, stretch);
-    offsets.iter().enumerate().filter(token).map(|(position, _)| position).collect()
+    let counted = counted(whitespace, &[stretch]);
+    let token = |&(start, end): &Span| {
+        let inside = start < end && stretch.0 <= start && end <= stretch.1;
+        inside || counted.get(start..end).is_some_and(|shared| shared.contains(&true))
+    };
+    positions(offsets, token)
+}
+
+fn positions(offsets: &[Span], token: impl Fn(&Span) -> bool) -> Vec<usize> {
+    offsets.iter().enumerate().filter(|(_, offset)| token(offset)).map(|(position, _)| position).collect()
+}
+
+/// The characters in one of the spans that are not white space; linear however many spans there are.
+fn counted(whitespace: &[bool], spans: &[Span]) -> Vec<bool> {
+    let length = whitespace.len();
+    let mut begins = vec![0usize; length + 1];
+    let mut ends = vec![0usize; length + 1];
+    for &(start, end) in spans.iter().filter(|(start, end)| start < end) {
+        begins[start.min(length)] += 1;
+        ends[end.min(length)] += 1;
+    }
+    let mut open = 0;
+    let character = |(index, &space): (usize, &bool)| {
+        open = open + begins[index] - ends[index];
+        open > 0 && !space
+    };
+    whitespace.iter().enumerate().map(character).collect()
 }
 
 #[cfg(test)]
@@ -47,7 +66,7 @@ mod tests {
         assert_eq!(overlapping(&space, &OFFSETS, &[(6, 9)]), [3, 4], "parts of words");
         assert_eq!(overlapping(&space, &OFFSETS, &[(0, 1), (12, 13)]), [1, 5]);
         assert_eq!(overlapping(&space, &OFFSETS, &[(1, 3), (5, 5)]), [0usize; 0]);
-        assert_eq!(overlapping(&space, &OFFSETS, &[(0, 99)]), [1, 3, 4, 5], "cut at the token's end");
+        assert_eq!(overlapping(&space, &OFFSETS, &[(0, 99)]), [1, 3, 4, 5], "cut at the text's end");
     }
 
     #[test]

@@ -1,1 +1,80 @@
+//! Checks of a finished bundle, on random inputs: that it computes what it says.
+//!
+//! The checks use nothing but the bundle itself. What they compare with each other was computed in different ways: the
+//! score by the forward graph and by the gradient graph, the gradient by the backward pass and by differences.
 
+mod checks;
+
+use std::path::Path;
+
+use crate::bundle::bake::fingerprint_file;
+use crate::runtime::{Model, Optimization, Runtime, RuntimeError, SessionOptions};
+
+/// One check's outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub name: &'static str,
+    /// What was compared with what.
+    pub description: &'static str,
+    /// The largest deviation found.
+    pub measured: f64,
+    /// What it may be.
+    pub tolerance: f64,
+}
+
+impl Check {
+    pub fn passed(&self) -> bool {
+        self.measured <= self.tolerance
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("{path}")]
+    Read { path: std::path::PathBuf, source: std::io::Error },
+    #[error("{path} is not the file that was baked: its SHA-256 is {found}, and bundle.json says {expected}")]
+    Changed { path: std::path::PathBuf, expected: String, found: String },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// Runs all checks. `progress` is told which one is next.
+///
+/// # Errors
+/// For what keeps a check from being made; a check that was made and failed is in the result.
+pub fn verify(
+    runtime: &Runtime,
+    bundle: &Path,
+    options: &SessionOptions,
+    seed: u64,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<Check>, VerifyError> {
+    // Batches as in a run have no padding, so it would not be checked.
+    let options = &SessionOptions { padding: true, ..options.clone() };
+    let mut model = Model::open(runtime, bundle, options)?;
+    progress("hashes of the files");
+    for (name, entry) in &model.manifest().files.clone() {
+        let path = bundle.join(name);
+        let found = fingerprint_file(&path).map_err(|source| VerifyError::Read { path: path.clone(), source })?;
+        if found != entry.sha256 {
+            return Err(VerifyError::Changed { path, expected: entry.sha256.clone(), found });
+        }
+    }
+    let prompts = checks::prompts(model.manifest(), seed);
+    let mut done = Vec::new();
+    progress("forward equality");
+    done.push(checks::forward_equality(&mut model, &prompts)?);
+    progress("padding");
+    done.push(checks::padding(&mut model, &prompts)?);
+    progress("finite differences");
+    done.push(checks::finite_differences(&mut model, &prompts)?);
+    progress("completeness");
+    done.push(checks::completeness(&mut model, &prompts)?);
+    progress("knobs");
+    done.extend(checks::knobs(&mut model, &prompts)?);
+    progress("optimization");
+    let plain = SessionOptions { optimization: Optimization::Disable, ..options.clone() };
+    let mut unoptimized = Model::open(runtime, bundle, &plain)?;
+    done.push(checks::optimization(&mut model, &mut unoptimized, &prompts)?);
+    Ok(done)
+}

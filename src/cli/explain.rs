@@ -1,0 +1,232 @@
+//! `gim-harness explain`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anstyle::{Color, RgbColor, Style};
+use anyhow::bail;
+use gim_harness::attribution::{self, Case, Question, Settings};
+use gim_harness::config::Score;
+use gim_harness::diagnostics::nearest;
+use gim_harness::runtime::{Model, Row};
+use gim_harness::tokenizer::Tokenizer;
+use serde::Serialize;
+
+use super::model::ModelOptions;
+use super::progress::Terminal;
+use super::{Ended, Usage, ignore_closed_pipe};
+
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("input").required(true))]
+pub struct Arguments {
+    /// A bundle, or a Hugging Face folder, which is baked on the way
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// The prompt, encoded with the tokenizer's special tokens
+    #[arg(long, group = "input", value_name = "TEXT")]
+    prompt: Option<String>,
+    /// The prompt as token ids, taken as they are
+    #[arg(long, group = "input", value_delimiter = ',', value_name = "0,5,9")]
+    input_ids: Option<Vec<i64>>,
+    /// The answer to explain, one token of text [default: what the model answers]
+    #[arg(long, value_name = "TOKEN", conflicts_with = "target_id")]
+    target: Option<String>,
+    /// The answer to explain, as a token id
+    #[arg(long, value_name = "N")]
+    target_id: Option<i64>,
+    /// Explain why the target rather than this token
+    #[arg(long, value_name = "TOKEN", conflicts_with = "contrast_id")]
+    contrast: Option<String>,
+    /// The same as a token id
+    #[arg(long, value_name = "N")]
+    contrast_id: Option<i64>,
+    /// The attribution method (see `gim-harness methods`)
+    #[arg(long, default_value = "gim", value_name = "NAME")]
+    method: String,
+    /// The token that stands for nothing [default: the bundle's]
+    #[arg(long, value_name = "N")]
+    baseline_id: Option<i64>,
+    /// Of random methods
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// Coloured tokens in a terminal, a table elsewhere
+    Text,
+    /// One object
+    Json,
+    /// One page that needs no network
+    Html,
+}
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Explanation {
+    method: String,
+    input_ids: Vec<i64>,
+    tokens: Vec<String>,
+    position: usize,
+    target_id: i64,
+    target: String,
+    contrast_id: Option<i64>,
+    /// f(x): the target's logit, or its difference from the contrast's.
+    score: f64,
+    baseline_id: i64,
+    attributions: Vec<f64>,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
+    let settings = Settings { seed: arguments.seed, ..Settings::default() };
+    let Some(method) = attribution::build(&arguments.method, &settings) else {
+        let names = attribution::METHODS.iter().map(|entry| entry.info.name);
+        let hint = nearest(&arguments.method, names).map(|name| format!("; did you mean '{name}'?"));
+        let hint = hint.unwrap_or_else(|| "; `gim-harness methods` lists them".to_owned());
+        return Err(Usage(format!("there is no method '{}'{hint}", arguments.method)).into());
+    };
+    let progress = Terminal::new();
+    let mut model = arguments.model.open(&arguments.bundle, &progress)?;
+    let tokenizer = Tokenizer::from_file(&model.path().join("tokenizer.json"))?;
+    let case = case(arguments, &mut model, &tokenizer)?;
+    let needed: Vec<i64> = case.question.tokens().collect();
+    let scores = model.scores(&[case.row()], &needed)?;
+    let attributions = method.attribute(&mut model, std::slice::from_ref(&case))?;
+    let explanation = Explanation {
+        method: arguments.method.clone(),
+        tokens: case.input_ids.iter().map(|&id| tokenizer.token(id)).collect(),
+        position: case.position,
+        target_id: case.question.target,
+        target: tokenizer.token(case.question.target),
+        contrast_id: case.question.contrast,
+        score: case.question.value(&needed, &scores[0]),
+        baseline_id: case.baseline,
+        attributions: attributions.into_iter().flat_map(|found| found.values).next().unwrap_or_default(),
+        input_ids: case.input_ids,
+    };
+    if let Some(bad) = explanation.attributions.iter().position(|value| !value.is_finite()) {
+        bail!("the attribution of token {bad} ('{}') is not a finite number", explanation.tokens[bad]);
+    }
+    let contrast = explanation.contrast_id.map(|id| tokenizer.token(id));
+    let text = match arguments.format {
+        Format::Json => serde_json::to_string(&explanation)? + "\n",
+        Format::Html => html(&explanation, contrast.as_deref()),
+        Format::Text => text(&explanation, contrast.as_deref()),
+    };
+    ignore_closed_pipe(anstream::stdout().write_all(text.as_bytes()))?;
+    Ok(Ended::Done)
+}
+
+/// The prompt and the question; what the model answers where no target is named.
+fn case(arguments: &Arguments, model: &mut Model, tokenizer: &Tokenizer) -> anyhow::Result<Case> {
+    let input_ids = match (&arguments.prompt, &arguments.input_ids) {
+        (Some(prompt), _) => tokenizer.encode(prompt, true)?.ids,
+        (None, ids) => ids.clone().unwrap_or_default(),
+    };
+    let Some(position) = input_ids.len().checked_sub(1) else {
+        return Err(Usage("the prompt has no tokens".to_owned()).into());
+    };
+    let outputs = model.manifest().outputs() as i64;
+    let named = |text: &Option<String>, id: Option<i64>, option: &str| -> anyhow::Result<Option<i64>> {
+        let id = match (text, id) {
+            (Some(text), _) => Some(tokenizer.id_of_single_token(text).map_err(|e| Usage(format!("{option}: {e}")))?),
+            (None, id) => id,
+        };
+        match id {
+            Some(id) if !(0..outputs).contains(&id) => {
+                Err(Usage(format!("{option}: the model has logits for 0 to {}, not for {id}", outputs - 1)).into())
+            }
+            id => Ok(id),
+        }
+    };
+    let contrast = named(&arguments.contrast, arguments.contrast_id, "--contrast")?;
+    let target = match named(&arguments.target, arguments.target_id, "--target")? {
+        Some(target) => target,
+        None => model.scores(&[Row { input_ids: input_ids.clone(), position }], &[])?[0].argmax,
+    };
+    let Some(baseline) = arguments.baseline_id.or(model.manifest().baseline_token_id) else {
+        return Err(Usage("this bundle has no baseline token; name one with --baseline-id".to_owned()).into());
+    };
+    let score = if contrast.is_some() { Score::LogitDifference } else { Score::Logit };
+    Ok(Case { key: String::new(), input_ids, position, question: Question { target, contrast, score }, baseline })
+}
+
+fn heading(explanation: &Explanation, contrast: Option<&str>) -> String {
+    let rather = contrast.map(|contrast| format!(" rather than '{contrast}'")).unwrap_or_default();
+    let unit = if contrast.is_some() { "logit difference" } else { "logit" };
+    format!("why '{}'{rather}? ({}, {unit} {:.3})", explanation.target, explanation.method, explanation.score)
+}
+
+/// The largest attribution by size, for scaling colours.
+fn largest(explanation: &Explanation) -> f64 {
+    explanation.attributions.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
+}
+
+/// White to red for what speaks for the answer, to blue for what speaks against it.
+fn colour(value: f64, largest: f64) -> (u8, u8, u8) {
+    let share = if largest > 0.0 { (value / largest).clamp(-1.0, 1.0) } else { 0.0 };
+    let mix = |full: f64| (255.0 - share.abs() * (255.0 - full)).round() as u8;
+    if share >= 0.0 { (mix(214.0), mix(72.0), mix(60.0)) } else { (mix(52.0), mix(118.0), mix(200.0)) }
+}
+
+/// Control characters would end up in the terminal.
+fn printable(token: &str) -> String {
+    token.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn text(explanation: &Explanation, contrast: Option<&str>) -> String {
+    let most = largest(explanation);
+    let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+    let mut out = printable(&heading(explanation, contrast)) + "\n\n";
+    if coloured {
+        for (token, &value) in explanation.tokens.iter().zip(&explanation.attributions) {
+            let (r, g, b) = colour(value, most);
+            let style = Style::new()
+                .bg_color(Some(Color::Rgb(RgbColor(r, g, b))))
+                .fg_color(Some(Color::Rgb(RgbColor(20, 20, 20))));
+            out += &format!("{style}{}{style:#} ", printable(token.trim()));
+        }
+        out += "\n\n";
+    }
+    let width = explanation.tokens.iter().map(|token| printable(token).chars().count()).max().unwrap_or(0).min(40);
+    for (place, (token, &value)) in explanation.tokens.iter().zip(&explanation.attributions).enumerate() {
+        let bar = "#".repeat((20.0 * value.abs() / most.max(f64::MIN_POSITIVE)).round() as usize);
+        let sign = if value < 0.0 { "-" } else { "+" };
+        let bar = if bar.is_empty() { String::new() } else { format!("  {sign}{bar}") };
+        out += &format!("{place:4}  {:width$}  {value:>+10.4}{bar}\n", printable(token));
+    }
+    out += "\n+ speaks for the answer, - against it; in units of the score\n";
+    out
+}
+
+fn html(explanation: &Explanation, contrast: Option<&str>) -> String {
+    let most = largest(explanation);
+    let escape = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;")
+    };
+    let title = escape(&heading(explanation, contrast));
+    let mut spans = String::new();
+    for (token, &value) in explanation.tokens.iter().zip(&explanation.attributions) {
+        let (r, g, b) = colour(value, most);
+        spans += &format!(
+            "<span style=\"background:rgb({r},{g},{b})\" title=\"{value:+.4}\">{}</span>\n",
+            escape(token.trim())
+        );
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
+         <style>body{{font:16px/2 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#141414;\
+         background:#fff}}h1{{font-size:1.1rem}}span{{padding:.15em .3em;border-radius:.25em}}\
+         p.note{{color:#555;font-size:.85rem}}</style></head>\n<body><h1>{title}</h1>\n<p>\n{spans}</p>\n\
+         <p class=\"note\">Red speaks for the answer, blue against it; the strongest token is {most:.4} in units of the \
+         score. Point at a token for its number.</p>\n</body></html>\n"
+    )
+}

@@ -1,0 +1,97 @@
+//! `gim-harness inspect`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use gim_harness::bundle::Manifest;
+use gim_harness::bundle::manifest::Port;
+use gim_harness::grad::{Knobs, SiteKind};
+
+use super::{Ended, ignore_closed_pipe};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The bundle's folder
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
+    let path = arguments.bundle.join("bundle.json");
+    if !path.is_file() {
+        bail!("{} is no bundle: it holds no bundle.json; make one with `gim-harness bake`", arguments.bundle.display());
+    }
+    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let manifest: Manifest = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    ignore_closed_pipe(std::io::stdout().write_all(describe(&manifest)?.as_bytes()))?;
+    Ok(Ended::Done)
+}
+
+fn describe(manifest: &Manifest) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let size = &manifest.dimensions;
+    writeln!(
+        out,
+        "source        {} ({}), SHA-256 {}",
+        manifest.source.name, manifest.source.kind, manifest.source.sha256
+    )?;
+    writeln!(out, "architecture  {}, {} weights", manifest.architecture, manifest.dtype)?;
+    let positions = size.max_positions.map_or("any number of".to_owned(), |n| format!("up to {n}"));
+    writeln!(
+        out,
+        "dimensions    {} layers, {} heads, {} features, {} tokens in the vocabulary, {positions} positions",
+        size.layers, size.heads, size.hidden, size.vocab
+    )?;
+    let baseline = manifest.baseline_token_id.map_or("none".to_owned(), |id| id.to_string());
+    writeln!(out, "baseline      token {baseline}")?;
+
+    writeln!(out, "\ngraphs")?;
+    for (file, ports) in &manifest.graphs {
+        writeln!(out, "  {file}")?;
+        for (direction, ports) in [("in ", &ports.inputs), ("out", &ports.outputs)] {
+            for port in ports {
+                writeln!(out, "    {direction} {}", describe_port(port))?;
+            }
+        }
+    }
+
+    writeln!(out, "\nknobs                 calculus   GIM")?;
+    let settings = Knobs::GRADIENT.values().into_iter().zip(Knobs::GIM.values());
+    for (name, (calculus, gim)) in Knobs::NAMES.into_iter().zip(settings) {
+        writeln!(out, "  {name:20}{calculus:8}{gim:6}")?;
+    }
+
+    writeln!(out, "\naudit: where the backward pass may depart from calculus")?;
+    writeln!(out, "  layer  kind                operator     place                                rule")?;
+    for site in &manifest.audit.sites {
+        let layer = site.layer.map_or("-".to_owned(), |layer| layer.to_string());
+        writeln!(
+            out,
+            "  {layer:>5}  {:18}  {:11}  {:35}  {}",
+            site.kind.to_string(),
+            site.operator,
+            site.scope,
+            site.rule
+        )?;
+    }
+    writeln!(out, "\ntotals")?;
+    for kind in SiteKind::ALL {
+        let by_layer: Vec<usize> = (0..size.layers).map(|layer| manifest.audit.count_in(kind, Some(layer))).collect();
+        let outside = manifest.audit.count_in(kind, None);
+        let each = match (by_layer.iter().min(), by_layer.iter().max()) {
+            (Some(least), Some(most)) if least == most => format!("{most} a layer"),
+            (Some(least), Some(most)) => format!("{least} to {most} a layer"),
+            _ => "no layers".to_owned(),
+        };
+        let outside = if outside > 0 { format!(", {outside} outside the layers") } else { String::new() };
+        writeln!(out, "  {:18}  {:>4}  ({each}{outside})", kind.to_string(), manifest.audit.count(kind))?;
+    }
+    Ok(out)
+}
+
+fn describe_port(port: &Port) -> String {
+    let shape = if port.shape.is_empty() { "scalar".to_owned() } else { format!("[{}]", port.shape.join(", ")) };
+    format!("{:20} {} {shape}", port.name, port.dtype)
+}

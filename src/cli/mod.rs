@@ -1,0 +1,133 @@
+//! The verbs, one file each, and the exit codes.
+
+mod bake;
+mod explain;
+mod inspect;
+mod list;
+mod model;
+mod progress;
+mod report;
+mod run;
+mod runtime;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gim_harness::config::ConfigError;
+use gim_harness::diagnostics::Diagnostics;
+
+/// How far can you trust an explanation of a transformer?
+///
+/// Bakes GIM's modified gradients into ONNX, explains prompts with it and with the methods it competes with, and
+/// measures which of them are faithful.
+#[derive(Parser)]
+#[command(name = "gim-harness", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 error, 2 usage or invalid configuration, 4 interrupted and resumable.
+Results go to stdout; progress and messages to stderr.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Carry out a harness file: every method on every task by every model, with statistics
+    Run(run::Arguments),
+    /// Make a bundle of ONNX graphs from a Hugging Face folder
+    Bake(bake::Arguments),
+    /// Show which tokens of a prompt made the model answer as it does
+    Explain(explain::Arguments),
+    /// Show what a bundle is, and which gradient rule was applied where
+    Inspect(inspect::Arguments),
+    /// Check a bundle: finite differences, completeness, forward equality, knobs
+    Verify(verify::Arguments),
+    /// Make the reports of a run again from its store
+    Report(report::Arguments),
+    /// List or check tasks
+    Tasks(list::TasksArguments),
+    /// List the attribution methods
+    Methods(list::ListArguments),
+    /// List the metrics
+    Metrics(list::ListArguments),
+    /// Find or install ONNX Runtime
+    Runtime(runtime::Arguments),
+    /// Print the JSON Schema of a harness or task file, for editors
+    Schema(list::SchemaArguments),
+}
+
+/// How a verb that did not fail ended.
+pub enum Ended {
+    Done,
+    /// It did its work, and the answer is no.
+    Negative,
+    Incomplete,
+}
+
+/// Runs the verb of the command line.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("GIM_HARNESS_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match arguments.verb {
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Bake(arguments) => bake::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Inspect(arguments) => inspect::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::Tasks(arguments) => list::tasks(&arguments),
+        Verb::Methods(arguments) => list::methods(&arguments),
+        Verb::Metrics(arguments) => list::metrics(&arguments),
+        Verb::Runtime(arguments) => runtime::run(&arguments),
+        Verb::Schema(arguments) => list::schema(&arguments),
+    };
+    match result {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Negative) => ExitCode::from(1),
+        Ok(Ended::Incomplete) => ExitCode::from(4),
+        Err(error) => {
+            report_error(&error);
+            ExitCode::from(if is_configuration(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whether the error is the user's configuration rather than something that happened.
+fn is_configuration(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Diagnostics>() || cause.is::<ConfigError>() || cause.is::<Usage>())
+}
+
+/// A mistake on the command line that clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The error and its causes, each said once: some errors already quote what caused them.
+fn report_error(error: &anyhow::Error) {
+    if let Some(diagnostics) = error.chain().find_map(|cause| cause.downcast_ref::<Diagnostics>()) {
+        eprintln!("{diagnostics}");
+        return;
+    }
+    let mut said = error.to_string();
+    eprintln!("error: {said}");
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !said.contains(&cause) {
+            eprintln!("  because: {cause}");
+        }
+        said = cause;
+    }
+}
+
+/// Whether an error is only that nobody reads the output any more, as in `gim-harness tasks | head`.
+pub fn ignore_closed_pipe(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,134 @@
+//! `gim-harness run`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_plan};
+use gim_harness::report::point_latest;
+use gim_harness::run::{Existing, Job, Outcome, new_folder, run as carry_out};
+use gim_harness::{attribution, faithfulness, store};
+
+use super::model::{bundle_cache, open_runtime};
+use super::progress::Terminal;
+use super::{Ended, Usage};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The harness file
+    #[arg(default_value = "harness.yaml", value_name = "FILE")]
+    file: PathBuf,
+    /// The run's own folder [default: a new one under the file's `output`]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Take the first N examples of each task
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    limit: Option<usize>,
+    /// Take all examples of each task, whatever the file says
+    #[arg(long)]
+    all: bool,
+    /// Where to run: cpu, cuda, cuda:1
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Go on with the interrupted run in --out, or with the newest one
+    #[arg(long, conflicts_with = "fresh")]
+    resume: bool,
+    /// Start over, also where --out holds a run already
+    #[arg(long)]
+    fresh: bool,
+    /// Only these tasks of the file
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    tasks: Option<Vec<String>>,
+    /// These methods, whatever the file lists
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    methods: Option<Vec<String>>,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
+    let plan = plan(arguments)?;
+    let (folder, existing) = destination(arguments, &plan)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(4);
+        }
+        eprintln!("\nstopping after the work in hand; once more to stop at once (nothing finished is lost)");
+    })?;
+
+    let progress = Terminal::new();
+    let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
+    let bundles = bundle_cache()?;
+    let job = Job { plan: &plan, folder: &folder, existing, interrupted: &interrupted, bundles: &bundles };
+    let outcome = carry_out(&job, &runtime, &progress)?;
+    if arguments.out.is_none() {
+        point_latest(&plan.output, &folder)?;
+    }
+    let (written, ended) = match outcome {
+        Outcome::Complete(written) => (written, Ended::Done),
+        Outcome::Interrupted(written) => (written, Ended::Incomplete),
+    };
+    println!("{}", written.headline.trim_end());
+    if let Ended::Incomplete = ended {
+        eprintln!(
+            "\ninterrupted with {} of {} units done; go on with: gim-harness run {} --resume --out {}",
+            written.units_done,
+            written.units_expected,
+            plan.file.display(),
+            folder.display()
+        );
+    } else {
+        eprintln!("\nthe whole report: {}", folder.join("report.md").display());
+    }
+    Ok(ended)
+}
+
+fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
+    let methods = attribution::infos();
+    let metrics = faithfulness::metrics();
+    let metrics: Vec<&str> = metrics.iter().map(|facts| facts.name.as_str()).collect();
+    let vocabulary = Vocabulary { methods: &methods, metrics: &metrics };
+    let overrides = Overrides {
+        out: None,
+        limit: arguments.limit,
+        device: arguments.device.clone(),
+        tasks: arguments.tasks.clone(),
+        methods: arguments.methods.clone(),
+    };
+    let mut plan = load_plan(&arguments.file, &vocabulary, &overrides)?;
+    if arguments.all {
+        plan.limit = None;
+    }
+    Ok(plan)
+}
+
+/// The run's folder, and what to do with a run that is there.
+fn destination(arguments: &Arguments, plan: &Plan) -> anyhow::Result<(PathBuf, Existing)> {
+    let existing = match (arguments.resume, arguments.fresh) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Fresh,
+        _ => Existing::Continue,
+    };
+    if let Some(out) = &arguments.out {
+        let occupied = out.is_dir() && !is_empty(out) && !out.join(store::FILE_NAME).is_file();
+        if occupied || out.is_file() {
+            let message = format!("--out {} exists and holds no run; name another folder", out.display());
+            return Err(Usage(message).into());
+        }
+        return Ok((out.clone(), existing));
+    }
+    if arguments.resume {
+        let latest = plan.output.join("latest");
+        let folder = latest.canonicalize().map_err(|_| {
+            Usage(format!("there is no run to resume: {} does not exist; name one with --out", latest.display()))
+        })?;
+        return Ok((folder, existing));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Ok((new_folder(&plan.output, &plan.name, now.as_secs()), existing))
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}

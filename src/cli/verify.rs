@@ -1,0 +1,45 @@
+//! `gim-harness verify`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use gim_harness::verify::verify;
+
+use super::model::ModelOptions;
+use super::progress::Terminal;
+use super::{Ended, ignore_closed_pipe};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The bundle's folder
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// Of the random inputs
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
+    let progress = Terminal::new();
+    let runtime = arguments.model.open_runtime(&progress)?;
+    let checks = verify(&runtime, &arguments.bundle, &arguments.model.session(), arguments.seed, &|next| {
+        tracing::info!("checking {next}");
+    })?;
+    let mut text = format!("{:24} {:>10} {:>10}\n", "check", "measured", "at most");
+    for check in &checks {
+        let verdict = if check.passed() { "ok" } else { "FAILED" };
+        text += &format!(
+            "{:24} {:>10.2e} {:>10.0e}  {verdict:6}  {}\n",
+            check.name, check.measured, check.tolerance, check.description
+        );
+    }
+    ignore_closed_pipe(std::io::stdout().write_all(text.as_bytes()))?;
+    let failed = checks.iter().filter(|check| !check.passed()).count();
+    if failed > 0 {
+        eprintln!("{failed} of {} checks failed: do not trust what this bundle explains", checks.len());
+        return Ok(Ended::Negative);
+    }
+    Ok(Ended::Done)
+}

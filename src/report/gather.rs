@@ -1,0 +1,173 @@
+//! One walk over the store: what the statistics need, by (model, task), metric, method and example.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::store::{DatasetFacts, Declared, RunIdentity, Store, Unit};
+
+use super::error::ReportError;
+
+/// A run's numbers, in declared order throughout.
+pub struct Gathered {
+    pub declared: Declared,
+    pub identity: RunIdentity,
+    /// One a model and task, those without any unit too.
+    pub panels: Vec<Panel>,
+}
+
+/// One model on one task.
+pub struct Panel {
+    pub model: String,
+    pub task: String,
+    /// Absent where the run was interrupted before it came here.
+    pub dataset: Option<DatasetFacts>,
+    /// Examples of which at least one unit is done.
+    pub examples: usize,
+    /// `cells[metric][method][example]`.
+    pub cells: Vec<Vec<Vec<Cell>>>,
+    /// One a method.
+    pub methods: Vec<MethodTotals>,
+    /// Why whole examples are left out, and which.
+    pub left_out: BTreeMap<String, BTreeSet<usize>>,
+}
+
+/// What there is of a metric for a method on an example.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// The unit is not done.
+    Unfinished,
+    /// The whole example is left out.
+    LeftOut(String),
+    /// The example counts, but this metric has no value on it.
+    NoValue(String),
+    Value {
+        mean: f64,
+        by_seed: Vec<f64>,
+    },
+}
+
+/// What a method cost on a task, and what it says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct MethodTotals {
+    pub units: usize,
+    pub attribution_seconds: f64,
+    pub evaluation_seconds: f64,
+    pub forward_rows: u64,
+    pub forward_rows_saved: u64,
+    pub gradient_rows: u64,
+    pub gradient_rows_saved: u64,
+    /// By name, one number an example.
+    pub diagnostics: BTreeMap<String, Vec<f64>>,
+}
+
+impl Panel {
+    /// How many examples there are or will be.
+    pub fn expected(&self) -> usize {
+        self.dataset.as_ref().map_or(0, |dataset| dataset.examples).max(self.examples)
+    }
+
+    pub fn units(&self) -> usize {
+        self.methods.iter().map(|method| method.units).sum()
+    }
+}
+
+impl Gathered {
+    pub fn units_done(&self) -> usize {
+        self.panels.iter().map(Panel::units).sum()
+    }
+
+    pub fn units_expected(&self) -> usize {
+        self.panels.iter().map(|panel| panel.expected() * self.declared.methods.len()).sum()
+    }
+
+    /// Whether every unit of every declared model and task is done.
+    pub fn complete(&self) -> bool {
+        self.panels.iter().all(|panel| panel.dataset.is_some()) && self.units_done() == self.units_expected()
+    }
+}
+
+/// Walks over the store; `each` also sees every unit, with what each declared metric came to.
+pub fn gather(
+    store: &Store,
+    mut each: impl FnMut(&Unit, &[Cell]) -> Result<(), ReportError>,
+) -> Result<Gathered, ReportError> {
+    let declared = store.declared().clone();
+    let mut datasets: HashMap<(String, String), DatasetFacts> =
+        store.datasets()?.into_iter().map(|dataset| ((dataset.model.clone(), dataset.task.clone()), dataset)).collect();
+    let mut panels = Vec::new();
+    let mut places = HashMap::new();
+    for model in &declared.models {
+        for task in &declared.tasks {
+            let key = (model.clone(), task.clone());
+            panels.push(Panel {
+                model: model.clone(),
+                task: task.clone(),
+                dataset: datasets.remove(&key),
+                examples: 0,
+                cells: vec![vec![Vec::new(); declared.methods.len()]; declared.metrics.len()],
+                methods: vec![MethodTotals::default(); declared.methods.len()],
+                left_out: BTreeMap::new(),
+            });
+            places.insert(key, panels.len() - 1);
+        }
+    }
+    let methods: HashMap<&str, usize> = declared.methods.iter().map(String::as_str).zip(0..).collect();
+    let mut current: Option<(usize, String)> = None;
+    store.visit(|unit| {
+        let place = places.get(&(unit.key.model.clone(), unit.key.task.clone()));
+        let (Some(&place), Some(&method)) = (place, methods.get(unit.key.method.as_str())) else { return Ok(()) };
+        let panel = &mut panels[place];
+        // Units of one example follow each other.
+        if current.as_ref().is_none_or(|(last, id)| *last != place || *id != unit.key.example_id) {
+            current = Some((place, unit.key.example_id.clone()));
+            panel.examples += 1;
+            for metric in &mut panel.cells {
+                metric.iter_mut().for_each(|cells| cells.push(Cell::Unfinished));
+            }
+        }
+        let example = panel.examples - 1;
+        let cells: Vec<Cell> = declared.metrics.iter().map(|metric| cell(&unit, &metric.name)).collect();
+        each(&unit, &cells)?;
+        for (metric, cell) in panel.cells.iter_mut().zip(cells) {
+            metric[method][example] = cell;
+        }
+        if let Some(reason) = &unit.excluded {
+            panel.left_out.entry(reason.clone()).or_default().insert(example);
+        }
+        panel.methods[method].add(&unit);
+        Ok::<(), ReportError>(())
+    })?;
+    Ok(Gathered { declared, identity: store.identity().clone(), panels })
+}
+
+impl MethodTotals {
+    fn add(&mut self, unit: &Unit) {
+        let timing = &unit.timing;
+        self.units += 1;
+        self.attribution_seconds += timing.attribution_seconds;
+        self.evaluation_seconds += timing.evaluation_seconds;
+        self.forward_rows += timing.forward_rows;
+        self.forward_rows_saved += timing.forward_rows_saved;
+        self.gradient_rows += timing.gradient_rows;
+        self.gradient_rows_saved += timing.gradient_rows_saved;
+        for (name, value) in &unit.diagnostics {
+            self.diagnostics.entry(name.clone()).or_default().push(*value);
+        }
+    }
+}
+
+/// The mean over seeds, where every seed has a finite number.
+fn cell(unit: &Unit, metric: &str) -> Cell {
+    if let Some(reason) = &unit.excluded {
+        return Cell::LeftOut(reason.clone());
+    }
+    let Some(value) = unit.metrics.iter().find(|value| value.metric == metric) else {
+        return Cell::NoValue("not measured".to_string());
+    };
+    if let Some(reason) = &value.excluded {
+        return Cell::NoValue(reason.clone());
+    }
+    match crate::stats::mean(&value.values) {
+        Some(mean) => Cell::Value { mean, by_seed: value.values.clone() },
+        None => Cell::NoValue("not a finite number".to_string()),
+    }
+}

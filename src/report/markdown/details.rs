@@ -1,0 +1,176 @@
+//! What was left out, what the methods say of themselves, what it cost.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::report::gather::{Cell, Panel};
+use crate::stats;
+
+use super::numbers::significant;
+use super::prose::wrap;
+use super::table::{Align, Table, escape};
+use super::{Source, label};
+
+/// More reasons than this on one task are counted together.
+const MOST_REASONS: usize = 12;
+
+impl Source<'_> {
+    pub(super) fn left_out(&self, text: &mut String) {
+        text.push_str("\n## What was left out, and why\n\n");
+        let mut table = Table::new(&[
+            ("model", Align::Left),
+            ("task", Align::Left),
+            ("examples", Align::Right),
+            ("of", Align::Right),
+            ("why", Align::Left),
+        ]);
+        for panel in &self.gathered.panels {
+            for (examples, of, why) in self.reasons(panel) {
+                table.row(vec![escape(&panel.model), escape(&panel.task), examples, of, why]);
+            }
+        }
+        if table.is_empty() {
+            text.push_str("Nothing: every example counts for every method and metric.\n");
+            return;
+        }
+        self.show(table, text);
+        text.push('\n');
+        text.push_str(&wrap(
+            "An example that does not count for one method counts for none, so all means are over the same examples.",
+            "",
+        ));
+    }
+
+    /// How many examples, of how many, and why.
+    fn reasons(&self, panel: &Panel) -> Vec<(String, String, String)> {
+        let expected = panel.expected();
+        let mut rows = Vec::new();
+        let mut counted = Vec::new();
+        match &panel.dataset {
+            None if panel.examples > 0 => rows.push(("?".into(), "?".into(), "data set not noted".to_string())),
+            None => rows.push(("all".into(), "?".into(), "not begun".to_string())),
+            Some(dataset) => {
+                let why = match dataset.limit {
+                    Some(limit) => format!("beyond the limit of {limit}"),
+                    None => "not taken from the data".to_string(),
+                };
+                counted.push((dataset.available.saturating_sub(dataset.examples), dataset.available, why));
+                counted.push((expected - panel.examples, expected, "not begun".to_string()));
+            }
+        }
+        for (method, totals) in self.gathered.declared.methods.iter().zip(&panel.methods) {
+            let missing = panel.examples - totals.units;
+            counted.push((missing, expected, format!("not finished by {}", escape(method))));
+        }
+        let counted = counted.into_iter().filter(|(examples, ..)| *examples > 0);
+        rows.extend(counted.map(|(examples, of, why)| (examples.to_string(), of.to_string(), why)));
+        let mut add = |mut reasons: Vec<(&str, usize)>, before: &str| {
+            reasons.sort_by_key(|(_, examples)| Reverse(*examples));
+            let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
+            for (reason, examples) in reasons {
+                rows.push((examples.to_string(), expected.to_string(), format!("{before}{}", escape(reason))));
+            }
+            if !rest.is_empty() {
+                let examples: usize = rest.iter().map(|(_, examples)| examples).sum();
+                let why = format!("{before}{} other reasons", rest.len());
+                rows.push((examples.to_string(), expected.to_string(), why));
+            }
+        };
+        add(panel.left_out.iter().map(|(reason, examples)| (reason.as_str(), examples.len())).collect(), "");
+        for (metric, cells) in self.gathered.declared.metrics.iter().zip(&panel.cells) {
+            let only = format!("{} only: ", escape(label(metric)));
+            let mut reasons: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+            for (example, cell) in cells.iter().flat_map(|cells| cells.iter().enumerate()) {
+                if let Cell::NoValue(reason) = cell {
+                    reasons.entry(reason).or_default().insert(example);
+                }
+            }
+            add(reasons.iter().map(|(reason, examples)| (*reason, examples.len())).collect(), &only);
+        }
+        rows
+    }
+
+    pub(super) fn diagnostics(&self, text: &mut String) {
+        let mut table = Table::new(&[
+            ("model", Align::Left),
+            ("task", Align::Left),
+            ("method", Align::Left),
+            ("diagnostic", Align::Left),
+            ("n", Align::Right),
+            ("median", Align::Right),
+            ("max", Align::Right),
+            ("not finite", Align::Right),
+        ]);
+        let (mut all_finite, mut has_gap) = (true, false);
+        for panel in &self.gathered.panels {
+            for (method, totals) in self.gathered.declared.methods.iter().zip(&panel.methods) {
+                for (name, values) in &totals.diagnostics {
+                    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+                    all_finite &= finite.len() == values.len();
+                    has_gap |= name == "completeness_gap";
+                    let largest = finite.iter().copied().reduce(f64::max);
+                    let show = |value: Option<f64>| value.map_or("-".to_string(), significant);
+                    table.row(vec![
+                        escape(&panel.model),
+                        escape(&panel.task),
+                        escape(method),
+                        escape(&name.replace('_', " ")),
+                        finite.len().to_string(),
+                        show(stats::median(&finite)),
+                        show(largest),
+                        (values.len() - finite.len()).to_string(),
+                    ]);
+                }
+            }
+        }
+        if table.is_empty() {
+            return;
+        }
+        text.push_str("\n## What the methods say of themselves\n\n");
+        self.show(if all_finite { table.without("not finite") } else { table }, text);
+        if has_gap {
+            text.push('\n');
+            text.push_str(&wrap(
+                "*completeness gap*: how far the attributions are from adding up to f(x) minus f(baseline). Where it is \
+                 large next to f(x), integrated gradients needs more steps.",
+                "",
+            ));
+        }
+    }
+
+    /// Rows asked for, whether computed or remembered: how many were remembered depends on where a run was interrupted,
+    /// and this file may not.
+    pub(super) fn cost(&self, text: &mut String) {
+        let mut table = Table::new(&[
+            ("model", Align::Left),
+            ("method", Align::Left),
+            ("forward rows an example", Align::Right),
+            ("gradient rows an example", Align::Right),
+        ]);
+        for model in &self.gathered.declared.models {
+            for (i, method) in self.gathered.declared.methods.iter().enumerate() {
+                let (mut units, mut forward, mut gradient) = (0, 0, 0);
+                for totals in self.gathered.panels.iter().filter(|p| p.model == *model).map(|p| &p.methods[i]) {
+                    units += totals.units;
+                    forward += totals.forward_rows + totals.forward_rows_saved;
+                    gradient += totals.gradient_rows + totals.gradient_rows_saved;
+                }
+                if units > 0 {
+                    let mean = |rows: u64| format!("{:.1}", rows as f64 / units as f64);
+                    table.row(vec![escape(model), escape(method), mean(forward), mean(gradient)]);
+                }
+            }
+        }
+        if table.is_empty() {
+            return;
+        }
+        text.push_str("\n## What it cost\n\n");
+        self.show(table, text);
+        text.push('\n');
+        text.push_str(&wrap(
+            "A row is one prompt through one graph, for the attribution or for its evaluation. Seconds, and how many \
+             rows did not have to be computed again, are in `timings.csv`.",
+            "",
+        ));
+    }
+}

@@ -1,0 +1,191 @@
+//! One task by one metric: the methods from the most faithful to the least.
+
+use crate::report::analysis::{Comparison, Summary, faithful};
+use crate::report::gather::Panel;
+use crate::store::MetricFacts;
+
+use super::numbers::{Digits, p_value};
+use super::table::{Align, Table, escape};
+use super::verdict::{Lead, Verdict};
+use super::{Source, count, label};
+
+/// The method that knows nothing; whatever cannot be told from it is no explanation.
+const RANDOM: &str = "random";
+
+pub struct Standing<'a> {
+    panel: &'a Panel,
+    metric: &'a MetricFacts,
+    /// Only methods that have values.
+    best: Place<'a>,
+    others: Vec<Place<'a>>,
+    digits: Digits,
+}
+
+struct Place<'a> {
+    summary: &'a Summary,
+    /// Of the best over this one.
+    comparison: Option<&'a Comparison>,
+    lead: Option<Lead>,
+}
+
+impl Place<'_> {
+    fn name(&self) -> String {
+        escape(&self.summary.method)
+    }
+
+    fn told_apart(&self) -> bool {
+        self.lead.is_some_and(|lead| lead.verdict().told_apart())
+    }
+}
+
+impl<'a> Source<'a> {
+    /// `None` where no method has a value.
+    pub(super) fn standing(&self, panel: &'a Panel, metric: &'a MetricFacts) -> Option<Standing<'a>> {
+        let key = [&panel.model, &panel.task, &metric.name].map(String::as_str);
+        let mut order: Vec<&Summary> =
+            self.summaries.get(&key)?.iter().copied().filter(|summary| summary.mean.is_some()).collect();
+        let mean = |summary: &Summary| summary.mean.map_or(f64::NEG_INFINITY, |mean| faithful(metric, mean));
+        order.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+        let best = *order.first()?;
+        let comparisons = self.comparisons.get(&key).map_or(&[][..], Vec::as_slice);
+        let others: Vec<Place> = order[1..]
+            .iter()
+            .map(|other| {
+                let pair = [&best.method, &other.method];
+                let comparison =
+                    comparisons.iter().copied().find(|c| pair.contains(&&c.method_a) && pair.contains(&&c.method_b));
+                let lead = comparison.map(|c| Lead::on_task(c, &best.method, metric));
+                Place { summary: other, comparison, lead }
+            })
+            .collect();
+        let means = order.iter().filter_map(|summary| summary.ci_low.zip(summary.ci_high));
+        let differences = others.iter().filter_map(|place| place.lead?.interval());
+        let digits = Digits::of(means.chain(differences), order.iter().filter_map(|summary| summary.mean));
+        Some(Standing { panel, metric, best: Place { summary: best, comparison: None, lead: None }, others, digits })
+    }
+}
+
+impl Standing<'_> {
+    /// "53 examples, logits"
+    pub fn size(&self) -> String {
+        let n = count(self.best.summary.n, "example");
+        match unit(self.panel, self.metric) {
+            "" => n,
+            unit => format!("{n}, {unit}"),
+        }
+    }
+
+    /// The cells of the first table from "most faithful" on.
+    pub fn cells(&self) -> Vec<String> {
+        let n = self.best.summary.n.to_string();
+        let mut cells = vec![self.best.name(), self.mean(self.best.summary)];
+        match self.others.first().map(|place| (place, place.lead)) {
+            Some((second, Some(lead))) => cells.extend([
+                second.name(),
+                lead.show(self.digits),
+                p_value(lead.p),
+                n,
+                lead.verdict().words().to_string(),
+            ]),
+            _ => cells.extend(["-", "-", "-", &n, "alone"].map(str::to_string)),
+        }
+        cells
+    }
+
+    pub fn sentence(&self, place: &str) -> String {
+        let metric = escape(label(self.metric));
+        let best = self.best.name();
+        let Some(lead) = self.others.first().and_then(|second| second.lead) else {
+            return format!("On {place}, {best} is the only method with values of {metric}.");
+        };
+        if lead.verdict() == Verdict::TooFewExamples {
+            let n = count(lead.n, "example");
+            return format!("On {place}, {n} cannot tell which method is most faithful by {metric}.");
+        }
+        let ties = self.others.iter().take_while(|place| !place.told_apart()).count();
+        let beats = |place: &Place| {
+            let lead = place.lead.filter(|_| place.told_apart())?;
+            Some(format!("beats the next, {}, by {}, {}", place.name(), self.by(&lead), lead.verdict().words()))
+        };
+        let next = self.others.get(ties).and_then(beats);
+        let mut sentence = match (ties, next) {
+            (0, next) => format!("On {place}, by {metric}, **{best}** {}.", next.unwrap_or_default()),
+            (_, next) => {
+                let names: Vec<String> =
+                    [&self.best].into_iter().chain(&self.others).take(ties).map(Place::name).collect();
+                let rest = match next {
+                    Some(next) => format!("; {best} {next}"),
+                    None if ties == 1 => format!(" (a difference of {})", self.by(&lead)),
+                    None => String::new(),
+                };
+                let last = self.others[ties - 1].name();
+                format!("On {place}, by {metric}, {} and {last} cannot be told apart{rest}.", names.join(", "))
+            }
+        };
+        if self.best.summary.method == RANDOM {
+            sentence.push_str(" **No method is ahead of random attributions.**");
+        } else if self.others.iter().any(|place| place.summary.method == RANDOM && !place.told_apart()) {
+            sentence.push_str(" **Not even the best is told from random attributions.**");
+        }
+        sentence
+    }
+
+    pub fn table(&self, confidence: &str) -> Table {
+        let mut table = Table::new(&[
+            ("", Align::Right),
+            ("method", Align::Left),
+            (&format!("mean [{confidence} % CI]"), Align::Right),
+            ("median", Align::Right),
+            ("sd", Align::Right),
+            (&format!("first ahead by [{confidence} % CI]"), Align::Right),
+            ("p", Align::Right),
+            ("wins / ties / losses", Align::Right),
+            ("how sure", Align::Left),
+        ]);
+        for (i, place) in [&self.best].into_iter().chain(&self.others).enumerate() {
+            let show = |value: Option<f64>| value.map_or("-".to_string(), |value| self.digits.show(value));
+            let summary = place.summary;
+            let mut row =
+                vec![(i + 1).to_string(), place.name(), self.mean(summary), show(summary.median), show(summary.sd)];
+            match (place.lead, place.comparison) {
+                (Some(lead), Some(c)) => {
+                    let first_is_a = c.method_a == self.best.summary.method;
+                    let (wins, losses) = if first_is_a { (c.wins, c.losses) } else { (c.losses, c.wins) };
+                    row.extend([
+                        lead.show(self.digits),
+                        p_value(lead.p),
+                        format!("{wins} / {} / {losses}", c.ties),
+                        lead.verdict().words().to_string(),
+                    ]);
+                }
+                _ => row.extend([const { String::new() }; 4]),
+            }
+            table.row(row);
+        }
+        table
+    }
+
+    fn mean(&self, summary: &Summary) -> String {
+        self.digits.estimate(summary.mean, summary.ci_low.zip(summary.ci_high))
+    }
+
+    /// "1.20 logits [0.80, 1.70]"
+    fn by(&self, lead: &Lead) -> String {
+        let digits = self.digits.beside_zero(lead.mean, lead.interval());
+        let mean = lead.mean.map_or("-".to_string(), |mean| digits.show(mean));
+        let interval = digits.interval(lead.interval());
+        match unit(self.panel, self.metric) {
+            "" => format!("{mean} {interval}"),
+            unit => format!("{mean} {unit} {interval}"),
+        }
+    }
+}
+
+/// What a metric's values are counted in; empty where it is free of unit, or nobody said.
+fn unit(panel: &Panel, metric: &MetricFacts) -> &'static str {
+    match panel.dataset.as_ref().map(|dataset| dataset.score.as_str()) {
+        Some("logit" | "logit_difference") if metric.in_score_units => "logits",
+        Some("probability") if metric.in_score_units => "of probability",
+        _ => "",
+    }
+}

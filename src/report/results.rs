@@ -1,0 +1,117 @@
+//! `results.json`: what `summary.csv` and `comparisons.csv` say, and what they were made from, for programs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::analysis::{AcrossTasks, Analysis, Comparison, Summary};
+use super::gather::Gathered;
+
+/// Goes up when a field changes its meaning or goes away.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+pub struct Results<'a> {
+    format: u32,
+    run: &'a str,
+    complete: bool,
+    units_done: usize,
+    units_expected: usize,
+    /// Hashes and versions under the caller's names.
+    identity: &'a BTreeMap<String, String>,
+    statistics: Statistics,
+    models: &'a [String],
+    methods: &'a [String],
+    metrics: Vec<Metric<'a>>,
+    tasks: Vec<Task<'a>>,
+    summaries: &'a [Summary],
+    comparisons: &'a [Comparison],
+    across_tasks: &'a [AcrossTasks],
+}
+
+#[derive(Serialize)]
+struct Statistics {
+    resamples: usize,
+    confidence: f64,
+    seed: u64,
+}
+
+#[derive(Serialize)]
+struct Metric<'a> {
+    name: &'a str,
+    higher_is_better: bool,
+    in_score_units: bool,
+    label: &'a str,
+    description: &'a str,
+}
+
+/// A task as one model saw it; what is absent was not known when the run was interrupted.
+#[derive(Serialize)]
+struct Task<'a> {
+    model: &'a str,
+    task: &'a str,
+    version: Option<u32>,
+    sha256: Option<&'a str>,
+    score: Option<&'a str>,
+    available: Option<usize>,
+    limit: Option<usize>,
+    /// That the run takes.
+    examples: usize,
+    units_done: usize,
+    /// Whole examples, by reason.
+    excluded: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Results<'a> {
+    pub fn new(gathered: &'a Gathered, analysis: &'a Analysis) -> Results<'a> {
+        let declared = &gathered.declared;
+        Results {
+            format: FORMAT,
+            run: &declared.name,
+            complete: gathered.complete(),
+            units_done: gathered.units_done(),
+            units_expected: gathered.units_expected(),
+            identity: &gathered.identity.facts,
+            statistics: Statistics {
+                resamples: declared.resamples,
+                confidence: declared.confidence,
+                seed: declared.seed,
+            },
+            models: &declared.models,
+            methods: &declared.methods,
+            metrics: declared
+                .metrics
+                .iter()
+                .map(|metric| Metric {
+                    name: &metric.name,
+                    higher_is_better: metric.higher_is_better,
+                    in_score_units: metric.in_score_units,
+                    label: &metric.label,
+                    description: &metric.description,
+                })
+                .collect(),
+            tasks: gathered
+                .panels
+                .iter()
+                .map(|panel| {
+                    let dataset = panel.dataset.as_ref();
+                    Task {
+                        model: &panel.model,
+                        task: &panel.task,
+                        version: dataset.map(|dataset| dataset.version),
+                        sha256: dataset.map(|dataset| dataset.sha256.as_str()),
+                        score: dataset.map(|dataset| dataset.score.as_str()),
+                        available: dataset.map(|dataset| dataset.available),
+                        limit: dataset.and_then(|dataset| dataset.limit),
+                        examples: panel.expected(),
+                        units_done: panel.units(),
+                        excluded: panel.left_out.iter().map(|(why, which)| (why.as_str(), which.len())).collect(),
+                    }
+                })
+                .collect(),
+            summaries: &analysis.summaries,
+            comparisons: &analysis.comparisons,
+            across_tasks: &analysis.across,
+        }
+    }
+}

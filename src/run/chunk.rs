@@ -1,0 +1,279 @@
+//! Some examples and what is made of them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::RunError;
+use super::prepare::Prepared;
+use crate::attribution::{Attribution, Case, Method, Question, tokens_of};
+use crate::config::Score;
+use crate::faithfulness::{FAMILIES, Judged, Judgement, Ranking};
+use crate::runtime::{Counters, Model, Row};
+use crate::store::{Curve, MetricValue, Timing, Unit, UnitKey};
+use crate::tasks::Example;
+
+/// Limits of the model.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// The longest prompt in tokens.
+    pub longest: Option<usize>,
+}
+
+/// A few examples, their scores known.
+pub struct Chunk<'a> {
+    /// Index in the dataset of the first example.
+    first: usize,
+    examples: &'a [Example],
+    /// One an example: the case and f(x), or why the example is left out (with f(x), where it could be had).
+    cases: Vec<Result<(Case, f64), (String, Option<f64>)>>,
+}
+
+impl<'a> Chunk<'a> {
+    /// Scores the prompts, and leaves out those that cannot be explained or that the model answers wrongly.
+    pub fn new(
+        model: &mut Model,
+        prepared: &Prepared,
+        score: Score,
+        sizes: Sizes,
+        first: usize,
+        examples: &'a [Example],
+    ) -> Result<Self, RunError> {
+        let unfit: Vec<Option<String>> = examples.iter().map(|example| unfit(example, sizes)).collect();
+        let fit: Vec<&Example> =
+            examples.iter().zip(&unfit).filter(|(_, unfit)| unfit.is_none()).map(|(example, _)| example).collect();
+        let mut tokens: Vec<i64> = fit
+            .iter()
+            .flat_map(|example| example.options.iter().copied().chain([example.target]).chain(example.contrast))
+            .collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        let rows: Vec<Row> = fit
+            .iter()
+            .map(|example| Row { input_ids: example.input_ids.clone(), position: example.position })
+            .collect();
+        let scores = model.scores(&rows, &tokens)?;
+        let mut scores = scores.iter();
+        let mut cases = Vec::with_capacity(examples.len());
+        for (example, unfit) in examples.iter().zip(unfit) {
+            if let Some(reason) = unfit {
+                cases.push(Err((reason, None)));
+                continue;
+            }
+            let Some(found) = scores.next() else { continue };
+            let logit = |id: i64| tokens.binary_search(&id).map_or(f32::NAN, |at| found.logits[at]);
+            let best_other = example
+                .options
+                .iter()
+                .copied()
+                .filter(|&id| id != example.target)
+                .max_by(|&a, &b| logit(a).total_cmp(&logit(b)));
+            let contrast = match score {
+                Score::LogitDifference => example.contrast.or(best_other),
+                _ => None,
+            };
+            let question = Question { target: example.target, contrast, score };
+            let full = question.value(&tokens, found);
+            let answered = match best_other {
+                Some(other) if logit(other) >= logit(example.target) => other,
+                Some(_) => example.target,
+                None => found.argmax,
+            };
+            cases.push(if !full.is_finite() {
+                Err(("the score is not a finite number".to_owned(), None))
+            } else if answered != example.target {
+                Err(("answered wrongly".to_owned(), Some(full)))
+            } else {
+                let case = Case {
+                    key: example.id.clone(),
+                    input_ids: example.input_ids.clone(),
+                    position: example.position,
+                    question,
+                    baseline: prepared.baseline,
+                };
+                Ok((case, full))
+            });
+        }
+        Ok(Chunk { first, examples, cases })
+    }
+
+    /// How many of the examples are left out.
+    pub fn excluded(&self) -> usize {
+        self.cases.iter().filter(|case| case.is_err()).count()
+    }
+
+    /// One method on the examples that are wanted, judged by the metrics.
+    pub fn work(
+        &self,
+        model: &mut Model,
+        method: &dyn Method,
+        wanted: &[bool],
+        metrics: &[String],
+        key: impl Fn(&str) -> UnitKey,
+    ) -> Result<Vec<Unit>, RunError> {
+        let chosen: Vec<usize> = (0..self.examples.len()).filter(|&i| wanted[i] && self.cases[i].is_ok()).collect();
+        let (cases, full): (Vec<Case>, Vec<f64>) = chosen.iter().filter_map(|&i| self.cases[i].clone().ok()).unzip();
+
+        let (before, clock) = (model.counters(), Instant::now());
+        let attributions = method.attribute(model, &cases)?;
+        let attribution_seconds = clock.elapsed().as_secs_f64();
+        let clock = Instant::now();
+        let judged = self.judge(model, &chosen, &cases, &full, &attributions, metrics)?;
+        let evaluation_seconds = clock.elapsed().as_secs_f64();
+        let cost = Cost { seconds: [attribution_seconds, evaluation_seconds], rows: model.counters() - before };
+
+        let mut finished: BTreeMap<usize, (Attribution, Vec<MetricValue>, Vec<Curve>, Timing)> = BTreeMap::new();
+        for (place, ((&i, attribution), (values, curves))) in chosen.iter().zip(attributions).zip(judged).enumerate() {
+            finished.insert(i, (attribution, values, curves, cost.share(place, chosen.len())));
+        }
+        let units = (0..self.examples.len()).filter(|&i| wanted[i]).map(|i| {
+            let example = &self.examples[i];
+            let (excluded, score) = match &self.cases[i] {
+                Ok((_, full)) => (None, Some(*full)),
+                Err((reason, score)) => (Some(reason.clone()), *score),
+            };
+            let (attribution, values, curves, timing) = finished.remove(&i).unwrap_or_default();
+            Unit {
+                key: key(&example.id),
+                example_index: self.first + i,
+                n_tokens: example.input_ids.len(),
+                n_ranked: example.ranked.len(),
+                score,
+                excluded,
+                tokens: example.tokens.clone(),
+                attributions: attribution.values,
+                metrics: values,
+                curves,
+                timing,
+                diagnostics: attribution.diagnostics,
+            }
+        });
+        Ok(units.collect())
+    }
+
+    /// Metrics and curves of every case. The perturbed prompts of all cases, seeds and families are scored together.
+    #[allow(clippy::type_complexity)]
+    fn judge(
+        &self,
+        model: &mut Model,
+        chosen: &[usize],
+        cases: &[Case],
+        full: &[f64],
+        attributions: &[Attribution],
+        metrics: &[String],
+    ) -> Result<Vec<(Vec<MetricValue>, Vec<Curve>)>, RunError> {
+        let mut rankings: Vec<Vec<Ranking>> = Vec::with_capacity(cases.len());
+        let mut rows: Vec<Row> = Vec::new();
+        for ((&i, attribution), (case, &full)) in chosen.iter().zip(attributions).zip(cases.iter().zip(full)) {
+            let eligible = &self.examples[i].ranked;
+            let own: Vec<Ranking> = attribution.values.iter().map(|values| Ranking::new(values, eligible)).collect();
+            for ranking in own.iter().filter(|_| is_finite(attribution)) {
+                for family in FAMILIES {
+                    rows.extend(family.rows(&Judged { case, ranking, full }));
+                }
+            }
+            rankings.push(own);
+        }
+        let tokens = tokens_of(cases);
+        let scores = model.scores(&rows, &tokens)?;
+
+        let mut results = Vec::with_capacity(cases.len());
+        let mut at = 0;
+        for ((case, &full), (rankings, attribution)) in cases.iter().zip(full).zip(rankings.iter().zip(attributions)) {
+            if !is_finite(attribution) {
+                results.push((excluded(metrics, "an attribution is not a finite number"), Vec::new()));
+                continue;
+            }
+            let mut by_seed: Vec<Vec<Judgement>> = Vec::with_capacity(rankings.len());
+            for ranking in rankings {
+                let judged = Judged { case, ranking, full };
+                let mut own = Vec::with_capacity(FAMILIES.len());
+                for family in FAMILIES {
+                    let count = family.rows(&judged).len();
+                    let values: Vec<f64> =
+                        scores[at..at + count].iter().map(|score| case.question.value(&tokens, score)).collect();
+                    at += count;
+                    own.push(family.judge(&judged, &values));
+                }
+                by_seed.push(own);
+            }
+            results.push(combine(&by_seed, metrics));
+        }
+        Ok(results)
+    }
+}
+
+/// Why an example cannot be explained, from its size alone.
+fn unfit(example: &Example, sizes: Sizes) -> Option<String> {
+    match sizes.longest {
+        Some(longest) if example.input_ids.len() > longest => {
+            Some(format!("longer than the model's {longest} positions"))
+        }
+        _ if example.ranked.is_empty() => Some("no token to rank".to_owned()),
+        _ => None,
+    }
+}
+
+fn is_finite(attribution: &Attribution) -> bool {
+    attribution.values.iter().flatten().all(|value| value.is_finite())
+}
+
+fn excluded(metrics: &[String], reason: &str) -> Vec<MetricValue> {
+    let value =
+        |metric: &String| MetricValue { metric: metric.clone(), values: Vec::new(), excluded: Some(reason.to_owned()) };
+    metrics.iter().map(value).collect()
+}
+
+/// Values by seed, and the curves' mean over the seeds.
+fn combine(by_seed: &[Vec<Judgement>], metrics: &[String]) -> (Vec<MetricValue>, Vec<Curve>) {
+    let mut values = Vec::new();
+    for (number, family) in FAMILIES.iter().enumerate() {
+        for (place, facts) in family.metrics().into_iter().enumerate() {
+            if !metrics.contains(&facts.name) {
+                continue;
+            }
+            let own: Result<Vec<f64>, String> = by_seed.iter().map(|seed| seed[number].values[place].clone()).collect();
+            let (values_of, excluded) = match own {
+                Ok(own) => (own, None),
+                Err(reason) => (Vec::new(), Some(reason)),
+            };
+            values.push(MetricValue { metric: facts.name, values: values_of, excluded });
+        }
+    }
+    let Some((first, rest)) = by_seed.split_first() else { return (values, Vec::new()) };
+    let mut curves: Vec<Curve> = first.iter().flat_map(|judgement| judgement.curves.iter().cloned()).collect();
+    for seed in rest {
+        let others = seed.iter().flat_map(|judgement| &judgement.curves);
+        for (curve, other) in curves.iter_mut().zip(others) {
+            curve.score.iter_mut().zip(&other.score).for_each(|(sum, score)| *sum += score);
+        }
+    }
+    for curve in &mut curves {
+        curve.score.iter_mut().for_each(|sum| *sum /= by_seed.len() as f64);
+    }
+    (values, curves)
+}
+
+/// What several units cost together.
+struct Cost {
+    /// Attribution, evaluation.
+    seconds: [f64; 2],
+    rows: Counters,
+}
+
+impl Cost {
+    /// The part of one unit: seconds evenly, rows so that they add up.
+    fn share(&self, place: usize, count: usize) -> Timing {
+        let part = |rows: u64| {
+            let (count, place) = (count as u64, place as u64);
+            rows / count + u64::from(place < rows % count)
+        };
+        Timing {
+            attribution_seconds: self.seconds[0] / count as f64,
+            evaluation_seconds: self.seconds[1] / count as f64,
+            forward_rows: part(self.rows.forward_rows),
+            forward_rows_saved: part(self.rows.forward_rows_saved),
+            gradient_rows: part(self.rows.gradient_rows),
+            gradient_rows_saved: part(self.rows.gradient_rows_saved),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What ends a run.
+
+use std::path::PathBuf;
+
+use crate::bundle::bake::BakeError;
+use crate::diagnostics::Diagnostics;
+use crate::report::ReportError;
+use crate::runtime::{ParseDeviceError, RuntimeError};
+use crate::store::StoreError;
+use crate::tokenizer::TokenizerError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Mistakes in the configuration or the data; nothing was run.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+    #[error("the device of the configuration")]
+    Device(#[from] ParseDeviceError),
+    #[error("the tokenizer {path}")]
+    Tokenizer { path: PathBuf, source: TokenizerError },
+    #[error("{path}: {problem}")]
+    Bundle { path: PathBuf, problem: String },
+    #[error(
+        "the model '{model}' has no baseline token: its tokenizer makes nothing of a space, and has neither a pad nor an \
+         unknown token; name one with `baseline:` beside its path"
+    )]
+    NoBaseline { model: String },
+    #[error("'{baseline}' is to stand for removed tokens, and is no token of the model '{model}'")]
+    Baseline { model: String, baseline: String },
+    #[error("the task {task} cannot be read")]
+    Task { task: String, source: crate::tasks::TaskError },
+    #[error("there is no run to resume in {folder}; leave out --resume to start one")]
+    NothingToResume { folder: PathBuf },
+    #[error("{path}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("baking the model '{model}'")]
+    Bake { model: String, source: BakeError },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}

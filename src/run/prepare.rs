@@ -1,0 +1,125 @@
+//! What a run needs before the first model runs: checked data, and bundles.
+
+use std::path::{Path, PathBuf};
+
+use super::{Job, Progress, RunError};
+use crate::bundle::Manifest;
+use crate::bundle::bake::{BakeOptions, bake, fingerprint};
+use crate::config::{ModelPlan, Plan};
+use crate::diagnostics::Diagnostics;
+use crate::tasks::{self, Dataset, TaskError};
+use crate::tokenizer::Tokenizer;
+
+/// A model with its bundle, and the tasks as its tokenizer reads them.
+pub struct Prepared {
+    pub name: String,
+    pub bundle: PathBuf,
+    pub manifest: Manifest,
+    pub tokenizer: Tokenizer,
+    pub tokenizer_sha256: String,
+    pub baseline: i64,
+    /// In the order of the plan's tasks.
+    pub datasets: Vec<Dataset>,
+}
+
+/// Reads every task with every model's tokenizer, and reports all mistakes at once.
+pub fn check(plan: &Plan) -> Result<(), RunError> {
+    for model in &plan.models {
+        read_data(plan, &tokenizer(model)?)?;
+    }
+    Ok(())
+}
+
+pub fn prepare(job: &Job, progress: &dyn Progress) -> Result<Vec<Prepared>, RunError> {
+    // Data first: baking may take minutes, and a mistake should not wait for it.
+    let mut read = Vec::new();
+    let mut mistakes = Diagnostics(Vec::new());
+    for model in &job.plan.models {
+        let tokenizer = tokenizer(model)?;
+        match read_data(job.plan, &tokenizer) {
+            Ok(datasets) => read.push((tokenizer, datasets)),
+            Err(RunError::Invalid(found)) => mistakes.extend(found),
+            Err(error) => return Err(error),
+        }
+    }
+    if !mistakes.0.is_empty() {
+        return Err(mistakes.finished().into());
+    }
+    job.plan
+        .models
+        .iter()
+        .zip(read)
+        .map(|(model, (tokenizer, datasets))| {
+            let bundle = resolve_bundle(&model.path, &model.name, job.bundles, progress)?;
+            let manifest = read_manifest(&bundle)?;
+            let baseline = baseline(model, &manifest, &tokenizer)?;
+            let path = tokenizer_path(&model.path);
+            let tokenizer_sha256 =
+                crate::config::sha256_of_file(&path).map_err(|source| RunError::Io { path, source })?;
+            Ok(Prepared { name: model.name.clone(), bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets })
+        })
+        .collect()
+}
+
+fn read_data(plan: &Plan, tokenizer: &Tokenizer) -> Result<Vec<Dataset>, RunError> {
+    let mut datasets = Vec::new();
+    let mut mistakes = Diagnostics(Vec::new());
+    for task in &plan.tasks {
+        match tasks::load(task, tokenizer, plan.limit) {
+            Ok(dataset) => datasets.push(dataset),
+            Err(TaskError::Invalid(found)) => mistakes.extend(found),
+            Err(source) => return Err(RunError::Task { task: task.name.clone(), source }),
+        }
+    }
+    if mistakes.0.is_empty() { Ok(datasets) } else { Err(mistakes.finished().into()) }
+}
+
+fn tokenizer_path(model: &Path) -> PathBuf {
+    model.join("tokenizer.json")
+}
+
+fn tokenizer(model: &ModelPlan) -> Result<Tokenizer, RunError> {
+    let path = tokenizer_path(&model.path);
+    Tokenizer::from_file(&path).map_err(|source| RunError::Tokenizer { path, source })
+}
+
+fn baseline(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer) -> Result<i64, RunError> {
+    let found = match &model.baseline {
+        Some(name) => {
+            let id = tokenizer.baseline(None, Some(name));
+            let missing = || RunError::Baseline { model: model.name.clone(), baseline: name.clone() };
+            Some(id.ok_or_else(missing)?)
+        }
+        None => manifest.baseline_token_id,
+    };
+    found.ok_or_else(|| RunError::NoBaseline { model: model.name.clone() })
+}
+
+fn read_manifest(bundle: &Path) -> Result<Manifest, RunError> {
+    let path = bundle.join("bundle.json");
+    let text = std::fs::read(&path).map_err(|source| RunError::Io { path: path.clone(), source })?;
+    serde_json::from_slice(&text).map_err(|error| RunError::Bundle { path, problem: error.to_string() })
+}
+
+/// The bundle of a model: the folder itself, or one baked from it and kept under `bundles`, by the contents of its
+/// files and the version of this program.
+pub fn resolve_bundle(model: &Path, name: &str, bundles: &Path, progress: &dyn Progress) -> Result<PathBuf, RunError> {
+    if model.join("bundle.json").is_file() {
+        return Ok(model.to_owned());
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(model)
+        .map_err(|source| RunError::Io { path: model.to_owned(), source })?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json" || extension == "safetensors"))
+        .collect();
+    files.sort();
+    let sha256 = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;
+    let bundle = bundles.join(format!("{}-{}", env!("CARGO_PKG_VERSION"), &sha256[..16]));
+    if bundle.join("bundle.json").is_file() {
+        return Ok(bundle);
+    }
+    progress.note(&format!("baking the gradient graph of {name} into {}", bundle.display()));
+    bake(model, &bundle, &BakeOptions::default(), &mut |done, total| progress.baking(name, done, total))
+        .map_err(|source| RunError::Bake { model: name.to_owned(), source })?;
+    Ok(bundle)
+}

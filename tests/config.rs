@@ -1,0 +1,332 @@
+//! Harness and task files as a user writes them, and what is said about the mistakes in them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gim_harness::config::{ConfigError, MethodInfo, Overrides, Rank, Score, Vocabulary, load_plan, load_task, schema};
+use proptest::prelude::*;
+
+const METHODS: [MethodInfo; 6] = [
+    MethodInfo { name: "gim", options: &[] },
+    MethodInfo { name: "gradient", options: &[] },
+    MethodInfo { name: "tsg+norm_freeze", options: &[] },
+    MethodInfo { name: "integrated_gradients", options: &["steps"] },
+    MethodInfo { name: "ablation", options: &[] },
+    MethodInfo { name: "random", options: &["seeds"] },
+];
+const VOCABULARY: Vocabulary<'static> =
+    Vocabulary { methods: &METHODS, metrics: &["comprehensiveness", "sufficiency"] };
+
+fn fixture(name: &str) -> PathBuf {
+    // Relative, so that what is rendered is the same on every machine.
+    Path::new("tests/fixtures/config").join(name)
+}
+
+fn said(error: ConfigError) -> String {
+    match error {
+        ConfigError::Invalid(mistakes) => mistakes.to_string(),
+        ConfigError::Io { .. } => panic!("{error}"),
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let error = load_plan(&fixture("mistakes/harness.yaml"), &VOCABULARY, &Overrides::default()).unwrap_err();
+    insta::assert_snapshot!(said(error));
+}
+
+#[test]
+fn mistakes_on_the_command_line() {
+    let overrides = Overrides {
+        out: None,
+        limit: Some(0),
+        device: Some("cuda:x".to_owned()),
+        tasks: Some(vec!["sentimant".to_owned()]),
+        methods: Some(vec!["gradients".to_owned(), "random".to_owned()]),
+    };
+    let error = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &overrides).unwrap_err();
+    insta::assert_snapshot!(said(error));
+}
+
+#[test]
+fn a_plan_has_everything_resolved() {
+    let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &Overrides::default()).unwrap();
+    assert_eq!((plan.name.as_str(), plan.limit, plan.seed, plan.device.as_str()), ("demo", Some(60), 7, "cuda:1"));
+    assert_eq!((plan.threads, plan.batch_tokens, plan.resamples, plan.confidence), (Some(2), 2048, 500, 0.9));
+    assert_eq!(plan.output, fixture("good/out"));
+    let models: Vec<_> = plan.models.iter().map(|model| (model.name.as_str(), model.baseline.as_deref())).collect();
+    assert_eq!(models, [("demo", None), ("other", Some("<pad>")), ("third", Some(" "))]);
+    assert!(plan.models.iter().all(|model| model.path == fixture("good/models/demo")));
+    let methods: Vec<_> = plan.methods.iter().map(|method| (method.name.as_str(), method.options.clone())).collect();
+    let options = |name: &str, value| BTreeMap::from([(name.to_owned(), value)]);
+    let expected =
+        [("gim", BTreeMap::new()), ("integrated_gradients", options("steps", 50)), ("random", options("seeds", 5))];
+    assert_eq!(methods, expected);
+    assert_eq!(plan.metrics, ["sufficiency", "comprehensiveness"]);
+    let task = &plan.tasks[0];
+    assert_eq!(
+        (task.name.as_str(), task.version, task.score, task.rank),
+        ("sentiment", 2, Score::LogitDifference, Rank::Context)
+    );
+    assert_eq!(task.prompt.value.to_string(), "{context} Question: is the film good? Answer:");
+    let options: Vec<_> =
+        task.options.iter().map(|(label, text)| (label.value.as_str(), text.value.as_str())).collect();
+    assert_eq!(options, [("positive", " Yes"), ("negative", " No")]);
+    assert_eq!((task.options[1].1.line, task.options[1].1.column), (11, 13));
+    assert_eq!(task.data.value, fixture("good/tasks/sentiment.jsonl"));
+    assert_eq!((task.data_sha256.len(), task.file_sha256.len(), plan.sha256.len()), (64, 64, 64));
+    assert_eq!(plan.tasks[1].name, "facts");
+}
+
+#[test]
+fn defaults_are_those_of_the_schema() {
+    let plan = load_plan(&fixture("good/least.yaml"), &VOCABULARY, &Overrides::default()).unwrap();
+    let schema = schema::harness(&VOCABULARY);
+    let default = |key: &str| schema["properties"][key]["default"].clone();
+    assert_eq!(default("seed"), plan.seed);
+    assert_eq!(default("batch_tokens"), plan.batch_tokens);
+    assert_eq!(default("device"), plan.device.as_str());
+    assert_eq!(fixture("good").join(default("output").as_str().unwrap()), plan.output);
+    let statistics = &schema["properties"]["statistics"]["properties"];
+    assert_eq!(statistics["resamples"]["default"], plan.resamples);
+    assert_eq!(statistics["confidence"]["default"], plan.confidence);
+    assert_eq!((plan.seed, plan.batch_tokens, plan.resamples, plan.confidence), (0, 4096, 10_000, 0.95));
+    assert_eq!((plan.name.as_str(), plan.limit, plan.threads, plan.runtime_library), ("good", None, None, None));
+    assert_eq!(plan.metrics, VOCABULARY.metrics);
+    let task = &plan.tasks[0];
+    assert_eq!((task.version, task.score, task.rank, task.contrast.is_none()), (1, Score::Logit, Rank::Interior, true));
+}
+
+#[test]
+fn the_command_line_wins() {
+    let overrides = Overrides {
+        out: Some("elsewhere".into()),
+        limit: Some(3),
+        device: Some("cpu".to_owned()),
+        tasks: Some(vec!["facts".to_owned()]),
+        methods: Some(vec!["random".to_owned(), "ablation".to_owned(), "random".to_owned()]),
+    };
+    let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &overrides).unwrap();
+    assert_eq!((plan.output.as_path(), plan.limit, plan.device.as_str()), (Path::new("elsewhere"), Some(3), "cpu"));
+    assert_eq!(plan.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>(), ["facts"]);
+    let methods: Vec<_> = plan.methods.iter().map(|method| (method.name.as_str(), method.options.len())).collect();
+    assert_eq!(methods, [("random", 1), ("ablation", 0)], "options of the file are kept");
+}
+
+#[test]
+fn a_harness_file_in_the_working_directory_needs_no_folder() {
+    let error = load_plan(Path::new("no-such-harness.yaml"), &VOCABULARY, &Overrides::default()).unwrap_err();
+    assert!(matches!(&error, ConfigError::Io { .. }));
+    assert!(error.to_string().starts_with("cannot read no-such-harness.yaml: "));
+}
+
+#[test]
+fn yaml_of_any_shape_is_a_mistake_with_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h.yaml");
+    for (content, line, column, message) in [
+        (&b"\xff"[..], 1, 1, "this is not UTF-8 text"),
+        (b"a: 1\nb: \xc3\xa9\xff", 2, 5, "this is not UTF-8 text"),
+        (b"- a\n", 1, 1, "expected a mapping, found a list"),
+        (b"just text", 1, 1, "expected a mapping, found `just text`"),
+        (b"", 1, 1, "the file is empty"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        for error in [load_plan(&path, &VOCABULARY, &Overrides::default()).unwrap_err(), load_task(&path).unwrap_err()]
+        {
+            let ConfigError::Invalid(mistakes) = error else { panic!() };
+            let first = &mistakes.0[0];
+            assert_eq!((first.line, first.column, first.message.as_str()), (line, column, message));
+            assert_eq!(mistakes.0.len(), 1);
+        }
+    }
+    std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(matches!(load_task(&path), Err(ConfigError::Io { .. })));
+    assert!(matches!(load_task(folder.path()), Err(ConfigError::Io { .. })));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h.yaml");
+    std::fs::write(&path, "metods: [gim]\ntasks: []\nlimit: ~\ndata: {}\n").unwrap();
+    let ConfigError::Invalid(mistakes) = load_plan(&path, &VOCABULARY, &Overrides::default()).unwrap_err() else {
+        panic!()
+    };
+    let said: Vec<String> =
+        mistakes.0.iter().map(|m| format!("{}:{} {} ({})", m.line, m.column, m.message, m.key)).collect();
+    // `methods` is not missing as well: it was meant by `metods`.
+    assert_eq!(
+        said,
+        [
+            "1:1 unknown key `metods` (metods)",
+            "1:1 the key `models` is missing (models)",
+            "2:8 this list is empty (tasks)",
+            "4:1 unknown key `data` (data)",
+        ]
+    );
+    std::fs::write(&path, "prompt:\ndata: {}\nanswer: [x]\n").unwrap();
+    let ConfigError::Invalid(mistakes) = load_task(&path).unwrap_err() else { panic!() };
+    let said: Vec<String> =
+        mistakes.0.iter().map(|m| format!("{}:{} {} ({})", m.line, m.column, m.message, m.key)).collect();
+    assert_eq!(
+        said,
+        [
+            "1:1 `prompt` has no value (prompt)",
+            "2:7 the key `file` in `data` is missing (data.file)",
+            "3:9 expected text, found a list (answer)",
+        ]
+    );
+}
+
+#[test]
+fn schemas() {
+    insta::assert_snapshot!("schema_task", serde_json::to_string_pretty(&schema::task()).unwrap());
+    let harness = schema::harness(&VOCABULARY);
+    insta::assert_snapshot!("schema_harness", serde_json::to_string_pretty(&harness).unwrap());
+    assert_eq!(schema::model()["required"], serde_json::json!(["path"]));
+}
+
+/// Pieces of harness and task files, put together at random.
+fn yaml_like() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "models",
+        "tasks",
+        "methods",
+        "metrics",
+        "data",
+        "prompt",
+        "answer",
+        "options",
+        "statistics",
+        "runtime",
+        "limit",
+        "file",
+        "path",
+        "gim",
+        "random",
+        "score",
+        "rank",
+        "context",
+        "evidence",
+        "device",
+        "seed",
+        "library",
+        ": ",
+        ": ",
+        ": ",
+        "\n",
+        "\n",
+        "\n  ",
+        "\n  - ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "\"",
+        "'",
+        "{x}",
+        "}}",
+        "0",
+        "-1",
+        "1e999",
+        "tasks/facts.yaml",
+        "facts.csv",
+        "models/demo",
+        "models/third.yaml",
+        "~",
+        "é",
+        "|\n",
+        "&a ",
+        "*a",
+        "..",
+        "/",
+    ]);
+    prop::collection::vec(piece, 0..80).prop_map(|pieces| pieces.concat())
+}
+
+fn load_both(path: &Path) {
+    for result in [load_plan(path, &VOCABULARY, &Overrides::default()).map(drop), load_task(path).map(drop)] {
+        match result {
+            Ok(()) => {}
+            Err(ConfigError::Invalid(mistakes)) => {
+                assert!(!mistakes.0.is_empty());
+                assert!(!mistakes.to_string().is_empty());
+                assert!(!mistakes.to_string().contains("no check names"), "{mistakes}");
+            }
+            Err(error @ ConfigError::Io { .. }) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn hostile_files_end_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("h.yaml");
+    let many = |piece: &str| piece.repeat((1 << 20) / piece.len());
+    let keys: String = (0..60_000).map(|key| format!("k{key}: 1\n")).collect();
+    let started = std::time::Instant::now();
+    for content in [
+        keys.clone(),
+        format!("{keys}{}", "k59999: 1\n".repeat(3000)),
+        many("["),
+        many("- "),
+        many("? "),
+        many("a: "),
+        many("a:\n"),
+        many("{a: [b, "),
+        many("'"),
+        many("\"\\u0041"),
+        many("!"),
+        many("&a "),
+        many("#"),
+        many("\n"),
+        many("%a\n"),
+        many("---\n"),
+        format!("prompt: \"{}\"", "{a}".repeat(300_000)),
+        format!("methods: [{}]", "gim, ".repeat(200_000)),
+        format!("methods: [{}]", "gim, ".repeat(15_000)),
+        format!("prompt: |\n  {}", "{a}\n  ".repeat(1_900)),
+        format!("tasks: [{}]", "facts.csv, ".repeat(15_000)),
+        format!("tasks: [{}]", "x, ".repeat(5_000)),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        load_both(&path);
+    }
+    // Seconds; what is quadratic in a file of a megabyte takes hours.
+    assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(content in prop::collection::vec(any::<u8>(), 0..200)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.yaml");
+        std::fs::write(&path, content).unwrap();
+        load_both(&path);
+    }
+
+    #[test]
+    fn nearly_right_files_never_panic(content in yaml_like()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.yaml");
+        std::fs::write(&path, content).unwrap();
+        load_both(&path);
+    }
+
+    #[test]
+    fn damaged_files_never_panic(which in 0usize..3, cuts in prop::collection::vec((0usize..800, 0usize..9), 1..4)) {
+        let name = ["good/harness.yaml", "good/tasks/sentiment.yaml", "mistakes/harness.yaml"][which];
+        let mut bytes = std::fs::read(fixture(name)).unwrap();
+        for (at, length) in cuts {
+            let at = at % bytes.len().max(1);
+            bytes.drain(at..(at + length).min(bytes.len()));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.yaml");
+        std::fs::write(&path, bytes).unwrap();
+        load_both(&path);
+    }
+}
