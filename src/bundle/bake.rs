@@ -101,6 +101,7 @@ pub fn bake(
             hidden: source.hidden,
             heads: source.heads,
             vocab: source.vocab,
+            labels: source.labels,
             max_positions: source.max_positions,
         },
         dtype: "f32".to_owned(),

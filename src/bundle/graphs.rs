@@ -4,9 +4,9 @@ use crate::checkpoint::{BATCH, Checkpoint, SEQ};
 use crate::grad::sites::Sites;
 use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
 use crate::onnx::rewrite::cut;
-use crate::onnx::{Dim, Dtype, Graph, Id};
+use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
-use super::select::{logit_of, row_at};
+use super::select::{first_row, logit_of, row_at};
 
 /// A graph with its ports, ready to be written.
 pub struct Baked {
@@ -26,13 +26,22 @@ pub fn embed(source: &Checkpoint) -> Baked {
     }
 }
 
+/// The row of logits that is scored: a decoder's at `position`, a classifier's at its first token. A classifier has the
+/// input `position` like any other model, so that all bundles are asked alike, and does not heed it.
+fn scored_row(graph: &mut Graph, source: &Checkpoint, logits: Id, position: Id) -> Result<Id, GraphError> {
+    match source.labels {
+        Some(_) => first_row(graph, logits),
+        None => row_at(graph, logits, position),
+    }
+}
+
 /// `forward.onnx`: the logits at one position.
 pub fn forward(source: &Checkpoint) -> Result<Baked, GradError> {
     let mut graph = source.graph.clone();
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
-    let row = row_at(&mut graph, source.logits, position)?;
-    let logits = graph.reshape(row, vec![batch, Dim::known(source.vocab)])?;
+    let row = scored_row(&mut graph, source, source.logits, position)?;
+    let logits = graph.reshape(row, vec![batch, Dim::known(source.labels.unwrap_or(source.vocab))])?;
     Ok(Baked {
         file: "forward.onnx",
         graph,
@@ -55,7 +64,7 @@ pub fn gradient(source: &Checkpoint) -> Result<(Baked, Audit), GradError> {
     let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
     let knobs = KnobInputs::declare(&mut graph, dtype)?;
 
-    let logits = row_at(&mut graph, logits, position)?;
+    let logits = scored_row(&mut graph, source, logits, position)?;
     let target_logit = logit_of(&mut graph, logits, target)?;
     let contrast_logit = logit_of(&mut graph, logits, contrast)?;
     graph.set_scope("score");

@@ -49,9 +49,21 @@ pub struct Dimensions {
     pub layers: usize,
     pub hidden: usize,
     pub heads: usize,
+    /// Token ids that there are embeddings for.
     pub vocab: usize,
+    /// The number of labels, if it is a classifier: its logits are `[batch, labels]`, targets are labels, and the scored
+    /// position is the first token, whatever `position` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<usize>,
     /// The longest sequence the model has positions for, where it says so.
     pub max_positions: Option<usize>,
+}
+
+impl Dimensions {
+    /// The number of logits: one a token of the vocabulary, or one a label.
+    pub fn logits(&self) -> usize {
+        self.labels.unwrap_or(self.vocab)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -20,12 +20,23 @@ pub fn row_at(graph: &mut Graph, root: Id, position: Id) -> Result<Id, GraphErro
     let position = graph.reshape(position, vec![batch, one.clone(), one])?;
     let here = graph.logic(Logic::Equal, places, position)?;
     let one_hot = graph.cast(here, graph.dtype(root))?;
-    Selector { one_hot, needed_whole, done: HashMap::new() }.row(graph, root)
+    Selector { place: Place::OneHot(one_hot), needed_whole, done: HashMap::new() }.row(graph, root)
+}
+
+/// The row of `root` `[batch, seq, ..]` at the first token, as `[batch, 1, ..]`.
+pub fn first_row(graph: &mut Graph, root: Id) -> Result<Id, GraphError> {
+    let needed_whole = needed_whole(graph, root);
+    Selector { place: Place::First, needed_whole, done: HashMap::new() }.row(graph, root)
+}
+
+enum Place {
+    /// `[batch, 1, seq]`: 1 at the position, 0 elsewhere.
+    OneHot(Id),
+    First,
 }
 
 struct Selector {
-    /// `[batch, 1, seq]`: 1 at the position, 0 elsewhere.
-    one_hot: Id,
+    place: Place,
     needed_whole: Vec<bool>,
     done: HashMap<Id, Id>,
 }
@@ -53,7 +64,7 @@ impl Selector {
         Ok(row)
     }
 
-    /// The row by a product with the one-hot vector, which is exact.
+    /// The row by a slice, or by a product with the one-hot vector, which is exact.
     fn take(&mut self, graph: &mut Graph, x: Id) -> Result<Id, GraphError> {
         graph.set_scope("position");
         let shape = graph.shape(x).to_vec();
@@ -64,9 +75,13 @@ impl Selector {
                 problem: format!("takes rows of [batch, seq, ..], not of {}", crate::onnx::dim::show(&shape)),
             });
         }
+        let one_hot = match self.place {
+            Place::OneHot(one_hot) => one_hot,
+            Place::First => return graph.slice(x, 1, 0, 1),
+        };
         let rest = Dim::product(&shape[2..]).unwrap_or_else(|| Dim::known(1));
         let matrix = graph.reshape(x, vec![shape[0].clone(), shape[1].clone(), rest])?;
-        let row = graph.matmul(self.one_hot, matrix)?;
+        let row = graph.matmul(one_hot, matrix)?;
         let mut row_shape = shape;
         row_shape[1] = Dim::known(1);
         graph.reshape(row, row_shape)

@@ -1,27 +1,59 @@
-//! The parts that decoders are made of.
+//! The parts that transformers are made of.
 
+use serde_json::Value;
+
+use super::config::Config;
 use super::rope::RotaryTables;
-use super::{BATCH, CheckpointError, SEQ};
-use crate::onnx::op::{Logic, Op, WeightLayout};
+use super::{BATCH, Builder, CheckpointError, SEQ};
+use crate::onnx::op::{Activation, Logic, Op, Real, WeightLayout};
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Tensor};
 
 /// Added to the scores of what must not be attended to. Finite, so that a row without any key stays a number.
 const MASKED: f64 = -1e30;
 
+/// Which keys a query may look at, padding aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All of them: an encoder.
+    Everywhere,
+    /// Those up to its own position.
+    Before,
+    /// The last so many up to its own position, itself included.
+    Window(usize),
+}
+
 /// What is added to attention scores: 0 where a token may look, a large negative number elsewhere.
-/// f32 `[batch, 1, 1, seq, seq]`.
-pub fn causal_bias(graph: &mut Graph, attention_mask: Id) -> Result<Id, GraphError> {
+/// f32 `[batch, 1, 1, seq or 1, seq]`.
+pub fn attention_bias(graph: &mut Graph, attention_mask: Id, reach: Reach) -> Result<Id, GraphError> {
     let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
-    let places = graph.add(Op::Arange(seq.clone()), &[])?;
-    let queries = graph.reshape(places, vec![seq.clone(), one.clone()])?;
-    let keys = graph.reshape(places, vec![one.clone(), seq.clone()])?;
-    let causal = graph.logic(Logic::LessOrEqual, keys, queries)?;
     let present = graph.cast(attention_mask, Dtype::Bool)?;
-    let present = graph.reshape(present, vec![batch, one.clone(), one.clone(), one, seq])?;
-    let allowed = graph.logic(Logic::And, causal, present)?;
+    let mut allowed = graph.reshape(present, vec![batch, one.clone(), one.clone(), one.clone(), seq.clone()])?;
+    if reach != Reach::Everywhere {
+        let places = graph.add(Op::Arange(seq.clone()), &[])?;
+        let queries = graph.reshape(places, vec![seq.clone(), one.clone()])?;
+        let keys = graph.reshape(places, vec![one, seq])?;
+        let mut near = graph.logic(Logic::LessOrEqual, keys, queries)?;
+        if let Reach::Window(size) = reach {
+            // No text is so long, and no sum overflows.
+            let size = graph.constant(Tensor::i64(size.min(1 << 40) as i64))?;
+            let ends = graph.plus(keys, size)?;
+            let within = graph.logic(Logic::Less, queries, ends)?;
+            near = graph.logic(Logic::And, near, within)?;
+        }
+        allowed = graph.logic(Logic::And, near, allowed)?;
+    }
     let zero = graph.constant(Tensor::float(0.0, Dtype::F32))?;
     let masked = graph.constant(Tensor::float(MASKED, Dtype::F32))?;
     graph.choose(allowed, zero, masked)
+}
+
+/// What becomes of the products of queries and keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Scores {
+    pub scale: f64,
+    pub cap: Option<Real>,
+    /// From [`attention_bias`].
+    pub bias: Id,
 }
 
 /// The sizes of an attention block.
@@ -34,19 +66,27 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
-    /// Checks that the heads can be shared out, before anything is allocated by their sizes.
+    /// Checks that the heads can be shared out, before anything is made by their sizes.
     pub fn check(&self) -> Result<(), String> {
         const LIMIT: usize = 1 << 16;
-        if self.head_size > LIMIT || self.heads > LIMIT {
-            return Err(format!("{} heads of {} elements are absurd", self.heads, self.head_size));
+        let Self { heads, key_heads, head_size } = *self;
+        if head_size == 0 || head_size > LIMIT || heads > LIMIT {
+            return Err(format!("{heads} heads of {head_size} elements are absurd"));
         }
-        if self.heads.is_multiple_of(self.key_heads) && self.head_size.is_multiple_of(2) {
-            return Ok(());
+        if key_heads == 0 || !heads.is_multiple_of(key_heads) {
+            return Err(format!("{heads} query heads cannot share {key_heads} key heads"));
         }
-        Err(format!(
-            "{} query heads cannot share {} key heads, or a head size of {} cannot be rotated",
-            self.heads, self.key_heads, self.head_size
-        ))
+        Ok(())
+    }
+
+    /// Elements of all queries of a token.
+    pub fn query_size(&self) -> usize {
+        self.heads * self.head_size
+    }
+
+    /// Elements of all keys of a token, or of all its values.
+    pub fn key_size(&self) -> usize {
+        self.key_heads * self.head_size
     }
 
     fn sizes(&self) -> [Dim; 3] {
@@ -67,10 +107,11 @@ impl AttentionShape {
         graph.transpose(split, &[0, 2, 1, 3])
     }
 
-    /// `softmax(scale * q k^T + bias) v`, with `q`, `k`, `v` split as above, to `[batch, seq, heads * size]`.
+    /// `softmax(cap(scale * q k^T) + bias) v`, with `q`, `k`, `v` split as above, to `[batch, seq, heads * size]`.
     ///
     /// The query heads that share a key head are rows of one matrix, so no key is ever repeated.
-    pub fn attend(&self, graph: &mut Graph, [q, k, v]: [Id; 3], scale: f64, bias: Id) -> Result<Id, GraphError> {
+    pub fn attend(&self, graph: &mut Graph, [q, k, v]: [Id; 3], scores: Scores) -> Result<Id, GraphError> {
+        let Scores { scale, cap, bias } = scores;
         let [key_heads, group, size] = self.sizes();
         let (batch, seq) = (Dim::symbol(BATCH), Dim::symbol(SEQ));
         let rows = group.checked_mul(&seq).unwrap_or_else(|| seq.clone());
@@ -80,7 +121,10 @@ impl AttentionShape {
         let q = graph.scaled(q, scale)?;
         let q = graph.reshape(q, matrices(size.clone()))?;
         let k = graph.transpose_last(k)?;
-        let scores = graph.matmul(q, k)?;
+        let mut scores = graph.matmul(q, k)?;
+        if let Some(cap) = cap {
+            scores = graph.add(Op::SoftCap { cap }, &[scores])?;
+        }
         let scores = graph.reshape(scores, by_head(seq.clone()))?;
         let scores = graph.plus(scores, bias)?;
         let weights = graph.add(Op::Softmax { axis: 4 }, &[scores])?;
@@ -92,23 +136,126 @@ impl AttentionShape {
     }
 }
 
-/// Rotates queries or keys.
+/// Rotates queries or keys, `[batch, .., seq, size]`.
 pub fn rotate(graph: &mut Graph, x: Id, tables: RotaryTables) -> Result<Id, GraphError> {
-    graph.add(Op::Rotary, &[x, tables.cos, tables.sin])
+    let rank = graph.shape(x).len();
+    let mut aligned = |table: Id| match graph.shape(table) {
+        [batch, seq, size] => {
+            // Rows have tables of their own; the axes between are heads.
+            let mut shape = vec![Dim::known(1); rank];
+            (shape[0], shape[rank - 2], shape[rank - 1]) = (batch.clone(), seq.clone(), size.clone());
+            graph.reshape(table, shape)
+        }
+        _ => Ok(table),
+    };
+    let (cos, sin) = (aligned(tables.cos)?, aligned(tables.sin)?);
+    graph.add(Op::Rotary, &[x, cos, sin])
 }
 
 /// A PyTorch linear layer, `weight` and maybe `bias` under a prefix.
-pub fn linear(
-    builder: &mut super::Builder,
+pub fn linear(b: &mut Builder, x: Id, prefix: &str, sizes: [usize; 2], bias: bool) -> Result<Id, CheckpointError> {
+    linear_rows(b, x, prefix, sizes, 0..sizes[0], bias)
+}
+
+/// Some of the outputs of a linear layer: a part of a fused projection. The parts are products of their own, so that
+/// nothing has to be cut up afterwards, nor put together in the backward pass.
+pub fn linear_rows(
+    b: &mut Builder,
     x: Id,
     prefix: &str,
     [size_out, size_in]: [usize; 2],
+    rows: std::ops::Range<usize>,
     bias: bool,
 ) -> Result<Id, CheckpointError> {
-    let weight = builder.weights.tensor(builder.graph, &format!("{prefix}.weight"), &[size_out, size_in])?;
+    let count = rows.len();
+    let weight = b.weights.rows(b.graph, &format!("{prefix}.weight"), &[size_out, size_in], rows.start, count)?;
     let bias = match bias {
-        true => Some(builder.weights.tensor(builder.graph, &format!("{prefix}.bias"), &[size_out])?),
+        true => Some(b.weights.rows(b.graph, &format!("{prefix}.bias"), &[size_out], rows.start, count)?),
         false => None,
     };
-    Ok(builder.graph.linear(x, weight, bias, WeightLayout::OutIn)?)
+    Ok(b.graph.linear(x, weight, bias, WeightLayout::OutIn)?)
+}
+
+/// GPT-2's `Conv1D`: a linear layer whose weight is stored `[in, out]`.
+pub fn conv1d(b: &mut Builder, x: Id, prefix: &str, [size_in, size_out]: [usize; 2]) -> Result<Id, CheckpointError> {
+    let weight = b.weights.tensor(b.graph, &format!("{prefix}.weight"), &[size_in, size_out])?;
+    let bias = b.weights.tensor(b.graph, &format!("{prefix}.bias"), &[size_out])?;
+    Ok(b.graph.linear(x, weight, Some(bias), WeightLayout::InOut)?)
+}
+
+/// LayerNorm, `weight` and `bias` under a prefix; old checkpoints call them `gamma` and `beta`.
+pub fn layer_norm(b: &mut Builder, x: Id, prefix: &str, size: usize, eps: Real) -> Result<Id, CheckpointError> {
+    let [weight, bias] = match b.weights.contains(&format!("{prefix}.gamma")) {
+        true => ["gamma", "beta"],
+        false => ["weight", "bias"],
+    };
+    let weight = b.weights.tensor(b.graph, &format!("{prefix}.{weight}"), &[size])?;
+    let bias = b.weights.tensor(b.graph, &format!("{prefix}.{bias}"), &[size])?;
+    Ok(b.graph.add(Op::LayerNorm { eps }, &[x, weight, bias])?)
+}
+
+/// The lookup of the tokens' embeddings, from the table of that name.
+pub fn embed(b: &mut Builder, table: &str, [vocab, hidden]: [usize; 2]) -> Result<Id, CheckpointError> {
+    b.graph.set_scope("embed");
+    let table = b.weights.tensor(b.graph, table, &[vocab, hidden])?;
+    Ok(b.graph.add(Op::Gather { axis: 0 }, &[table, b.input_ids])?)
+}
+
+/// Learned embeddings of the positions `0, 1, ...`, which are the rows of a table from `first` on. f32 `[seq, hidden]`.
+pub fn learned_positions(
+    b: &mut Builder,
+    table: &str,
+    [positions, hidden]: [usize; 2],
+    first: usize,
+) -> Result<Id, CheckpointError> {
+    let count = positions.saturating_sub(first);
+    let table = b.weights.rows(b.graph, table, &[positions, hidden], first, count)?;
+    let places = b.graph.add(Op::Arange(Dim::symbol(SEQ)), &[])?;
+    Ok(b.graph.add(Op::Gather { axis: 0 }, &[table, places])?)
+}
+
+/// The logits: a product with the head, which is the table of embeddings where the two are tied.
+pub fn head(
+    b: &mut Builder,
+    x: Id,
+    table: &str,
+    head: &str,
+    tied: bool,
+    sizes: [usize; 2],
+) -> Result<Id, CheckpointError> {
+    b.graph.set_scope("lm_head");
+    let own = format!("{head}.weight");
+    let shared = format!("{table}.weight");
+    if tied && b.weights.contains(&own) && !b.weights.same(&own, &shared)? {
+        return Err(b.config.problem(format!(
+            "'tie_word_embeddings' says that the head is the table of embeddings, and '{own}' differs from '{shared}'"
+        )));
+    }
+    linear(b, x, if tied { table } else { head }, sizes, false)
+}
+
+/// The prefix of a model's tensors, which files of models without a head lack.
+pub fn prefix<'a>(b: &Builder, usual: &'a str, table: &str) -> &'a str {
+    if b.weights.contains(table) && !b.weights.contains(&format!("{usual}{table}")) { "" } else { usual }
+}
+
+/// The activation function that a field names.
+pub fn activation(config: &mut Config, key: &str) -> Result<Activation, CheckpointError> {
+    Ok(match config.text(key)?.as_str() {
+        "silu" | "swish" => Activation::Silu,
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+        "quick_gelu" => Activation::QuickGelu,
+        "relu" => Activation::Relu,
+        other => {
+            return Err(config.problem(format!(
+                "'{key}' is '{other}'; supported are silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, quick_gelu, relu"
+            )));
+        }
+    })
+}
+
+/// Requires that a switch, where present, is off.
+pub fn off(config: &mut Config, keys: &[&str]) -> Result<(), CheckpointError> {
+    keys.iter().try_for_each(|key| config.only(key, Value::Bool(false)))
 }

@@ -13,28 +13,76 @@ const HARMLESS: &[&str] = &[
     "_name_or_path",
     "architectures",
     "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
     "auto_map",
+    "bad_words_ids",
+    "begin_suppress_tokens",
     "bos_token_id",
     "cache_implementation",
+    "chunk_size_feed_forward",
+    "classifier_dropout",
+    "cls_token_id",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
     "dtype",
+    "early_stopping",
     "embd_pdrop",
+    "encoder_no_repeat_ngram_size",
     "eos_token_id",
+    "exponential_decay_length_penalty",
     "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
     "hidden_dropout",
-    "id2label",
+    "hidden_dropout_prob",
     "initializer_factor",
     "initializer_range",
     "label2id",
+    "length_penalty",
+    "mask_token_id",
+    "max_length",
+    "max_new_tokens",
+    "min_length",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
+    "output_past",
+    "output_scores",
+    "prefix",
+    "problem_type",
+    "remove_invalid_values",
+    "repetition_penalty",
     "resid_pdrop",
     "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "summary_first_dropout",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
     "torch_dtype",
+    "torchscript",
     "transformers_version",
+    "typical_p",
+    "unk_token_id",
     "unsloth_fixed",
     "unsloth_version",
+    "use_bfloat16",
     "use_cache",
 ];
+
+/// Counts above this (layers, heads, elements of a head) are refused before anything is made by them.
+const COUNT_LIMIT: usize = 1 << 16;
 
 /// `config.json` with a record of which fields were read. [`Config::finish`] refuses the rest.
 #[derive(Debug)]
@@ -106,6 +154,67 @@ impl Config {
         self.parsed(key, "a whole number above 0", |value| {
             value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0)
         })
+    }
+
+    /// A size that something is repeated by, such as layers or heads.
+    pub fn count(&mut self, key: &str) -> Result<usize, CheckpointError> {
+        let value = self.count_or_none(key)?;
+        self.required(key, value)
+    }
+
+    pub fn count_or_none(&mut self, key: &str) -> Result<Option<usize>, CheckpointError> {
+        match self.size_or_none(key)? {
+            Some(count) if count > COUNT_LIMIT => {
+                Err(self.problem(format!("'{key}' is {count}, which no model has (at most {COUNT_LIMIT})")))
+            }
+            count => Ok(count),
+        }
+    }
+
+    /// A whole number from 0 on.
+    pub fn index_or_none(&mut self, key: &str) -> Result<Option<usize>, CheckpointError> {
+        self.parsed(key, "a whole number from 0 on", |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
+    }
+
+    /// Whether a field is there, be it null. Null often says "none" where absence means a default.
+    pub fn mentions(&self, key: &str) -> bool {
+        self.fields.contains_key(key)
+    }
+
+    /// A size that null switches off.
+    pub fn size_or_default(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>, CheckpointError> {
+        if self.mentions(key) { self.size_or_none(key) } else { Ok(default) }
+    }
+
+    /// A number above 0 that null switches off.
+    pub fn positive_or_default(&mut self, key: &str, default: Option<f64>) -> Result<Option<f64>, CheckpointError> {
+        if self.mentions(key) { self.positive_or_none(key) } else { Ok(default) }
+    }
+
+    pub fn positive(&mut self, key: &str) -> Result<f64, CheckpointError> {
+        let value = self.positive_or_none(key)?;
+        self.required(key, value)
+    }
+
+    pub fn positive_or_none(&mut self, key: &str) -> Result<Option<f64>, CheckpointError> {
+        self.parsed(key, "a finite number above 0", |value| value.as_f64().filter(|n| n.is_finite() && *n > 0.0))
+    }
+
+    /// Numbers above 0.
+    pub fn positives(&mut self, key: &str) -> Result<Vec<f64>, CheckpointError> {
+        let parse = |value: &Value| {
+            let numbers = value.as_array()?.iter();
+            numbers.map(|n| n.as_f64().filter(|n| n.is_finite() && *n > 0.0)).collect::<Option<Vec<f64>>>()
+        };
+        let values = self.parsed(key, "a list of finite numbers above 0", parse)?;
+        self.required(key, values)
+    }
+
+    pub fn texts_or_none(&mut self, key: &str) -> Result<Option<Vec<String>>, CheckpointError> {
+        let parse = |value: &Value| {
+            value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>()
+        };
+        self.parsed(key, "a list of texts", parse)
     }
 
     pub fn number(&mut self, key: &str) -> Result<f64, CheckpointError> {

@@ -3,9 +3,21 @@
 //! An architecture is one file with one function, listed in [`ARCHITECTURES`]. It builds the forward pass from the
 //! blocks in [`blocks`] and knows nothing of gradients.
 
+mod bert;
 pub mod blocks;
 pub mod config;
+pub mod decoder;
+pub mod encoder;
+mod gemma2;
+mod gemma3;
+mod gpt2;
+mod gpt_neox;
 mod llama;
+mod mistral;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod roberta;
 pub mod rope;
 pub mod weights;
 
@@ -34,7 +46,7 @@ pub enum CheckpointError {
 }
 
 fn supported() -> String {
-    ARCHITECTURES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    ARCHITECTURES.iter().map(|known| known.model_type).collect::<Vec<_>>().join(", ")
 }
 
 /// What an architecture's function is given.
@@ -52,17 +64,65 @@ pub struct Builder<'a> {
 pub struct Forward {
     /// The output of the token-embedding lookup, `[batch, seq, hidden]`.
     pub inputs_embeds: Id,
-    /// `[batch, seq, vocab]`.
+    /// `[batch, seq, vocab]`; of a classifier `[batch, seq, labels]`, of which only the first token's row is meant.
     pub logits: Id,
     pub layers: usize,
     pub heads: usize,
     pub max_positions: Option<usize>,
+    /// The number of labels, if it is a classifier.
+    pub labels: Option<usize>,
 }
 
 type Build = fn(&mut Builder) -> Result<Forward, CheckpointError>;
 
-/// Architectures by `model_type`.
-const ARCHITECTURES: &[(&str, Build)] = &[("llama", llama::build)];
+/// One kind of checkpoint.
+struct Architecture {
+    /// `model_type` in `config.json`.
+    model_type: &'static str,
+    /// What `architectures` may name there: other heads compute something else.
+    classes: &'static [&'static str],
+    build: Build,
+}
+
+const fn architecture(model_type: &'static str, classes: &'static [&'static str], build: Build) -> Architecture {
+    Architecture { model_type, classes, build }
+}
+
+const ARCHITECTURES: &[Architecture] = &[
+    architecture("llama", &["LlamaForCausalLM", "LlamaModel"], llama::build),
+    architecture("qwen2", &["Qwen2ForCausalLM", "Qwen2Model"], qwen2::build),
+    architecture("qwen3", &["Qwen3ForCausalLM", "Qwen3Model"], qwen3::build),
+    architecture("gemma2", &["Gemma2ForCausalLM", "Gemma2Model"], gemma2::build),
+    architecture("gemma3_text", &["Gemma3ForCausalLM", "Gemma3TextModel"], gemma3::build),
+    architecture("mistral", &["MistralForCausalLM", "MistralModel"], mistral::build),
+    architecture("phi3", &["Phi3ForCausalLM", "Phi3Model"], phi3::build),
+    architecture("gpt2", &["GPT2LMHeadModel", "GPT2Model"], gpt2::build),
+    architecture("gpt_neox", &["GPTNeoXForCausalLM", "GPTNeoXModel"], gpt_neox::build),
+    architecture("bert", &["BertForSequenceClassification"], bert::build),
+    architecture("roberta", &["RobertaForSequenceClassification"], roberta::build),
+];
+
+impl Architecture {
+    /// `architectures`, where given, names a class with the head that is built here.
+    fn check_class(&self, config: &mut Config) -> Result<(), CheckpointError> {
+        let Some(given) = config.texts_or_none("architectures")? else { return Ok(()) };
+        if given.is_empty() || given.iter().any(|class| self.classes.contains(&class.as_str())) {
+            return Ok(());
+        }
+        Err(config.problem(format!(
+            "'architectures' is {}; of '{}' only {} is supported",
+            given.join(", "),
+            self.model_type,
+            self.classes.join(" and ")
+        )))
+    }
+}
+
+/// The number of rows of the table that embeddings are looked up in.
+fn vocab(graph: &Graph, inputs_embeds: Id) -> usize {
+    let table = graph.value(inputs_embeds).inputs.first();
+    table.and_then(|&table| graph.shape(table).first()).and_then(Dim::value).unwrap_or(0)
+}
 
 /// A checkpoint as a forward graph, its weights still in their files.
 #[derive(Debug)]
@@ -74,11 +134,16 @@ pub struct Checkpoint {
     pub input_ids: Id,
     pub attention_mask: Id,
     pub inputs_embeds: Id,
+    /// `[batch, seq, vocab]`, or of a classifier `[batch, seq, labels]`.
     pub logits: Id,
     pub layers: usize,
     pub heads: usize,
     pub hidden: usize,
+    /// Token ids that there are embeddings for.
     pub vocab: usize,
+    /// The number of labels, if it is a classifier: its logits are then `[batch, seq, labels]`, and the first token's
+    /// row is the one that counts.
+    pub labels: Option<usize>,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
 }
@@ -88,9 +153,10 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let mut config = Config::read(&folder.join("config.json"))?;
         let architecture = config.text("model_type")?;
-        let Some((_, build)) = ARCHITECTURES.iter().find(|(name, _)| *name == architecture) else {
+        let Some(known) = ARCHITECTURES.iter().find(|known| known.model_type == architecture) else {
             return Err(CheckpointError::Architecture { path: config.path().to_owned(), found: architecture });
         };
+        known.check_class(&mut config)?;
         let mut weights = Weights::open(folder)?;
         let mut graph = Graph::new();
         let shape = vec![Dim::symbol(BATCH), Dim::symbol(SEQ)];
@@ -99,9 +165,8 @@ impl Checkpoint {
         let pad_token_id = config.token("pad_token_id")?;
         let builder =
             Builder { config: &mut config, weights: &mut weights, graph: &mut graph, input_ids, attention_mask };
-        let forward = build(&mut { builder })?;
+        let forward = (known.build)(&mut { builder })?;
         config.finish()?;
-        let known = |id: Id| graph.shape(id).last().and_then(Dim::value).unwrap_or(0);
         Ok(Checkpoint {
             folder: folder.to_owned(),
             architecture,
@@ -111,8 +176,9 @@ impl Checkpoint {
             logits: forward.logits,
             layers: forward.layers,
             heads: forward.heads,
-            hidden: known(forward.inputs_embeds),
-            vocab: known(forward.logits),
+            hidden: graph.shape(forward.inputs_embeds).last().and_then(Dim::value).unwrap_or(0),
+            vocab: vocab(&graph, forward.inputs_embeds),
+            labels: forward.labels,
             max_positions: forward.max_positions,
             pad_token_id,
             graph,

@@ -1,91 +1,248 @@
 //! Rotary position embeddings: the angles a position turns by (RoFormer, arXiv 2104.09864), and their scalings.
+//!
+//! Supported are plain frequencies, linear position interpolation (arXiv 2306.15595), dynamic NTK scaling, YaRN
+//! (arXiv 2309.00071), Llama 3.1's (arXiv 2407.21783) and LongRoPE (arXiv 2402.13753).
 
-use std::f64::consts::TAU;
+use std::f64::consts::{PI, TAU};
 
-use super::CheckpointError;
 use super::config::Config;
-use crate::onnx::op::Unary;
-use crate::onnx::{Dim, Dtype, Graph, Id, Op, Tensor};
+use super::{BATCH, CheckpointError, SEQ};
+use crate::onnx::op::{Binary, Logic, Reduction, Unary};
+use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Op, Tensor};
 
-/// The tables `[seq, d / 2]` of one kind of layer.
+/// The tables of one kind of layer: `[seq, r / 2]`, or `[batch, seq, r / 2]` where they hang on a row's length.
 #[derive(Clone, Copy, Debug)]
 pub struct RotaryTables {
     pub cos: Id,
     pub sin: Id,
 }
 
-/// The frequencies of a model, radians a position.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Frequencies(pub Vec<f64>);
+/// What an architecture says about rotation where `config.json` is silent.
+#[derive(Clone, Copy, Debug)]
+pub struct RotaryDefaults {
+    pub head_size: usize,
+    pub theta: f64,
+    /// The fraction of a head that is rotated, where the architecture rotates parts of heads; `None` where it cannot.
+    pub partial: Option<f64>,
+    /// Kinds of scaling that mean LongRoPE under other names.
+    pub longrope_names: &'static [&'static str],
+    pub max_positions: Option<usize>,
+    /// The length before stretching, where `config.json` has none beside the parameters.
+    pub original: Option<f64>,
+}
 
-impl Frequencies {
-    /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters` as newer files have it, for rotated vectors of `size`.
-    pub fn read(config: &mut Config, size: usize) -> Result<Self, CheckpointError> {
-        let theta = config.number_or_none("rope_theta")?;
-        let parameters = match config.object("rope_parameters")? {
-            Some(parameters) => Some(parameters),
-            None => config.object("rope_scaling")?,
-        };
+/// How fast each pair of elements turns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotary {
+    /// Radians a position.
+    frequencies: Vec<f64>,
+    /// Multiplies cosine and sine (YaRN's and LongRoPE's attention factor).
+    gain: f64,
+    by_length: ByLength,
+}
+
+/// What changes with the length of the text.
+#[derive(Clone, Debug, PartialEq)]
+enum ByLength {
+    Nothing,
+    /// Beyond `limit` tokens the base grows with the length.
+    DynamicNtk {
+        factor: f64,
+        limit: f64,
+    },
+    /// Beyond `limit` tokens other frequencies are used.
+    Switch {
+        beyond: Vec<f64>,
+        limit: f64,
+    },
+}
+
+impl Rotary {
+    /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters` as newer files have it, and the fraction rotated.
+    pub fn read(config: &mut Config, defaults: &RotaryDefaults) -> Result<Self, CheckpointError> {
+        let theta = config.positive_or_none("rope_theta")?;
+        let parameters = scaling(config)?;
+        Rotary::from_parts(config, theta, parameters, defaults)
+    }
+
+    /// The same, once its places in the file are known.
+    pub fn from_parts(
+        config: &mut Config,
+        theta: Option<f64>,
+        parameters: Option<Config>,
+        defaults: &RotaryDefaults,
+    ) -> Result<Self, CheckpointError> {
+        let outer_partial = config.positive_or_none("partial_rotary_factor")?;
+        // Where the file has it beside the parameters (Phi-3), it overrules the one among them.
+        let original = config.positive_or_none("original_max_position_embeddings")?.or(defaults.original);
         let Some(mut parameters) = parameters else {
-            return Ok(Frequencies(plain(theta.unwrap_or(10_000.0), size)));
+            let size = rotated_size(config, outer_partial, defaults)?;
+            return Ok(Rotary::plain(plain(theta.unwrap_or(defaults.theta), size)));
         };
-        let theta = parameters.number_or_none("rope_theta")?.or(theta).unwrap_or(10_000.0);
-        if !size.is_multiple_of(2) || theta <= 0.0 {
-            return Err(parameters.problem("describes no rotation"));
-        }
+        let p = &mut parameters;
+        let theta = p.positive_or_none("rope_theta")?.or(theta).unwrap_or(defaults.theta);
+        let partial = p.positive_or_none("partial_rotary_factor")?.or(outer_partial);
+        let size = rotated_size(p, partial, defaults)?;
         let frequencies = plain(theta, size);
-        let kind = match parameters.text_or_none("rope_type")? {
-            Some(kind) => kind,
-            None => parameters.text_or_none("type")?.unwrap_or_else(|| "default".to_owned()),
-        };
-        // Older files repeat the kind under its former name.
-        parameters.get("type");
-        let scaled = match kind.as_str() {
-            "default" => frequencies,
-            "linear" => {
-                let factor = positive(&mut parameters, "factor")?;
-                frequencies.into_iter().map(|f| f / factor).collect()
+        let former = p.text_or_none("type")?;
+        let kind = p.text_or_none("rope_type")?.or(former).unwrap_or_else(|| "default".to_owned());
+        let kind = if defaults.longrope_names.contains(&kind.as_str()) { "longrope" } else { &kind };
+        let limits = Limits { original, max_positions: defaults.max_positions };
+        let rotary = match kind {
+            "default" => {
+                // Newer files repeat the fraction and may repeat the length; neither scales anything.
+                p.positive_or_none("original_max_position_embeddings")?;
+                Rotary::plain(frequencies)
             }
-            "llama3" => llama3(&mut parameters, frequencies)?,
+            "linear" => {
+                let factor = p.positive("factor")?;
+                Rotary::plain(frequencies.into_iter().map(|f| f / factor).collect())
+            }
+            "dynamic" => {
+                if size < 4 {
+                    return Err(p.problem("dynamic scaling needs at least four rotated elements a head"));
+                }
+                let factor = p.positive("factor")?;
+                let limit = limits.max_positions(p)?;
+                // Accepted and without effect, as in the reference implementation.
+                p.positive_or_none("original_max_position_embeddings")?;
+                Rotary { frequencies, gain: 1.0, by_length: ByLength::DynamicNtk { factor, limit } }
+            }
+            "llama3" => Rotary::plain(llama3(p, frequencies, &limits)?),
+            "yarn" => yarn(p, frequencies, theta, &limits)?,
+            "longrope" => longrope(p, frequencies, &limits)?,
             other => {
-                return Err(
-                    parameters.problem(format!("'rope_type' is '{other}'; supported are default, linear, llama3"))
-                );
+                return Err(p.problem(format!(
+                    "'rope_type' is '{other}'; supported are default, linear, dynamic, yarn, llama3, longrope"
+                )));
             }
         };
         parameters.finish()?;
-        Ok(Frequencies(scaled))
+        Ok(rotary)
     }
 
-    /// The tables for positions `0, 1, ...` of a sequence of symbolic length.
-    pub fn tables(&self, graph: &mut Graph, seq: &str) -> Result<RotaryTables, CheckpointError> {
-        let seq = Dim::symbol(seq);
+    fn plain(frequencies: Vec<f64>) -> Self {
+        Rotary { frequencies, gain: 1.0, by_length: ByLength::Nothing }
+    }
+
+    /// The tables for positions `0, 1, ...` of a sequence of symbolic length. Where the frequencies hang on the length
+    /// of the text, it is the length of each row without its padding, so that a row's result does not hang on what else
+    /// is in its batch.
+    pub fn tables(&self, graph: &mut Graph, attention_mask: Id) -> Result<RotaryTables, GraphError> {
+        let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
         let positions = graph.add(Op::Arange(seq.clone()), &[])?;
         let positions = graph.cast(positions, Dtype::F32)?;
-        let positions = graph.reshape(positions, vec![seq, Dim::known(1)])?;
-        let mut frequencies = Tensor::floats(&self.0, Dtype::F32);
-        frequencies.dims = vec![1, self.0.len()];
-        let frequencies = graph.constant(frequencies)?;
+        let positions = graph.reshape(positions, vec![seq, one.clone()])?;
+        let fixed = row(graph, &self.frequencies)?;
+        let frequencies = match &self.by_length {
+            ByLength::Nothing => fixed,
+            ByLength::DynamicNtk { factor, limit } => {
+                let (length, beyond) = longer(graph, attention_mask, *limit)?;
+                // theta' = theta (factor length / limit - (factor - 1))^(d / (d - 2)), so frequency i of d / 2 changes
+                // by that to the power -2 i / (d - 2).
+                let scaled = graph.scaled(length, factor / limit)?;
+                let offset = graph.scalar(factor - 1.0, scaled)?;
+                let growth = graph.binary(Binary::Sub, scaled, offset)?;
+                let floor = graph.scalar(1.0, growth)?;
+                let growth = graph.choose(beyond, growth, floor)?;
+                let growth = graph.unary(Unary::Log, growth)?;
+                let size = 2.0 * self.frequencies.len() as f64;
+                let powers: Vec<f64> = (0..self.frequencies.len()).map(|i| -2.0 * i as f64 / (size - 2.0)).collect();
+                let powers = row(graph, &powers)?;
+                let exponents = graph.times(growth, powers)?;
+                let change = graph.unary(Unary::Exp, exponents)?;
+                graph.times(fixed, change)?
+            }
+            ByLength::Switch { beyond: frequencies, limit } => {
+                let (_, beyond) = longer(graph, attention_mask, *limit)?;
+                let other = row(graph, frequencies)?;
+                graph.choose(beyond, other, fixed)?
+            }
+        };
+        let frequencies = match self.by_length {
+            ByLength::Nothing => frequencies,
+            _ => graph.reshape(frequencies, vec![batch, one, Dim::known(self.frequencies.len())])?,
+        };
         let angles = graph.times(positions, frequencies)?;
-        Ok(RotaryTables { cos: graph.unary(Unary::Cos, angles)?, sin: graph.unary(Unary::Sin, angles)? })
+        let (cos, sin) = (graph.unary(Unary::Cos, angles)?, graph.unary(Unary::Sin, angles)?);
+        Ok(RotaryTables { cos: graph.scaled(cos, self.gain)?, sin: graph.scaled(sin, self.gain)? })
     }
+}
+
+/// Numbers as f32 `[1, n]`.
+fn row(graph: &mut Graph, numbers: &[f64]) -> Result<Id, GraphError> {
+    let mut tensor = Tensor::floats(numbers, Dtype::F32);
+    tensor.dims = vec![1, numbers.len()];
+    graph.constant(tensor)
+}
+
+/// The number of tokens of each row, f32 `[batch, 1]`, and whether it is above a limit.
+fn longer(graph: &mut Graph, attention_mask: Id, limit: f64) -> Result<(Id, Id), GraphError> {
+    let present = graph.cast(attention_mask, Dtype::F32)?;
+    let length = graph.reduce(Reduction::Sum, present, &[1], true)?;
+    let limit = graph.scalar(limit, length)?;
+    let longer = graph.logic(Logic::Greater, length, limit)?;
+    Ok((length, longer))
+}
+
+/// The parameters of rotation under either of their names.
+pub fn scaling(config: &mut Config) -> Result<Option<Config>, CheckpointError> {
+    match (config.object("rope_parameters")?, config.object("rope_scaling")?) {
+        (Some(_), Some(_)) => Err(config.problem("has both 'rope_parameters' and 'rope_scaling'; keep one of them")),
+        (parameters, scaling) => Ok(parameters.or(scaling)),
+    }
+}
+
+fn rotated_size(config: &Config, partial: Option<f64>, defaults: &RotaryDefaults) -> Result<usize, CheckpointError> {
+    let fraction = match (partial, defaults.partial) {
+        (Some(fraction), None) if fraction != 1.0 => {
+            let problem = format!("'partial_rotary_factor' is {fraction}, and this architecture rotates whole heads");
+            return Err(config.problem(problem));
+        }
+        (fraction, default) => fraction.or(default).unwrap_or(1.0),
+    };
+    let size = (defaults.head_size as f64 * fraction) as usize;
+    if size < 2 || size > defaults.head_size || !size.is_multiple_of(2) {
+        return Err(config.problem(format!(
+            "a fraction {fraction} of heads of {} elements cannot be rotated in pairs",
+            defaults.head_size
+        )));
+    }
+    Ok(size)
 }
 
 fn plain(theta: f64, size: usize) -> Vec<f64> {
     (0..size / 2).map(|i| theta.powf(-2.0 * i as f64 / size as f64)).collect()
 }
 
-fn positive(parameters: &mut Config, key: &str) -> Result<f64, CheckpointError> {
-    let value = parameters.number(key)?;
-    if value > 0.0 { Ok(value) } else { Err(parameters.problem(format!("'{key}' should be above 0, and is {value}"))) }
+/// The lengths that scalings refer to.
+struct Limits {
+    original: Option<f64>,
+    max_positions: Option<usize>,
+}
+
+impl Limits {
+    fn max_positions(&self, parameters: &Config) -> Result<f64, CheckpointError> {
+        let missing = || parameters.problem("needs 'max_position_embeddings', which config.json lacks");
+        self.max_positions.map(|n| n as f64).ok_or_else(missing)
+    }
+
+    /// The length the model was trained for before it was stretched.
+    fn original(&self, parameters: &mut Config) -> Result<f64, CheckpointError> {
+        let inner = parameters.positive_or_none("original_max_position_embeddings")?;
+        match self.original.or(inner) {
+            Some(original) => Ok(original),
+            None => self.max_positions(parameters),
+        }
+    }
 }
 
 /// Llama 3.1's: long wavelengths stretched by the factor, short ones kept, a smooth passage between.
-fn llama3(parameters: &mut Config, frequencies: Vec<f64>) -> Result<Vec<f64>, CheckpointError> {
-    let factor = positive(parameters, "factor")?;
-    let low = positive(parameters, "low_freq_factor")?;
-    let high = positive(parameters, "high_freq_factor")?;
-    let original = positive(parameters, "original_max_position_embeddings")?;
+fn llama3(parameters: &mut Config, frequencies: Vec<f64>, limits: &Limits) -> Result<Vec<f64>, CheckpointError> {
+    let factor = parameters.positive("factor")?;
+    let low = parameters.positive("low_freq_factor")?;
+    let high = parameters.positive("high_freq_factor")?;
+    let original = limits.original(parameters)?;
     if high <= low {
         return Err(parameters.problem("'high_freq_factor' should be above 'low_freq_factor'"));
     }
@@ -103,21 +260,100 @@ fn llama3(parameters: &mut Config, frequencies: Vec<f64>) -> Result<Vec<f64>, Ch
     Ok(frequencies.into_iter().map(scale).collect())
 }
 
+/// YaRN: pairs that turn often within the original length keep their frequency, pairs that turn seldom are
+/// interpolated, with a linear ramp between; queries and keys are scaled up as the text is stretched.
+fn yarn(p: &mut Config, frequencies: Vec<f64>, theta: f64, limits: &Limits) -> Result<Rotary, CheckpointError> {
+    let original = limits.original(p)?;
+    let factor = match p.positive_or_none("factor")? {
+        Some(factor) => factor,
+        None => limits.max_positions(p)? / original,
+    };
+    let fast = p.positive_or_none("beta_fast")?.unwrap_or(32.0);
+    let slow = p.positive_or_none("beta_slow")?.unwrap_or(1.0);
+    let truncate = p.flag("truncate", true)?;
+    let (scale, all) = (p.number_or_none("mscale")?, p.number_or_none("mscale_all_dim")?);
+    let stretch = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+    let gain = match (p.positive_or_none("attention_factor")?, scale, all) {
+        (Some(given), _, _) => given,
+        (None, Some(scale), Some(all)) if scale != 0.0 && all != 0.0 => stretch(scale) / stretch(all),
+        _ => stretch(1.0),
+    };
+    if theta == 1.0 {
+        return Err(p.problem("describes no rotation"));
+    }
+    let size = 2.0 * frequencies.len() as f64;
+    // The pair that turns so many times within the original length.
+    let pair = |turns: f64| size * (original / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln());
+    let (mut low, mut high) = (pair(fast), pair(slow));
+    if truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    (low, high) = (low.max(0.0), high.min(size - 1.0));
+    if low == high {
+        high += 0.001;
+    }
+    let blend = |(i, f): (usize, f64)| {
+        let interpolated = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+        f / factor * interpolated + f * (1.0 - interpolated)
+    };
+    let frequencies = frequencies.into_iter().enumerate().map(blend).collect();
+    Ok(Rotary { frequencies, gain, by_length: ByLength::Nothing })
+}
+
+/// LongRoPE: every pair has a factor of its own, another one beyond the original length.
+fn longrope(p: &mut Config, frequencies: Vec<f64>, limits: &Limits) -> Result<Rotary, CheckpointError> {
+    let original = limits.original(p)?;
+    let factor = match p.positive_or_none("factor")? {
+        Some(factor) => factor,
+        None => limits.max_positions(p)? / original,
+    };
+    let gain = match p.positive_or_none("attention_factor")? {
+        Some(given) => given,
+        None if factor <= 1.0 => 1.0,
+        None => (1.0 + factor.ln() / original.ln()).sqrt(),
+    };
+    if !gain.is_finite() {
+        return Err(p.problem(format!("'original_max_position_embeddings' is {original}, which allows no scaling")));
+    }
+    let mut stretched = |key: &str| -> Result<Vec<f64>, CheckpointError> {
+        let factors = p.positives(key)?;
+        if factors.len() != frequencies.len() {
+            let problem = format!("'{key}' has {} numbers for {} rotated pairs", factors.len(), frequencies.len());
+            return Err(p.problem(problem));
+        }
+        Ok(frequencies.iter().zip(factors).map(|(f, factor)| f / factor).collect())
+    };
+    let (within, beyond) = (stretched("short_factor")?, stretched("long_factor")?);
+    Ok(Rotary { frequencies: within, gain, by_length: ByLength::Switch { beyond, limit: original } })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn llama3_keeps_short_waves_and_stretches_long_ones() {
+    fn read(text: &str) -> Result<Rotary, CheckpointError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
-        std::fs::write(
-            &path,
+        std::fs::write(&path, text).unwrap();
+        let defaults = RotaryDefaults {
+            head_size: 64,
+            theta: 10_000.0,
+            partial: None,
+            longrope_names: &[],
+            max_positions: Some(4096),
+            original: None,
+        };
+        Rotary::read(&mut Config::read(&path).unwrap(), &defaults)
+    }
+
+    #[test]
+    fn llama3_keeps_short_waves_and_stretches_long_ones() {
+        let scaled = read(
             r#"{"rope_theta": 500000.0, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
                 "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}"#,
         )
-        .unwrap();
-        let scaled = Frequencies::read(&mut Config::read(&path).unwrap(), 64).unwrap().0;
+        .unwrap()
+        .frequencies;
         let plain = plain(500_000.0, 64);
         assert_eq!(scaled[0], plain[0]);
         assert!((scaled[31] - plain[31] / 8.0).abs() < 1e-18);
@@ -125,11 +361,31 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_scaling_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        std::fs::write(&path, r#"{"rope_scaling": {"rope_type": "warp", "factor": 2.0}}"#).unwrap();
-        let error = Frequencies::read(&mut Config::read(&path).unwrap(), 64).unwrap_err().to_string();
-        assert!(error.contains("'warp'"), "{error}");
+    fn yarn_keeps_fast_pairs_and_interpolates_slow_ones() {
+        let yarn =
+            read(r#"{"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}}"#)
+                .unwrap();
+        let plain = plain(10_000.0, 64);
+        assert_eq!(yarn.frequencies[0], plain[0]);
+        assert!((yarn.frequencies[31] - plain[31] / 4.0).abs() < 1e-18);
+        assert!((yarn.gain - (0.1 * 4.0f64.ln() + 1.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        for (text, named) in [
+            (r#"{"rope_scaling": {"rope_type": "warp", "factor": 2.0}}"#, "'warp'"),
+            (r#"{"rope_scaling": {"rope_type": "linear", "factor": 2.0, "twist": 3}}"#, "'twist'"),
+            (r#"{"rope_scaling": {"rope_type": "linear", "factor": -2.0}}"#, "'factor'"),
+            (r#"{"partial_rotary_factor": 0.5}"#, "'partial_rotary_factor'"),
+            (
+                r#"{"rope_scaling": {"rope_type": "longrope", "short_factor": [1], "long_factor": [1]}}"#,
+                "'short_factor'",
+            ),
+            (r#"{"rope_scaling": {"rope_type": "linear"}, "rope_parameters": {"rope_type": "default"}}"#, "both"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

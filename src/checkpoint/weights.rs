@@ -130,6 +130,59 @@ impl Weights {
         Ok(graph.add(Op::Weight(weight), &[])?)
     }
 
+    /// Rows `start..start + rows` of a matrix or vector of the shape `dims`, as a value of its own: a part of a fused
+    /// projection. Rows lie one after the other, so nothing is copied.
+    pub fn rows(
+        &mut self,
+        graph: &mut Graph,
+        name: &str,
+        dims: &[usize],
+        start: usize,
+        rows: usize,
+    ) -> Result<Id, CheckpointError> {
+        let index = self.index(name, dims)?;
+        let outside = || CheckpointError::Weights {
+            path: self.shards[self.used[index].1.shard].clone(),
+            problem: format!(
+                "the tensor '{name}' has the shape {dims:?}, and rows {start} to {start}+{rows} are wanted"
+            ),
+        };
+        let (&all, rest) = dims.split_first().ok_or_else(outside)?;
+        if start.checked_add(rows).is_none_or(|end| end > all) {
+            return Err(outside());
+        }
+        let part = [&[rows], rest].concat();
+        let start = rest.iter().product::<usize>() * start;
+        Ok(graph.add(Op::Weight(WeightRef { index, start, dims: part, dtype: Dtype::F32 }), &[])?)
+    }
+
+    /// Whether two tensors hold the same bytes. Reads them a few megabytes at a time.
+    pub fn same(&self, a: &str, b: &str) -> Result<bool, CheckpointError> {
+        let (Some(a), Some(b)) = (self.stored.get(a), self.stored.get(b)) else { return Ok(false) };
+        if (a.dtype, &a.dims) != (b.dtype, &b.dims) {
+            return Ok(false);
+        }
+        let open = |stored: &Stored| {
+            let path = self.shards[stored.shard].clone();
+            let seek = |mut file: File| file.seek(SeekFrom::Start(stored.offset)).map(|_| file);
+            File::open(&path).and_then(seek).map(|file| (path.clone(), file)).map_err(|source| (path, source))
+        };
+        let io = |(path, source)| CheckpointError::Io { path, source };
+        let ((path_a, mut file_a), (path_b, mut file_b)) = (open(a).map_err(io)?, open(b).map_err(io)?);
+        let (mut part_a, mut part_b) = (vec![0u8; CHUNK], vec![0u8; CHUNK]);
+        let mut left = a.length;
+        while left > 0 {
+            let size = left.min(CHUNK as u64) as usize;
+            file_a.read_exact(&mut part_a[..size]).map_err(|source| io((path_a.clone(), source)))?;
+            file_b.read_exact(&mut part_b[..size]).map_err(|source| io((path_b.clone(), source)))?;
+            if part_a[..size] != part_b[..size] {
+                return Ok(false);
+            }
+            left -= size as u64;
+        }
+        Ok(true)
+    }
+
     fn index(&mut self, name: &str, dims: &[usize]) -> Result<usize, CheckpointError> {
         let missing = |problem: String| CheckpointError::Weights {
             path: self.shards.first().cloned().unwrap_or_default(),

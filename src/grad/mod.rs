@@ -97,6 +97,33 @@ pub fn differentiate(
 
 /// The sum of what flows into one value, from all that uses it.
 fn accumulate(graph: &mut Graph, parts: &[Id]) -> Result<Option<Id>, GraphError> {
+    if let Some(joined) = joined(graph, parts)? {
+        return Ok(Some(joined));
+    }
     let Some((&first, rest)) = parts.split_first() else { return Ok(None) };
     rest.iter().try_fold(first, |sum, &part| graph.plus(sum, part)).map(Some)
+}
+
+/// Slices that make up the whole of a value (fused projections) give gradients that are zero outside of them: put side
+/// by side rather than padded and added.
+fn joined(graph: &mut Graph, parts: &[Id]) -> Result<Option<Id>, GraphError> {
+    let mut axis = None;
+    let mut pieces = Vec::with_capacity(parts.len());
+    for &part in parts {
+        let value = graph.value(part);
+        let Op::Pad { axis: own, before, after } = value.op else { return Ok(None) };
+        if *axis.get_or_insert(own) != own {
+            return Ok(None);
+        }
+        let Some(size) = value.shape[own].value() else { return Ok(None) };
+        pieces.push((before, size - after, size, value.inputs[0]));
+    }
+    pieces.sort_unstable();
+    let (Some(axis), Some(&(.., size, _))) = (axis, pieces.first()) else { return Ok(None) };
+    let end = pieces.iter().try_fold(0, |at, &(start, end, ..)| (start == at).then_some(end));
+    if pieces.len() < 2 || end != Some(size) {
+        return Ok(None);
+    }
+    let pieces: Vec<Id> = pieces.into_iter().map(|(.., piece)| piece).collect();
+    graph.concat(&pieces, axis).map(Some)
 }

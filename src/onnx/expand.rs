@@ -138,7 +138,8 @@ pub fn soft_cap_tanh(g: &mut Graph, x: Id, cap: f64) -> Result<Id, GraphError> {
     g.unary(Unary::Tanh, scaled)
 }
 
-/// The halves of the last axis rotated by the angles of the tables, or back by them.
+/// The first elements of the last axis, two for each column of the tables, rotated by the angles of the tables, or back
+/// by them: halves against each other. The elements after them stay.
 pub fn rotate(g: &mut Graph, x: Id, cos: Id, sin: Id, back: bool) -> Result<Id, GraphError> {
     let axis = g.shape(x).len() - 1;
     let size = g.shape(x)[axis].value().ok_or_else(|| GraphError {
@@ -146,8 +147,9 @@ pub fn rotate(g: &mut Graph, x: Id, cos: Id, sin: Id, back: bool) -> Result<Id, 
         scope: g.value(x).scope.to_string(),
         problem: "rotates an axis of unknown size".to_owned(),
     })?;
-    let first = g.slice(x, axis, 0, size / 2)?;
-    let second = g.slice(x, axis, size / 2, size)?;
+    let half = g.shape(cos).last().and_then(Dim::value).unwrap_or(size / 2);
+    let first = g.slice(x, axis, 0, half)?;
+    let second = g.slice(x, axis, half, 2 * half)?;
     let (first_cos, second_sin) = (g.times(first, cos)?, g.times(second, sin)?);
     let (second_cos, first_sin) = (g.times(second, cos)?, g.times(first, sin)?);
     let (a, b) = if back {
@@ -155,7 +157,11 @@ pub fn rotate(g: &mut Graph, x: Id, cos: Id, sin: Id, back: bool) -> Result<Id, 
     } else {
         (g.minus(first_cos, second_sin)?, g.plus(second_cos, first_sin)?)
     };
-    g.concat(&[a, b], axis)
+    let mut parts = vec![a, b];
+    if 2 * half < size {
+        parts.push(g.slice(x, axis, 2 * half, size)?);
+    }
+    g.concat(&parts, axis)
 }
 
 /// Sums over the axes on which `x` was broadcast, so that it gets the shape `target`.

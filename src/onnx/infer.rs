@@ -144,14 +144,28 @@ pub fn infer(op: &Op, inputs: &[&Value]) -> Result<(Dtype, Shape), String> {
         }
         Op::Rotary => {
             let dtype = same_dtype(inputs, None)?;
-            let [.., seq, size] = &inputs[0].shape[..] else { return Err("needs two axes".to_owned()) };
-            let half = size.checked_div(&Dim::known(2)).ok_or("needs an even size")?;
+            let x = &inputs[0].shape;
+            let ([heads @ .., seq, size], [.., half]) = (&x[..], &inputs[1].shape[..]) else {
+                return Err("needs two axes".to_owned());
+            };
+            let fits = half.checked_mul(&Dim::known(2)).is_some_and(|rotated| match (rotated.value(), size.value()) {
+                (Some(rotated), Some(size)) => rotated <= size,
+                _ => rotated == *size,
+            });
+            if !fits {
+                return Err(format!("rotates {half} pairs of {size} elements"));
+            }
             for table in &inputs[1..] {
-                if table.shape != [seq.clone(), half.clone()] {
-                    return Err(format!("has a table of shape {}, not [{seq}, {half}]", show(&table.shape)));
+                let rows = [heads, std::slice::from_ref(seq)].concat();
+                let given = &table.shape[..];
+                let aligned = given.split_last().is_some_and(|(last, leading)| {
+                    last == half && leading.last() == Some(seq) && broadcast(leading, &rows) == Ok(rows)
+                });
+                if !aligned {
+                    return Err(format!("has a table of shape {} for {}", show(given), show(x)));
                 }
             }
-            Ok((dtype, inputs[0].shape.clone()))
+            Ok((dtype, x.clone()))
         }
     }
 }

@@ -179,7 +179,8 @@ pub enum Op {
     SoftCap {
         cap: Real,
     },
-    /// x `[.., seq, d]`, cos and sin `[seq, d / 2]`: halves rotated against each other (RoFormer, arXiv 2104.09864).
+    /// x `[.., seq, d]`, cos and sin `[.., seq, r / 2]` with `r <= d`: of the first `r` elements, the halves rotated
+    /// against each other (RoFormer, arXiv 2104.09864).
     Rotary,
 
     /// A standard operator that is carried through as it stands in a foreign file.

@@ -383,7 +383,7 @@ impl Model {
         rows: &[&Row],
         mut keep: impl FnMut(&mut Model, &Row, &[f32]) -> T,
     ) -> Result<Vec<T>, RuntimeError> {
-        let vocab = self.manifest().dimensions.vocab;
+        let vocab = self.manifest().dimensions.logits();
         let lengths: Vec<usize> = rows.iter().map(|row| row.input_ids.len()).collect();
         let bounds = Bounds { rows: OUTPUT_LIMIT / vocab, ..self.bounds() };
         let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
@@ -470,7 +470,7 @@ impl Model {
     }
 
     fn check_wanted(&self, role: &'static str, id: i64) -> Result<(), InputError> {
-        let vocab = self.manifest().dimensions.vocab;
+        let vocab = self.manifest().dimensions.logits();
         if in_vocabulary(id, vocab) { Ok(()) } else { Err(InputError::WantedOutsideVocabulary { role, id, vocab }) }
     }
 }

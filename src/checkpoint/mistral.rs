@@ -1,0 +1,13 @@
+//! Mistral (arXiv 2310.06825): Llama with a sliding window in all layers.
+
+use super::decoder::GatedDecoder;
+use super::rope::Rotary;
+use super::{Builder, CheckpointError, Forward};
+
+pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
+    let mut decoder = GatedDecoder::read(b.config, "hidden_act", false)?.with_key_heads_given(b.config)?;
+    let window = b.config.size_or_default("sliding_window", Some(4096))?;
+    decoder.layers.iter_mut().for_each(|layer| layer.window = window);
+    decoder.rotaries = vec![Rotary::read(b.config, &decoder.rotary_defaults(10_000.0))?];
+    decoder.build(b)
+}
