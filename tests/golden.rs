@@ -127,12 +127,8 @@ fn gradients_at_every_knob_setting() {
     ];
     for example in &golden.examples {
         let embeds = model.embed(&example.input_ids).unwrap();
-        let mut row = GradientRow {
-            embeds,
-            position: example.input_ids.len() - 1,
-            target: example.target,
-            contrast: None,
-        };
+        let mut row =
+            GradientRow { embeds, position: example.input_ids.len() - 1, target: example.target, contrast: None };
         for (name, knobs) in settings {
             let found = model.gradients(std::slice::from_ref(&row), &knobs).unwrap().remove(0);
             let name = format!("{}.grad.{name}", example.index);

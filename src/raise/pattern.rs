@@ -31,7 +31,12 @@ pub fn is_static(g: &Graph, id: Id) -> bool {
             Op::Weight(_) | Op::Constant(_) => {}
             // Parameters are prepared in few steps, such as 1 + weight.
             _ if steps > 16 => return false,
-            Op::Binary(_) | Op::Unary(_) | Op::Transpose(_) | Op::Reshape(_) | Op::Cast(_) | Op::Expand(_)
+            Op::Binary(_)
+            | Op::Unary(_)
+            | Op::Transpose(_)
+            | Op::Reshape(_)
+            | Op::Cast(_)
+            | Op::Expand(_)
             | Op::Slice { .. } => open.extend(&value.inputs),
             _ => return false,
         }

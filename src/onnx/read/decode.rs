@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::wire::{Field, decode_without};
-use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::onnx::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
 
 /// A model: one graph, and the functions that its nodes may call.
 pub struct Model {
@@ -65,13 +67,8 @@ pub fn model(bytes: &[u8]) -> Result<Model, String> {
     let (Some(graph), None) = (graphs.next(), graphs.next()) else {
         return Err("does not hold one graph: it is no ONNX model".to_owned());
     };
-    let heavy = [
-        tag::GRAPH_NODE,
-        tag::GRAPH_INITIALIZER,
-        tag::GRAPH_VALUE_INFO,
-        tag::GRAPH_QUANTIZATION,
-        tag::GRAPH_SPARSE,
-    ];
+    let heavy =
+        [tag::GRAPH_NODE, tag::GRAPH_INITIALIZER, tag::GRAPH_VALUE_INFO, tag::GRAPH_QUANTIZATION, tag::GRAPH_SPARSE];
     let (proto, parts) = decode_without::<GraphProto>(bytes, graph.body.clone(), &heavy)?;
     let nodes = nodes(bytes, &parts, tag::GRAPH_NODE)?;
     let mut initializers = Vec::new();

@@ -89,9 +89,9 @@ fn is_cache(name: &str) -> bool {
 
 /// A cache is empty before the first token: the axis of its positions has size 0.
 fn empty_cache(name: &str, dtype: Dtype, dims: Option<Vec<Option<usize>>>) -> Outcome<Val> {
-    let dims = dims.filter(|dims| dims.len() == 4).ok_or_else(|| {
-        format!("is a cache ('{name}') of a form that is not known; export without a cache")
-    })?;
+    let dims = dims
+        .filter(|dims| dims.len() == 4)
+        .ok_or_else(|| format!("is a cache ('{name}') of a form that is not known; export without a cache"))?;
     let mut shape = Vec::with_capacity(4);
     for (axis, dim) in dims.iter().enumerate() {
         shape.push(match (axis, dim) {

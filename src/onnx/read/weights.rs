@@ -129,7 +129,8 @@ impl FileWeights {
         }
         let folder = self.files[0].parent().map(Path::to_owned).unwrap_or_default();
         let path = folder.join(relative);
-        let real = path.canonicalize().map_err(|error| format!("lies in '{location}', which cannot be read: {error}"))?;
+        let real =
+            path.canonicalize().map_err(|error| format!("lies in '{location}', which cannot be read: {error}"))?;
         if !self.homes.iter().any(|home| real.starts_with(home)) {
             return Err(format!("lies in '{location}', which is a link out of this folder"));
         }
@@ -297,7 +298,12 @@ pub fn element_type(code: i32) -> Result<Dtype, String> {
         Ok(DataType::Int32) => Dtype::I32,
         Ok(DataType::Bool) => Dtype::Bool,
         Ok(
-            other @ (DataType::Int8 | DataType::Uint8 | DataType::Int4 | DataType::Uint4 | DataType::Int2 | DataType::Uint2),
+            other @ (DataType::Int8
+            | DataType::Uint8
+            | DataType::Int4
+            | DataType::Uint4
+            | DataType::Int2
+            | DataType::Uint2),
         ) => {
             return Err(format!("has elements of type {}: a quantised model; bake the original", other.as_str_name()));
         }
