@@ -30,7 +30,7 @@ impl Sites {
                 Op::MatMul | Op::Binary(Binary::Mul) if value.inputs.iter().all(|input| on_path[input.index()]) => {
                     sites.by_value.insert(id, SiteKind::ActivationProduct);
                     for (side, &input) in value.inputs.iter().enumerate() {
-                        if let Some(softmax) = softmax_behind(graph, input) {
+                        if let Some(softmax) = softmax_behind(graph, &on_path, input) {
                             sites.by_value.insert(softmax, SiteKind::AttentionSoftmax);
                             sites.attention_factors.insert((id, side), softmax);
                         }
@@ -75,13 +75,21 @@ impl Sites {
     }
 }
 
-/// The softmax whose result this is, if only moved about since.
-fn softmax_behind(graph: &Graph, mut id: Id) -> Option<Id> {
+/// The softmax whose result this is, if only moved about since, or masked by something that the embeddings do not
+/// reach.
+fn softmax_behind(graph: &Graph, on_path: &[bool], mut id: Id) -> Option<Id> {
     loop {
         let value = graph.value(id);
         match value.op {
             Op::Softmax { .. } => return Some(id),
             Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Cast(_) => id = value.inputs[0],
+            Op::Where | Op::Binary(Binary::Mul | Binary::Div) => {
+                let mut reached = value.inputs.iter().filter(|input| on_path[input.index()]);
+                match (reached.next(), reached.next()) {
+                    (Some(&only), None) => id = only,
+                    _ => return None,
+                }
+            }
             _ => return None,
         }
     }

@@ -10,10 +10,10 @@ use crate::onnx::{Graph, GraphError, Id};
 /// `x * 1/sqrt(mean(x^2) + eps)`, or a norm times its weight.
 pub fn product(g: &mut Graph, a: Id, b: Id) -> Result<Option<Id>, GraphError> {
     for (x, other) in [(a, b), (b, a)] {
-        if let Some((source, eps)) = inverse_root(g, other)
-            && source == x
+        if let Some(statistic) = inverse_root(g, other)
+            && statistic.is_of(g, x)
         {
-            return plain(g, x, eps).map(Some);
+            return plain(g, x, statistic.eps).map(Some);
         }
         // x * (weight / sqrt(..))
         if let Op::Binary(kind @ (Binary::Mul | Binary::Div)) = g.value(other).op {
@@ -21,12 +21,12 @@ pub fn product(g: &mut Graph, a: Id, b: Id) -> Result<Option<Id>, GraphError> {
             let orders: &[[Id; 2]] = if kind == Binary::Mul { &[parts, [parts[1], parts[0]]] } else { &[parts] };
             for &[weight, statistic] in orders {
                 let found = if kind == Binary::Mul { inverse_root(g, statistic) } else { root(g, statistic) };
-                let Some((source, eps)) = found else { continue };
-                if source == x
+                let Some(found) = found else { continue };
+                if found.is_of(g, x)
                     && is_static(g, weight)
                     && let Some(weight) = last_axis_parameter(g, x, weight)?
                 {
-                    let norm = plain(g, x, eps)?;
+                    let norm = plain(g, x, found.eps)?;
                     return weighted(g, norm, weight);
                 }
             }
@@ -43,7 +43,7 @@ pub fn product(g: &mut Graph, a: Id, b: Id) -> Result<Option<Id>, GraphError> {
 /// `x / sqrt(mean(x^2) + eps)`.
 pub fn quotient(g: &mut Graph, x: Id, divisor: Id) -> Result<Option<Id>, GraphError> {
     match root(g, divisor) {
-        Some((source, eps)) if source == x => plain(g, x, eps).map(Some),
+        Some(statistic) if statistic.is_of(g, x) => plain(g, x, statistic.eps).map(Some),
         _ => Ok(None),
     }
 }
@@ -94,8 +94,31 @@ fn centred(g: &Graph, id: Id) -> Option<Id> {
     (mean_of(g, mean)? == x).then_some(x)
 }
 
-/// `1 / sqrt(mean(x^2) + eps)`: x and eps.
-fn inverse_root(g: &Graph, id: Id) -> Option<(Id, f64)> {
+/// What a norm divides by: the square root of this plus eps.
+struct Statistic {
+    kind: Kind,
+    eps: f64,
+}
+
+enum Kind {
+    /// The mean of the squares of a value.
+    MeanSquare(Id),
+    /// `mean(x^2) - mean(x)^2`: the mean of the squares of `x - mean(x)`.
+    Variance(Id),
+}
+
+impl Statistic {
+    /// Whether it is the mean of the squares of `x`.
+    fn is_of(&self, g: &Graph, x: Id) -> bool {
+        match self.kind {
+            Kind::MeanSquare(source) => source == x,
+            Kind::Variance(source) => centred(g, x) == Some(source),
+        }
+    }
+}
+
+/// `1 / sqrt(.. + eps)`.
+fn inverse_root(g: &Graph, id: Id) -> Option<Statistic> {
     let value = g.value(id);
     match (&value.op, &value.inputs[..]) {
         (Op::Unary(Unary::Reciprocal), &[inner]) => root(g, inner),
@@ -109,8 +132,8 @@ fn inverse_root(g: &Graph, id: Id) -> Option<(Id, f64)> {
     }
 }
 
-/// `sqrt(mean(x^2) + eps)`: x and eps.
-fn root(g: &Graph, id: Id) -> Option<(Id, f64)> {
+/// `sqrt(.. + eps)`.
+fn root(g: &Graph, id: Id) -> Option<Statistic> {
     let value = g.value(id);
     match (&value.op, &value.inputs[..]) {
         (Op::Unary(Unary::Sqrt), &[inner]) => shifted(g, inner),
@@ -119,23 +142,33 @@ fn root(g: &Graph, id: Id) -> Option<(Id, f64)> {
     }
 }
 
-/// `mean(x^2) + eps`.
-fn shifted(g: &Graph, id: Id) -> Option<(Id, f64)> {
+/// A mean of squares, maybe plus eps.
+fn shifted(g: &Graph, id: Id) -> Option<Statistic> {
     let value = g.value(id);
     if let (Op::Binary(Binary::Add), &[a, b]) = (&value.op, &value.inputs[..]) {
-        for (mean, eps) in [(a, b), (b, a)] {
-            if let (Some(x), Some(eps)) = (mean_square(g, mean), scalar(g, eps)) {
-                return Some((x, eps));
-            }
-        }
-        return None;
+        return [(a, b), (b, a)]
+            .into_iter()
+            .find_map(|(mean, eps)| Some(Statistic { kind: spread(g, mean)?, eps: scalar(g, eps)? }));
     }
-    mean_square(g, id).map(|x| (x, 0.0))
+    spread(g, id).map(|kind| Statistic { kind, eps: 0.0 })
+}
+
+fn spread(g: &Graph, id: Id) -> Option<Kind> {
+    if let Some(x) = mean_square(g, id) {
+        return Some(Kind::MeanSquare(x));
+    }
+    let value = g.value(id);
+    let (Op::Binary(Binary::Sub), &[mean_square_of, square]) = (&value.op, &value.inputs[..]) else { return None };
+    let x = mean_square(g, mean_square_of)?;
+    (mean_of(g, squared(g, square)?)? == x).then_some(Kind::Variance(x))
 }
 
 fn mean_square(g: &Graph, id: Id) -> Option<Id> {
-    let square = mean_of(g, id)?;
-    let value = g.value(square);
+    squared(g, mean_of(g, id)?)
+}
+
+fn squared(g: &Graph, id: Id) -> Option<Id> {
+    let value = g.value(id);
     match (&value.op, &value.inputs[..]) {
         (Op::Binary(Binary::Pow), &[x, power]) if scalar(g, power) == Some(2.0) => Some(x),
         (Op::Binary(Binary::Mul), &[x, y]) if x == y => Some(x),

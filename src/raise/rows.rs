@@ -10,7 +10,9 @@ use crate::onnx::{Dim, Graph, GraphError, Id, Shape};
 
 /// The operator on what was flattened, and then flattened.
 pub fn before_flattening(g: &mut Graph, op: &Op, inputs: &[Id]) -> Result<Option<Id>, GraphError> {
+    let last_of_two = |axes: &[usize]| axes == [1];
     let rows: &[Id] = match op {
+        Op::Reduce { axes, keep: true, .. } if last_of_two(axes) => inputs,
         op if is_elementwise(op) => inputs,
         Op::Linear(_) | Op::RmsNorm { .. } | Op::LayerNorm { .. } => &inputs[..1],
         Op::Binary(_) => inputs,
@@ -22,15 +24,28 @@ pub fn before_flattening(g: &mut Graph, op: &Op, inputs: &[Id]) -> Result<Option
         match flattened(g, x) {
             Some((other, source)) if other == leading => sources[i] = source,
             // A number or a row that is the same for all tokens.
-            _ if matches!(op, Op::Binary(_)) && g.shape(x).len() <= 1 && is_static(g, x) => {}
+            _ if matches!(op, Op::Binary(_)) && is_one_row(g, x) && is_static(g, x) => {}
             _ => return Ok(None),
         }
     }
-    let result = super::add(g, op.clone(), &sources)?;
+    let op = match op {
+        Op::Reduce { kind, .. } => Op::Reduce { kind: *kind, axes: vec![leading.len()], keep: true },
+        op => op.clone(),
+    };
+    let result = super::add(g, op, &sources)?;
     let (Some(last), Some(count)) = (g.shape(result).last().cloned(), Dim::product(&leading)) else {
         return Ok(None);
     };
     g.reshape(result, vec![count, last]).map(Some)
+}
+
+/// Whether a value broadcasts to every row of a matrix.
+fn is_one_row(g: &Graph, x: Id) -> bool {
+    match g.shape(x) {
+        [] | [_] => true,
+        [one, _] => one.is_one(),
+        _ => false,
+    }
 }
 
 /// The axes that were flattened into rows, and the value that had them.

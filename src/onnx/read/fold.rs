@@ -32,7 +32,7 @@ pub fn fold(op: &str, inputs: &[Option<&Array>], attributes: &Attributes) -> Opt
             reshaped(first, dims)
         }
         "Flatten" => {
-            let axis = axis(attributes.int("axis").unwrap_or(1), first.dims.len() + 1)?;
+            let axis = flatten_axis(attributes.int("axis").unwrap_or(1), first.dims.len())?;
             reshaped(first, vec![first.dims[..axis].iter().product(), first.dims[axis..].iter().product()])
         }
         "Squeeze" => {
@@ -214,6 +214,11 @@ pub fn axis(axis: i64, rank: usize) -> Option<usize> {
     usize::try_from(axis).ok().filter(|&axis| axis < rank)
 }
 
+/// The axis at which a Flatten divides a shape: it may be the end of the shape.
+pub fn flatten_axis(at: i64, rank: usize) -> Option<usize> {
+    if at >= 0 { axis(at, rank + 1) } else { axis(at, rank) }
+}
+
 /// Axes counted from the front, none twice.
 pub fn axes_of(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
     let mut found: Vec<usize> = axes.iter().map(|&a| axis(a, rank)).collect::<Option<_>>()?;
@@ -324,7 +329,7 @@ fn transposed(x: &Array, order: &[usize]) -> Option<Array> {
 }
 
 /// Elements of an axis by their numbers; the axis keeps its place.
-fn take(x: &Array, axis: usize, numbers: &[usize]) -> Option<Array> {
+pub fn take(x: &Array, axis: usize, numbers: &[usize]) -> Option<Array> {
     let mut dims = x.dims.clone();
     dims[axis] = numbers.len();
     let total = count(&dims)?;

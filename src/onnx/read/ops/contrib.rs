@@ -3,8 +3,8 @@
 
 use super::attention::{Attend, attend, heads, join_heads, no_cache, rotate, rotate_input, split_heads};
 use super::norms::{normalized, root_mean_square};
-use super::{Convert, norms};
-use crate::onnx::op::{Activation, Binary, Op, WeightLayout};
+use super::{Convert, norms, products};
+use crate::onnx::op::{Activation, Binary, Op, Unary, WeightLayout};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::{Dim, Dtype, Id};
 
@@ -21,6 +21,7 @@ pub fn operator(domain: &str, op: &str) -> Outcome<Option<Convert>> {
         "SkipLayerNormalization" => skip_layer_norm,
         "Gelu" | "BiasGelu" | "FastGelu" | "QuickGelu" => gelu,
         "FusedMatMul" => fused_matmul,
+        "FusedGemm" => fused_gemm,
         "RotaryEmbedding" => rotary_embedding,
         "GroupQueryAttention" => group_query_attention,
         "MultiHeadAttention" => multi_head_attention,
@@ -102,6 +103,19 @@ fn fused_matmul(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
         c.graph.matmul(a, b)?
     };
     Ok(vec![c.graph.scaled(product, alpha)?.into()])
+}
+
+/// A Gemm and the activation of its result.
+fn fused_gemm(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let product = products::gemm(c, call)?;
+    let [Val::Node(x)] = product[..] else { return Err("has no product".into()) };
+    Ok(vec![match call.attributes.text("activation").unwrap_or_default() {
+        "Relu" => c.graph.activation(Activation::Relu, x)?,
+        "Tanh" => c.graph.unary(Unary::Tanh, x)?,
+        "Sigmoid" => c.graph.unary(Unary::Sigmoid, x)?,
+        other => return Err(format!("is fused with '{other}', which is not supported").into()),
+    }
+    .into()])
 }
 
 /// x, positions (`[batch, seq]`, or `[1]`: the first one), cos and sin tables `[longest, half]`.

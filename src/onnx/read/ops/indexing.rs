@@ -3,7 +3,7 @@
 use crate::onnx::op::{Attribute, Op};
 use crate::onnx::read::array::{Array, Scalar};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val, dim_of, size_of};
-use crate::onnx::read::fold::axis;
+use crate::onnx::read::fold::{self, axis};
 use crate::onnx::read::size::Size;
 use crate::onnx::{Dim, Id, Tensor};
 
@@ -78,10 +78,15 @@ fn take(c: &mut Converter, value: &Val, axis: usize, start: Size, end: Size, siz
         shape[axis] = Dim::known(0);
         return Ok(Val::Empty(c.dtype(value), shape));
     }
-    let x = c.id(value)?;
-    if let (Some(start), Some(end)) = (start.value(), end.value())
-        && let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end))
+    let numbers = (start.value(), end.value());
+    let numbers = numbers.0.zip(numbers.1).and_then(|(a, b)| usize::try_from(a).ok().zip(usize::try_from(b).ok()));
+    if let (Val::Known(array), Some((start, end))) = (value, numbers)
+        && let Some(part) = fold::take(array, axis, &(start..end).collect::<Vec<_>>())
     {
+        return Ok(part.into());
+    }
+    let x = c.id(value)?;
+    if let Some((start, end)) = numbers {
         return Ok(c.graph.slice(x, axis, start, end)?.into());
     }
     let mut shape = c.graph.shape(x).to_vec();

@@ -5,7 +5,7 @@ use crate::onnx::infer::broadcast;
 use crate::onnx::op::{Attribute, Binary, Op, Reduction, Unary};
 use crate::onnx::read::array::{Array, Scalar};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val, dim_of, product, size_of};
-use crate::onnx::read::fold::{axes_of, axis};
+use crate::onnx::read::fold::{axes_of, axis, flatten_axis};
 use crate::onnx::read::size::Size;
 use crate::onnx::{Dim, Dtype, Id, Shape, Tensor};
 
@@ -69,7 +69,7 @@ pub fn flatten(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let x = call.input(0)?.clone();
     let from = c.shape(&x);
     let number = call.attributes.int("axis").unwrap_or(1);
-    let axis = axis(number, from.len() + 1).ok_or_else(|| format!("has no axis {number}"))?;
+    let axis = flatten_axis(number, from.len()).ok_or_else(|| format!("has no axis {number}"))?;
     let shape = vec![dim_of(&product(&from[..axis])?)?, dim_of(&product(&from[axis..])?)?];
     reshaped(c, &x, shape)
 }
