@@ -60,6 +60,33 @@ fn expected_sites(model: &str) -> [(SiteKind, usize); 4] {
     ]
 }
 
+/// Attention rollout (arXiv 2005.00928): one row of the product over layers of the row-normalised mean over heads plus
+/// the identity.
+fn rollout(attention: &ndarray::Array4<f32>, row: usize) -> Vec<f64> {
+    let (layers, heads, n, _) = attention.dim();
+    let mut product: Vec<Vec<f64>> = (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+    for layer in 0..layers {
+        let mut next = vec![vec![0.0; n]; n];
+        for i in 0..n {
+            let mut weights: Vec<f64> = (0..n)
+                .map(|j| {
+                    let mean = (0..heads).map(|h| f64::from(attention[[layer, h, i, j]])).sum::<f64>() / heads as f64;
+                    mean + f64::from(u8::from(i == j))
+                })
+                .collect();
+            let total: f64 = weights.iter().sum();
+            weights.iter_mut().for_each(|w| *w /= total);
+            for (j, weight) in weights.iter().enumerate() {
+                for k in 0..n {
+                    next[i][k] += weight * product[j][k];
+                }
+            }
+        }
+        product = next;
+    }
+    product.swap_remove(row)
+}
+
 fn agrees(file: &str) {
     let model_name = file.split('.').next().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +133,12 @@ fn agrees(file: &str) {
         })
         .collect();
     let logits = model.logits(&rows).unwrap();
+    let attention = model.attention(&rows).unwrap();
     for (i, (example, row)) in examples.iter().zip(&rows).enumerate() {
+        let scored = if manifest.dimensions.labels.is_some() { 0 } else { row.position };
+        let wanted = &example["attribution"]["attention_rollout"];
+        let wanted: Vec<f64> = wanted.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        assert_close(&format!("{file}: {i}.rollout"), &rollout(&attention[i], scored), &wanted);
         assert_close(&format!("{file}: {i}.logits_last"), &wide(&logits[i]), &tensor(&format!("{i}.logits_last")));
         let mut question = GradientRow {
             embeds: model.embed(&row.input_ids).unwrap(),
@@ -154,4 +186,11 @@ fn dynamo_18_eager_llama() {
 #[test]
 fn dynamo_23_single_operators_llama() {
     agrees("llama-a.dynamo23.sdpa");
+}
+
+/// As onnxruntime-genai's model builder writes it: grouped-query attention with rotation inside, skip norms, and a cache
+/// that is empty at the start.
+#[test]
+fn contrib_operators_and_an_empty_cache() {
+    agrees("llama-a.genai21.gqa");
 }

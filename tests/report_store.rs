@@ -231,6 +231,11 @@ fn a_report_reads_while_a_run_writes() {
     assert_eq!(seen, units(&declared, 2).len(), "as of the moment it began");
     assert_eq!(reader.units().unwrap().len(), seen + 1);
     assert!(Store::open_read_only(&path).unwrap().close().is_ok());
+    writer.close().unwrap();
+    assert_eq!(reader.units().unwrap().len(), seen + 1, "closed by the writer, open for the reader");
+    drop(reader);
+    Store::open(&path).unwrap().close().unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
 }
 
 /// Not a test: the writer that `a_killed_writer_...` kills. Does nothing unless told where to write.

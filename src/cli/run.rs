@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_plan};
+use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_with_mistakes};
+use gim_harness::diagnostics::Diagnostics;
 use gim_harness::report::point_latest;
-use gim_harness::run::{Existing, Job, Outcome, new_folder, run as carry_out};
+use gim_harness::run::{Existing, Job, Outcome, data_mistakes, new_folder, run as carry_out};
 use gim_harness::{attribution, faithfulness, store};
 
 use super::model::{bundle_cache, open_runtime};
@@ -96,7 +97,17 @@ fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
         tasks: arguments.tasks.clone(),
         methods: arguments.methods.clone(),
     };
-    let mut plan = load_plan(&arguments.file, &vocabulary, &overrides)?;
+    let (plan, mistakes) = load_with_mistakes(&arguments.file, &vocabulary, &overrides)?;
+    let mut plan = match plan {
+        Some(plan) if mistakes.is_empty() => plan,
+        plan => {
+            let mut all = Diagnostics(mistakes);
+            if let Some(plan) = &plan {
+                all.extend(data_mistakes(plan));
+            }
+            return Err(all.finished().into());
+        }
+    };
     if arguments.all {
         plan.limit = None;
     }

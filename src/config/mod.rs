@@ -74,12 +74,25 @@ pub enum ConfigError {
 /// [`ConfigError::Io`] if `path` cannot be read; [`ConfigError::Invalid`] with every mistake in it, in the task files it
 /// names and in the overrides.
 pub fn load_plan(path: &Path, vocabulary: &Vocabulary, overrides: &Overrides) -> Result<Plan, ConfigError> {
+    let (plan, mistakes) = load_with_mistakes(path, vocabulary, overrides)?;
+    finish(plan, mistakes, path)
+}
+
+/// A plan together with the mistakes in it: with any, it is good for nothing but looking for more of them.
+///
+/// # Errors
+/// [`ConfigError::Io`] if `path` cannot be read.
+pub fn load_with_mistakes(
+    path: &Path,
+    vocabulary: &Vocabulary,
+    overrides: &Overrides,
+) -> Result<(Option<Plan>, Vec<Diagnostic>), ConfigError> {
     let mut mistakes = Vec::new();
     let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
     let written = text(path, &bytes, &mut mistakes).and_then(|text| written::harness(path, text, &mut mistakes));
     let resolver = plan::Resolver { file: path, vocabulary, overrides };
     let plan = resolver.resolve(written, sha256(&bytes), &mut mistakes);
-    finish(plan, mistakes, path)
+    Ok((plan, mistakes))
 }
 
 /// Reads a task file.

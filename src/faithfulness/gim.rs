@@ -1,8 +1,7 @@
 //! The protocol of the GIM paper (arXiv 2505.17630): comprehensiveness and sufficiency.
 
-use super::{Family, Judged, Judgement, Value};
+use super::{Curve, Family, Judged, Judgement, MetricFacts, Value};
 use crate::runtime::Row;
-use crate::store::{Curve, MetricFacts};
 
 /// Comprehensiveness takes away the 1 to 50 highest-ranked tokens.
 const MOST: usize = 50;
@@ -36,7 +35,7 @@ impl Family for Gim {
                 true,
                 "Comprehensiveness",
                 "How much the score falls when the highest-ranked tokens are replaced, averaged over the first 1 to 50 \
-                 of them. Higher is better.",
+                 of them.",
             ),
             facts(
                 "sufficiency",
@@ -44,21 +43,21 @@ impl Family for Gim {
                 true,
                 "Sufficiency",
                 "How much the score falls when the lowest-ranked 50, 80, 90, 95 and 99 % of the tokens are replaced, \
-                 averaged over the five. Lower is better.",
+                 averaged over the five.",
             ),
             facts(
                 "comprehensiveness_normalized",
                 true,
                 false,
                 "Comprehensiveness / f(x)",
-                "Comprehensiveness as a fraction of the score itself, for scores above 0. Higher is better.",
+                "Comprehensiveness as a fraction of the score itself, for scores above 0.",
             ),
             facts(
                 "sufficiency_normalized",
                 false,
                 false,
                 "Sufficiency / f(x)",
-                "Sufficiency as a fraction of the score itself, for scores above 0. Lower is better.",
+                "Sufficiency as a fraction of the score itself, for scores above 0.",
             ),
         ]
     }

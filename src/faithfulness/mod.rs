@@ -8,9 +8,33 @@ mod ranking;
 
 use crate::attribution::Case;
 use crate::runtime::Row;
-use crate::store::{Curve, MetricFacts};
 
 pub use ranking::Ranking;
+
+/// f(x) while tokens are taken away or given back; the three vectors are equally long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    pub curve: String,
+    /// How many tokens were replaced.
+    pub step: Vec<usize>,
+    /// `step` over the number of ranked tokens, in `[0, 1]`.
+    pub fraction: Vec<f64>,
+    pub score: Vec<f64>,
+}
+
+/// A metric, as far as a report has to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricFacts {
+    pub name: String,
+    /// Whether a higher value means a more faithful attribution.
+    pub higher_is_better: bool,
+    /// Whether values are in the unit of the task's score (logits, probability) rather than free of unit.
+    pub in_score_units: bool,
+    /// What people call it.
+    pub label: String,
+    /// One or two sentences on how to read it.
+    pub description: String,
+}
 
 /// One ranking of one case, to be judged.
 pub struct Judged<'a> {

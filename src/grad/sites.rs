@@ -75,21 +75,19 @@ impl Sites {
     }
 }
 
-/// The softmax whose result this is, if only moved about since, or masked by something that the embeddings do not
-/// reach.
+/// The softmax whose result this is, if only moved about, cut, masked or scaled since by what is no activation: the
+/// scale of a dropout, zeros for rows that attend to nothing, the column of a sink.
 fn softmax_behind(graph: &Graph, on_path: &[bool], mut id: Id) -> Option<Id> {
     loop {
         let value = graph.value(id);
+        let mut activations = value.inputs.iter().enumerate().filter(|(_, input)| on_path[input.index()]);
+        let (Some((side, &input)), None) = (activations.next(), activations.next()) else { return None };
         match value.op {
             Op::Softmax { .. } => return Some(id),
-            Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Cast(_) => id = value.inputs[0],
-            Op::Where | Op::Binary(Binary::Mul | Binary::Div) => {
-                let mut reached = value.inputs.iter().filter(|input| on_path[input.index()]);
-                match (reached.next(), reached.next()) {
-                    (Some(&only), None) => id = only,
-                    _ => return None,
-                }
-            }
+            Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Cast(_) | Op::Slice { .. } => id = input,
+            Op::Binary(Binary::Mul) => id = input,
+            Op::Binary(Binary::Div) if side == 0 => id = input,
+            Op::Where if side > 0 => id = input,
             _ => return None,
         }
     }

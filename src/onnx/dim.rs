@@ -122,4 +122,23 @@ mod tests {
     fn overflow_is_none() {
         assert_eq!(Dim::known(usize::MAX).checked_mul(&Dim::known(2)), None);
     }
+
+    #[test]
+    fn zero_swallows_everything() {
+        let none = Dim::known(0).checked_mul(&Dim::symbol("batch")).unwrap();
+        assert_eq!(none, Dim::known(0));
+        assert_eq!(none.to_string(), "0");
+        assert_eq!(Dim::known(4).checked_div(&none), None);
+    }
+
+    #[test]
+    fn symbols_may_repeat() {
+        let seq = Dim::symbol("seq");
+        let square = seq.checked_mul(&seq).unwrap();
+        assert_eq!(square.to_string(), "seq*seq");
+        assert_eq!(square.value(), None);
+        assert_eq!(square.checked_div(&seq), Some(seq.clone()));
+        assert!(seq.checked_div(&seq).unwrap().is_one());
+        assert_eq!(show(&[square, 3.into()]), "[seq*seq, 3]");
+    }
 }

@@ -53,7 +53,8 @@ fn expand_one(g: &mut Graph, op: &Op, inputs: &[Id]) -> Result<Id, GraphError> {
 /// would make the runtime fold a second copy of it.
 fn linear(g: &mut Graph, inputs: &[Id], layout: WeightLayout) -> Result<Id, GraphError> {
     let (x, weight, bias) = (inputs[0], inputs[1], inputs.get(2).copied());
-    if layout == WeightLayout::InOut {
+    // A vector is made a row first, in either layout.
+    if layout == WeightLayout::InOut && g.shape(x).len() >= 2 {
         let product = g.matmul(x, weight)?;
         return match bias {
             Some(bias) => g.plus(product, bias),
@@ -68,7 +69,7 @@ fn linear(g: &mut Graph, inputs: &[Id], layout: WeightLayout) -> Result<Id, Grap
     let rows = Dim::product(&leading).unwrap_or_else(|| Dim::known(1));
     let matrix = g.reshape(x, vec![rows, last])?;
     let operands: Vec<Id> = [matrix, weight].into_iter().chain(bias).collect();
-    let product = g.add(Op::Gemm { transpose_b: true }, &operands)?;
+    let product = g.add(Op::Gemm { transpose_b: layout == WeightLayout::OutIn }, &operands)?;
     let size_out = g.shape(product)[1].clone();
     g.reshape(product, leading.into_iter().chain([size_out]).collect())
 }
@@ -176,4 +177,45 @@ pub fn sum_to(g: &mut Graph, x: Id, target: &[Dim]) -> Result<Id, GraphError> {
         .collect();
     let summed = if axes.is_empty() { x } else { g.reduce(Reduction::Sum, x, &axes, true)? };
     g.reshape(summed, target.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::Dtype;
+    use crate::onnx::dim::show;
+
+    #[test]
+    fn a_vector_goes_through_a_linear_of_either_layout() {
+        for (layout, weight) in [(WeightLayout::OutIn, [3, 4]), (WeightLayout::InOut, [4, 3])] {
+            let mut graph = Graph::new();
+            let x = graph.input("x", Dtype::F32, vec![4.into()]).unwrap();
+            let weight = graph.input("weight", Dtype::F32, weight.map(Dim::known).to_vec()).unwrap();
+            let bias = graph.input("bias", Dtype::F32, vec![3.into()]).unwrap();
+            let y = graph.linear(x, weight, Some(bias), layout).unwrap();
+            let (expanded, roots) = expand(&graph, &[y]).unwrap();
+            assert_eq!(show(expanded.shape(roots[0])), "[3]");
+        }
+    }
+
+    #[test]
+    fn sums_over_what_was_repeated_and_only_that() {
+        let seq = Dim::symbol("seq");
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, vec![2.into(), seq.clone(), 1.into(), 4.into()]).unwrap();
+        let mut summed = |target: &[Dim]| {
+            let y = sum_to(&mut graph, x, target).unwrap();
+            let axes = graph.ancestors(&[y]).into_iter().find_map(|id| match &graph.value(id).op {
+                Op::Reduce { axes, .. } => Some(axes.clone()),
+                _ => None,
+            });
+            assert_eq!(graph.shape(y), target);
+            axes
+        };
+        assert_eq!(summed(&[2.into(), seq.clone(), 1.into(), 4.into()]), None);
+        assert_eq!(summed(&[1.into(), seq.clone(), 1.into(), 4.into()]), Some(vec![0]));
+        assert_eq!(summed(&[1.into(), 1.into(), 1.into()]), Some(vec![0, 1, 3]));
+        assert_eq!(summed(&[4.into()]), Some(vec![0, 1, 2]));
+        assert_eq!(summed(&[]), Some(vec![0, 1, 2, 3]));
+    }
 }

@@ -88,9 +88,6 @@ impl Graph {
 
     /// Adds an operator, unless the same one on the same inputs is there or it changes nothing.
     pub fn add(&mut self, op: Op, inputs: &[Id]) -> Result<Id, GraphError> {
-        if let Some(same) = self.simplified(&op, inputs)? {
-            return Ok(same);
-        }
         let key = (op, inputs.to_vec());
         if let Some(&id) = self.known.get(&key) {
             return Ok(id);
@@ -105,6 +102,10 @@ impl Graph {
                 operands.iter().map(|v| format!("{}{}", v.dtype.name(), show(&v.shape))).collect::<Vec<_>>().join(", ")
             ),
         })?;
+        // Only what is right is simplified: the identity of two axes is no transposition of three.
+        if let Some(same) = self.simplified(&key.0, inputs)? {
+            return Ok(same);
+        }
         let id = Id(self.values.len() as u32);
         self.values.push(Value { op: key.0.clone(), inputs: key.1.clone(), dtype, shape, scope });
         self.known.insert(key, id);
@@ -289,5 +290,80 @@ impl Graph {
             }
         }
         reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph_with(shape: &[usize]) -> (Graph, Id) {
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, shape.iter().map(|&size| size.into()).collect()).unwrap();
+        (graph, x)
+    }
+
+    #[test]
+    fn equal_operators_on_equal_inputs_are_one_value() {
+        let (mut graph, x) = graph_with(&[2, 3]);
+        let a = graph.unary(Unary::Exp, x).unwrap();
+        graph.set_scope("elsewhere");
+        assert_eq!(graph.unary(Unary::Exp, x).unwrap(), a);
+        assert_eq!(graph.scaled(x, 2.0).unwrap(), graph.scaled(x, 2.0).unwrap());
+        assert_ne!(graph.scaled(x, 2.0).unwrap(), graph.scaled(x, -2.0).unwrap());
+        assert_ne!(graph.scaled(x, 0.0).unwrap(), graph.scaled(x, -0.0).unwrap());
+        assert_ne!(graph.minus(a, x).unwrap(), graph.minus(x, a).unwrap());
+    }
+
+    #[test]
+    fn movements_that_cancel_leave_nothing() {
+        let (mut graph, x) = graph_with(&[2, 3, 4]);
+        let turned = graph.transpose(x, &[2, 0, 1]).unwrap();
+        assert_eq!(graph.transpose(turned, &[1, 2, 0]).unwrap(), x);
+        assert_eq!(graph.transpose(x, &[0, 1, 2]).unwrap(), x);
+        let again = graph.transpose(turned, &[1, 0, 2]).unwrap();
+        assert_eq!(graph.value(again).op, Op::Transpose(vec![0, 2, 1]));
+        assert_eq!(graph.value(again).inputs, [x]);
+
+        let flat = graph.reshape(x, vec![24.into()]).unwrap();
+        assert_eq!(graph.reshape(flat, vec![2.into(), 3.into(), 4.into()]).unwrap(), x);
+        let other = graph.reshape(flat, vec![6.into(), 4.into()]).unwrap();
+        assert_eq!(graph.value(other).inputs, [x]);
+
+        assert_eq!(graph.cast(x, Dtype::F32).unwrap(), x);
+        let narrow = graph.cast(x, Dtype::F16).unwrap();
+        assert_ne!(graph.cast(narrow, Dtype::F32).unwrap(), x, "the rounding must stay");
+        assert_eq!(graph.slice(x, 2, 0, 4).unwrap(), x);
+        assert_eq!(graph.concat(&[x], 1).unwrap(), x);
+        assert_eq!(graph.add(Op::Expand(vec![2.into(), 3.into(), 4.into()]), &[x]).unwrap(), x);
+    }
+
+    #[test]
+    fn what_would_change_nothing_is_checked_all_the_same() {
+        let (mut graph, x) = graph_with(&[2, 3, 4]);
+        assert!(graph.transpose(x, &[0, 1]).is_err());
+        assert!(graph.concat(&[x], 3).is_err());
+        let turned = graph.transpose(x, &[2, 1, 0]).unwrap();
+        assert!(graph.transpose(turned, &[0, 0, 1]).is_err());
+    }
+
+    #[test]
+    fn errors_name_operator_scope_and_inputs() {
+        let (mut graph, x) = graph_with(&[2, 3]);
+        graph.set_scope("layers.3.attention");
+        let error = graph.matmul(x, x).unwrap_err().to_string();
+        assert_eq!(error, "MatMul in 'layers.3.attention' has inner sizes 3 and 2 (inputs f32[2, 3], f32[2, 3])");
+    }
+
+    #[test]
+    fn ancestors_and_descendants_of_values() {
+        let (mut graph, x) = graph_with(&[2]);
+        let other = graph.input("other", Dtype::F32, vec![2.into()]).unwrap();
+        let a = graph.unary(Unary::Exp, x).unwrap();
+        let b = graph.plus(a, other).unwrap();
+        let c = graph.unary(Unary::Neg, other).unwrap();
+        assert_eq!(graph.ancestors(&[b]), [x, other, a, b]);
+        let below = graph.descendants(x);
+        assert_eq!([x, other, a, b, c].map(|id| below[id.index()]), [true, false, true, true, false]);
     }
 }

@@ -63,8 +63,15 @@ pub fn infer(op: &Op, inputs: &[&Value]) -> Result<(Dtype, Shape), String> {
         }
         Op::Reduce { axes, keep, .. } => {
             let mut shape = inputs[0].shape.clone();
-            for &axis in axes {
+            // ONNX takes no axes for all of them, or for none, by another attribute: too easily mistaken.
+            if axes.is_empty() {
+                return Err("reduces no axis".to_owned());
+            }
+            for (i, &axis) in axes.iter().enumerate() {
                 axis_of(&shape, axis)?;
+                if axes[..i].contains(&axis) {
+                    return Err(format!("reduces axis {axis} twice"));
+                }
                 shape[axis] = Dim::known(1);
             }
             if !keep {
@@ -250,4 +257,108 @@ fn concat(inputs: &[&Value], axis: usize) -> Result<(Dtype, Shape), String> {
         None => return Err("joins parts of unrelated symbolic sizes".to_owned()),
     };
     Ok((dtype, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::Graph;
+    use super::super::op::{Binary, Real, Reduction};
+    use super::super::tensor::Tensor;
+    use super::*;
+
+    fn shape(text: &str) -> Shape {
+        let size = |part: &str| part.parse::<usize>().map_or_else(|_| Dim::symbol(part), Dim::known);
+        text.split_whitespace().map(size).collect()
+    }
+
+    /// The shape that an operator makes of `f32` inputs, or what is wrong.
+    fn made(op: Op, inputs: &[&str]) -> Result<String, String> {
+        let mut graph = Graph::new();
+        let ids: Vec<_> =
+            (0..inputs.len()).map(|i| graph.input(&format!("x{i}"), Dtype::F32, shape(inputs[i])).unwrap()).collect();
+        graph.add(op, &ids).map(|id| show(graph.shape(id))).map_err(|error| error.problem)
+    }
+
+    fn problem(op: Op, inputs: &[&str]) -> String {
+        made(op, inputs).unwrap_err().split(" (inputs").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn broadcasts() {
+        let add = || Op::Binary(Binary::Add);
+        assert_eq!(made(add(), &["batch seq 4", "seq 1"]).unwrap(), "[batch, seq, 4]");
+        assert_eq!(made(add(), &["1 seq 1", "batch 1 4"]).unwrap(), "[batch, seq, 4]");
+        assert_eq!(made(add(), &["", "3"]).unwrap(), "[3]");
+        assert_eq!(problem(add(), &["2 3", "2 4"]), "cannot broadcast [2, 3] with [2, 4]: 3 is not 4");
+        assert_eq!(
+            problem(add(), &["batch 4", "seq 4"]),
+            "cannot broadcast [batch, 4] with [seq, 4]: batch is not seq"
+        );
+    }
+
+    #[test]
+    fn products() {
+        assert_eq!(made(Op::MatMul, &["batch 1 seq 4", "3 4 5"]).unwrap(), "[batch, 3, seq, 5]");
+        assert_eq!(problem(Op::MatMul, &["2 3", "4 2"]), "has inner sizes 3 and 4");
+        assert_eq!(problem(Op::MatMul, &["3", "3 2"]), "needs two axes on both sides");
+        let linear = Op::Linear(WeightLayout::OutIn);
+        assert_eq!(made(linear.clone(), &["batch seq 4", "6 4", "6"]).unwrap(), "[batch, seq, 6]");
+        assert_eq!(problem(linear.clone(), &["seq 4", "4 6"]), "applies a weight for 6 features to [seq, 4]");
+        assert_eq!(problem(linear.clone(), &["seq 4", "6 4", "4"]), "has a bias of shape [4] for 6 outputs");
+        assert_eq!(problem(linear, &["seq 4", "6 4", "6", "6"]), "takes 2..=3 inputs, not 4");
+        assert_eq!(made(Op::Linear(WeightLayout::InOut), &["4", "4 6"]).unwrap(), "[6]");
+        assert_eq!(problem(Op::Gemm { transpose_b: true }, &["2 3 4", "6 4"]), "needs a matrix");
+    }
+
+    #[test]
+    fn movements() {
+        let reshape = |text: &str| Op::Reshape(shape(text));
+        assert_eq!(problem(reshape("batch 5"), &["batch 4"]), "cannot reshape [batch, 4] to [batch, 5]");
+        assert_eq!(problem(reshape("batch"), &["seq"]), "cannot reshape [seq] to [batch]");
+        assert_eq!(
+            problem(Op::Transpose(vec![0, 0]), &["2 3"]),
+            "has the order [0, 0], which is no permutation of the axes"
+        );
+        assert_eq!(problem(Op::Expand(shape("2 3")), &["2 4"]), "cannot broadcast [2, 4] with [2, 3]: 4 is not 3");
+        assert_eq!(problem(Op::Expand(shape("3")), &["2 3"]), "cannot expand [2, 3] to [3]");
+        let slice = |start, end| Op::Slice { axis: 0, start, end };
+        assert_eq!(problem(slice(1, 4), &["3"]), "cannot take 1..4 of an axis of size 3");
+        assert_eq!(problem(slice(1, 1), &["seq"]), "cannot take 1..1 of an axis of size seq");
+        assert_eq!(problem(Op::Pad { axis: 0, before: 1, after: 0 }, &["seq"]), "pads only axes of known size");
+    }
+
+    #[test]
+    fn concatenations() {
+        let join = |axis| Op::Concat { axis };
+        assert_eq!(made(join(1), &["batch 2", "batch 3", "batch 1"]).unwrap(), "[batch, 6]");
+        assert_eq!(made(join(0), &["seq 2", "seq 2"]).unwrap(), "[2*seq, 2]");
+        assert_eq!(problem(join(0), &["seq 2", "3 2"]), "joins parts of unrelated symbolic sizes");
+        assert_eq!(problem(join(0), &["2 2", "2 3"]), "joins [2, 2] and [2, 3] on axis 0");
+    }
+
+    #[test]
+    fn reductions() {
+        let sum = |axes: &[usize], keep| Op::Reduce { kind: Reduction::Sum, axes: axes.to_vec(), keep };
+        assert_eq!(made(sum(&[0, 2], false), &["batch seq 4"]).unwrap(), "[seq]");
+        assert_eq!(made(sum(&[1], true), &["batch seq 4"]).unwrap(), "[batch, 1, 4]");
+        assert_eq!(problem(sum(&[3], true), &["batch seq 4"]), "has no axis 3 in [batch, seq, 4]");
+        assert_eq!(problem(sum(&[], true), &["4"]), "reduces no axis");
+        assert_eq!(problem(sum(&[0, 0], true), &["4"]), "reduces axis 0 twice");
+    }
+
+    #[test]
+    fn norms_need_parameters_of_the_last_axis() {
+        let norm = Op::RmsNorm { eps: Real::new(1e-6) };
+        assert_eq!(problem(norm.clone(), &["2 4", "3"]), "normalises 4 elements with a parameter of shape [3]");
+        assert_eq!(problem(norm, &["2 4"]), "takes 2..=2 inputs, not 1");
+    }
+
+    #[test]
+    fn types_are_not_mixed() {
+        let mut graph = Graph::new();
+        let a = graph.input("a", Dtype::F32, vec![]).unwrap();
+        let b = graph.constant(Tensor::i64(1)).unwrap();
+        assert!(graph.plus(a, b).unwrap_err().problem.starts_with("mixes f32 and i64"));
+        assert!(graph.choose(a, a, a).unwrap_err().problem.starts_with("needs a boolean condition"));
+    }
 }

@@ -1,6 +1,6 @@
 //! A graph of primitives to an ONNX file, its weights in a file beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::dim::{Dim, Shape, show};
 use super::expand::expand;
@@ -72,6 +72,8 @@ struct Writer<'a> {
     weight_file: &'a str,
     proto: GraphProto,
     names: HashMap<Id, String>,
+    /// Names that come from elsewhere: of inputs, outputs and weights.
+    reserved: HashSet<String>,
     /// Where a symbol's size can be read at run time: a graph input and the axis.
     sizes: HashMap<String, (String, usize)>,
     /// Names of what was written once and is used again: sizes, shapes, small constants.
@@ -86,11 +88,14 @@ impl<'a> Writer<'a> {
             weight_file: export.weight_file,
             proto: GraphProto { name: Some(export.name.to_owned()), ..GraphProto::default() },
             names: HashMap::new(),
+            reserved: export.outputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
             sizes: HashMap::new(),
             shared: HashMap::new(),
         };
+        writer.reserved.extend(export.weights.iter().map(|weight| weight.name.clone()));
         for &id in inputs {
             let Op::Input { name, dtype, shape } = &graph.value(id).op else { continue };
+            writer.reserved.insert(name.clone());
             writer.proto.input.push(port(name, *dtype, shape));
             writer.names.insert(id, name.clone());
             for (axis, dim) in shape.iter().enumerate() {
@@ -218,7 +223,18 @@ impl<'a> Writer<'a> {
     fn fresh(&self, operator: &str, id: Id) -> String {
         let scope = &self.graph.value(id).scope;
         let number = self.proto.node.len();
-        if scope.is_empty() { format!("{operator}_{number}") } else { format!("{scope}/{operator}_{number}") }
+        self.unreserved(match scope.is_empty() {
+            true => format!("{operator}_{number}"),
+            false => format!("{scope}/{operator}_{number}"),
+        })
+    }
+
+    /// A made-up name, changed if it is taken already.
+    fn unreserved(&self, mut name: String) -> String {
+        while self.reserved.contains(&name) {
+            name.push('_');
+        }
+        name
     }
 
     fn node(&mut self, operator: &str, inputs: &[String], output: &str, attribute: Vec<AttributeProto>, id: Id) {
@@ -238,7 +254,7 @@ impl<'a> Writer<'a> {
         if let Some(name) = self.shared.get(&key) {
             return name.clone();
         }
-        let name = format!("{operator}_{}", self.proto.node.len());
+        let name = self.unreserved(format!("{operator}_{}", self.proto.node.len()));
         self.node(operator, inputs, &name, attribute, id);
         self.shared.insert(key, name.clone());
         name
@@ -249,7 +265,7 @@ impl<'a> Writer<'a> {
         if let Some(name) = self.shared.get(&key) {
             return name.clone();
         }
-        let name = name.unwrap_or_else(|| format!("constant_{}", self.proto.initializer.len()));
+        let name = name.unwrap_or_else(|| self.unreserved(format!("constant_{}", self.proto.initializer.len())));
         self.proto.initializer.push(TensorProto {
             dims: tensor.dims.iter().map(|&d| d as i64).collect(),
             data_type: Some(tensor.dtype.code()),
@@ -379,5 +395,95 @@ fn attribute_ints(name: &str, values: &[usize]) -> AttributeProto {
         r#type: Some(AttributeType::Ints as i32),
         ints: values.iter().map(|&v| v as i64).collect(),
         ..AttributeProto::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::op::Unary;
+
+    fn model(graph: &Graph, inputs: &[Id], output: Id) -> Result<GraphProto, GraphError> {
+        let outputs = [("out", output)];
+        let export =
+            Export { name: "test", graph, inputs, outputs: &outputs, weights: &[], weight_file: "", metadata: &[] };
+        Ok(to_model(&export)?.graph.unwrap())
+    }
+
+    /// The constant that the first node of a kind has as its second input, if it is one.
+    fn second_operand(graph: &GraphProto, operator: &str) -> Option<Vec<i64>> {
+        let node = graph.node.iter().find(|node| node.op_type() == operator).unwrap();
+        let tensor = graph.initializer.iter().find(|tensor| tensor.name() == node.input[1])?;
+        Some(tensor.raw_data().chunks_exact(8).map(|c| i64::from_le_bytes(c.try_into().unwrap())).collect())
+    }
+
+    fn symbols() -> [Dim; 2] {
+        ["batch", "seq"].map(Dim::symbol)
+    }
+
+    #[test]
+    fn reshapes_copy_and_infer_sizes_where_they_can() {
+        let [batch, seq] = symbols();
+        let product = batch.checked_mul(&seq).unwrap();
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, vec![batch.clone(), seq.clone(), 6.into()]).unwrap();
+        let mut target = |shape: Shape| {
+            let y = graph.reshape(x, shape).unwrap();
+            second_operand(&model(&graph, &[x], y).unwrap(), "Reshape")
+        };
+        assert_eq!(target(vec![batch.clone(), seq.clone(), 2.into(), 3.into()]), Some(vec![0, 0, 2, 3]));
+        assert_eq!(target(vec![product.clone(), 6.into()]), Some(vec![-1, 6]));
+        assert_eq!(target(vec![1.into(), product, 6.into()]), Some(vec![1, -1, 6]));
+        // Sizes that moved: one is inferred, two must be computed.
+        assert_eq!(target(vec![6.into(), seq.clone(), batch.clone()]), Some(vec![6, 0, -1]));
+        assert_eq!(target(vec![seq, batch, 6.into()]), None);
+    }
+
+    #[test]
+    fn sizes_at_run_time_are_read_from_the_inputs_once() {
+        let [batch, seq] = symbols();
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, vec![batch.clone(), seq.clone()]).unwrap();
+        let y = graph.reshape(x, vec![seq.clone(), batch.clone()]).unwrap();
+        let y = graph.add(Op::Expand(vec![2.into(), seq, batch]), &[y]).unwrap();
+        let proto = model(&graph, &[x], y).unwrap();
+        let shapes = proto.node.iter().filter(|node| node.op_type() == "Shape");
+        assert_eq!(shapes.count(), 2);
+    }
+
+    #[test]
+    fn a_size_that_no_input_has_is_an_error() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, vec![1.into()]).unwrap();
+        let y = graph.add(Op::Expand(vec![Dim::symbol("seq")]), &[x]).unwrap();
+        let error = model(&graph, &[x], y).unwrap_err().to_string();
+        assert_eq!(error, "Expand in '' needs the size 'seq', which no input of this graph has");
+    }
+
+    #[test]
+    fn an_input_that_is_not_declared_is_an_error() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, vec![]).unwrap();
+        let y = graph.unary(Unary::Neg, x).unwrap();
+        assert_eq!(model(&graph, &[], y).unwrap_err().problem, "'x' is used but is no input of this graph");
+    }
+
+    /// Files of others use such names for their inputs.
+    #[test]
+    fn made_up_names_stay_clear_of_those_of_inputs_and_outputs() {
+        let mut graph = Graph::new();
+        let inputs = ["constant_0", "Neg_0", "Add_1"].map(|name| graph.input(name, Dtype::F32, vec![]).unwrap());
+        let x = graph.unary(Unary::Neg, inputs[0]).unwrap();
+        let x = graph.plus(x, inputs[1]).unwrap();
+        let x = graph.scaled(x, 3.0).unwrap();
+        let x = graph.plus(x, inputs[2]).unwrap();
+        let proto = model(&graph, &inputs, x).unwrap();
+        let mut names: Vec<&str> = proto.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+        names.extend(proto.initializer.iter().map(|tensor| tensor.name()));
+        names.extend(proto.input.iter().map(|port| port.name()));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

@@ -61,9 +61,6 @@ pub struct Comparison {
     pub wins: usize,
     pub ties: usize,
     pub losses: usize,
-    /// Of the Hodges-Lehmann difference.
-    pub hl_ci_low: Option<f64>,
-    pub hl_ci_high: Option<f64>,
     /// Why a number is absent.
     pub note: Option<&'static str>,
 }
@@ -281,7 +278,6 @@ fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a
     };
     let (resamples, confidence, seed) = (declared.resamples, declared.confidence, declared.seed);
     let interval = stats::bca_mean_interval(&differences, resamples, confidence, seed);
-    let hl_interval = stats::bca_hodges_lehmann_interval(&differences, resamples, confidence, seed);
     let wilcoxon = stats::wilcoxon_signed_rank(&differences);
     let (mut wins, mut losses) = (0, 0);
     for difference in &differences {
@@ -310,13 +306,11 @@ fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a
         wins,
         ties: differences.len() - wins - losses,
         losses,
-        hl_ci_low: hl_interval.map(|interval| interval.low),
-        hl_ci_high: hl_interval.map(|interval| interval.high),
         note: match differences.len() {
             0 => Some(NOTHING),
             _ if equal => Some(EQUAL),
             1 => Some(FEW),
-            _ if interval.is_none() || hl_interval.is_none() => Some(NO_INTERVAL),
+            _ if interval.is_none() => Some(NO_INTERVAL),
             _ => None,
         },
     }

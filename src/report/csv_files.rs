@@ -151,7 +151,7 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
     let mut file = Csv::create(folder, "comparisons.csv")?;
     let key = ["model", "task", "metric", "method_a", "method_b", "n", "mean_diff", "hl_diff", "ci_low", "ci_high"];
     let tests = ["p_wilcoxon", "p_holm", "p_permutation", "rank_biserial", "wins", "ties", "losses"];
-    file.row(key.into_iter().chain(tests).chain(["hl_ci_low", "hl_ci_high", "note"]))?;
+    file.row(key.into_iter().chain(tests).chain(["note"]))?;
     for c in comparisons {
         file.row([
             &c.model,
@@ -171,8 +171,6 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
             &c.wins.to_string(),
             &c.ties.to_string(),
             &c.losses.to_string(),
-            &number(c.hl_ci_low),
-            &number(c.hl_ci_high),
             c.note.unwrap_or_default(),
         ])?;
     }

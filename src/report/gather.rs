@@ -49,6 +49,8 @@ pub enum Cell {
 #[derive(Clone, Debug, Default)]
 pub struct MethodTotals {
     pub units: usize,
+    /// Of them, those whose example was not left out: only they cost anything.
+    pub explained: usize,
     pub attribution_seconds: f64,
     pub evaluation_seconds: f64,
     pub forward_rows: u64,
@@ -143,6 +145,7 @@ impl MethodTotals {
     fn add(&mut self, unit: &Unit) {
         let timing = &unit.timing;
         self.units += 1;
+        self.explained += usize::from(unit.excluded.is_none());
         self.attribution_seconds += timing.attribution_seconds;
         self.evaluation_seconds += timing.evaluation_seconds;
         self.forward_rows += timing.forward_rows;

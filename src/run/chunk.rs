@@ -24,9 +24,39 @@ pub struct Chunk<'a> {
     /// Index in the dataset of the first example.
     first: usize,
     examples: &'a [Example],
-    /// One an example: the case and f(x), or why the example is left out (with f(x), where it could be had).
-    cases: Vec<Result<(Case, f64), (String, Option<f64>)>>,
+    /// One an example.
+    prompts: Vec<Prompt>,
 }
+
+/// An example as the model saw it.
+enum Prompt {
+    Explained {
+        case: Case,
+        /// f(x).
+        score: f64,
+    },
+    LeftOut {
+        reason: String,
+        /// f(x), where it could be had.
+        score: Option<f64>,
+    },
+}
+
+impl Prompt {
+    fn left_out(reason: impl Into<String>, score: Option<f64>) -> Self {
+        Prompt::LeftOut { reason: reason.into(), score }
+    }
+
+    fn explained(&self) -> Option<(Case, f64)> {
+        match self {
+            Prompt::Explained { case, score } => Some((case.clone(), *score)),
+            Prompt::LeftOut { .. } => None,
+        }
+    }
+}
+
+/// What the metrics say of one case, and its curves.
+type Verdict = (Vec<MetricValue>, Vec<Curve>);
 
 impl<'a> Chunk<'a> {
     /// Scores the prompts, and leaves out those that cannot be explained or that the model answers wrongly.
@@ -53,10 +83,10 @@ impl<'a> Chunk<'a> {
             .collect();
         let scores = model.scores(&rows, &tokens)?;
         let mut scores = scores.iter();
-        let mut cases = Vec::with_capacity(examples.len());
+        let mut prompts = Vec::with_capacity(examples.len());
         for (example, unfit) in examples.iter().zip(unfit) {
             if let Some(reason) = unfit {
-                cases.push(Err((reason, None)));
+                prompts.push(Prompt::left_out(reason, None));
                 continue;
             }
             let Some(found) = scores.next() else { continue };
@@ -78,10 +108,10 @@ impl<'a> Chunk<'a> {
                 Some(_) => example.target,
                 None => found.argmax,
             };
-            cases.push(if !full.is_finite() {
-                Err(("the score is not a finite number".to_owned(), None))
+            prompts.push(if !full.is_finite() {
+                Prompt::left_out("the score is not a finite number", None)
             } else if answered != example.target {
-                Err(("answered wrongly".to_owned(), Some(full)))
+                Prompt::left_out("answered wrongly", Some(full))
             } else {
                 let case = Case {
                     key: example.id.clone(),
@@ -90,15 +120,15 @@ impl<'a> Chunk<'a> {
                     question,
                     baseline: prepared.baseline,
                 };
-                Ok((case, full))
+                Prompt::Explained { case, score: full }
             });
         }
-        Ok(Chunk { first, examples, cases })
+        Ok(Chunk { first, examples, prompts })
     }
 
     /// How many of the examples are left out.
     pub fn excluded(&self) -> usize {
-        self.cases.iter().filter(|case| case.is_err()).count()
+        self.prompts.iter().filter(|prompt| matches!(prompt, Prompt::LeftOut { .. })).count()
     }
 
     /// One method on the examples that are wanted, judged by the metrics.
@@ -110,8 +140,11 @@ impl<'a> Chunk<'a> {
         metrics: &[String],
         key: impl Fn(&str) -> UnitKey,
     ) -> Result<Vec<Unit>, RunError> {
-        let chosen: Vec<usize> = (0..self.examples.len()).filter(|&i| wanted[i] && self.cases[i].is_ok()).collect();
-        let (cases, full): (Vec<Case>, Vec<f64>) = chosen.iter().filter_map(|&i| self.cases[i].clone().ok()).unzip();
+        let (chosen, explained): (Vec<usize>, Vec<(Case, f64)>) = (0..self.examples.len())
+            .filter(|&i| wanted[i])
+            .filter_map(|i| Some((i, self.prompts[i].explained()?)))
+            .unzip();
+        let (cases, full): (Vec<Case>, Vec<f64>) = explained.into_iter().unzip();
 
         let (before, clock) = (model.counters(), Instant::now());
         let attributions = method.attribute(model, &cases)?;
@@ -127,9 +160,9 @@ impl<'a> Chunk<'a> {
         }
         let units = (0..self.examples.len()).filter(|&i| wanted[i]).map(|i| {
             let example = &self.examples[i];
-            let (excluded, score) = match &self.cases[i] {
-                Ok((_, full)) => (None, Some(*full)),
-                Err((reason, score)) => (Some(reason.clone()), *score),
+            let (excluded, score) = match &self.prompts[i] {
+                Prompt::Explained { score, .. } => (None, Some(*score)),
+                Prompt::LeftOut { reason, score } => (Some(reason.clone()), *score),
             };
             let (attribution, values, curves, timing) = finished.remove(&i).unwrap_or_default();
             Unit {
@@ -151,7 +184,6 @@ impl<'a> Chunk<'a> {
     }
 
     /// Metrics and curves of every case. The perturbed prompts of all cases, seeds and families are scored together.
-    #[allow(clippy::type_complexity)]
     fn judge(
         &self,
         model: &mut Model,
@@ -160,7 +192,7 @@ impl<'a> Chunk<'a> {
         full: &[f64],
         attributions: &[Attribution],
         metrics: &[String],
-    ) -> Result<Vec<(Vec<MetricValue>, Vec<Curve>)>, RunError> {
+    ) -> Result<Vec<Verdict>, RunError> {
         let mut rankings: Vec<Vec<Ranking>> = Vec::with_capacity(cases.len());
         let mut rows: Vec<Row> = Vec::new();
         for ((&i, attribution), (case, &full)) in chosen.iter().zip(attributions).zip(cases.iter().zip(full)) {
@@ -224,7 +256,7 @@ fn excluded(metrics: &[String], reason: &str) -> Vec<MetricValue> {
 }
 
 /// Values by seed, and the curves' mean over the seeds.
-fn combine(by_seed: &[Vec<Judgement>], metrics: &[String]) -> (Vec<MetricValue>, Vec<Curve>) {
+fn combine(by_seed: &[Vec<Judgement>], metrics: &[String]) -> Verdict {
     let mut values = Vec::new();
     for (number, family) in FAMILIES.iter().enumerate() {
         for (place, facts) in family.metrics().into_iter().enumerate() {

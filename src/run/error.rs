@@ -34,7 +34,7 @@ pub enum RunError {
     #[error("{path}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("baking the model '{model}'")]
-    Bake { model: String, source: BakeError },
+    Bake { model: String, source: Box<BakeError> },
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]

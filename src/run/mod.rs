@@ -5,19 +5,20 @@ mod error;
 mod prepare;
 mod record;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::attribution::{self, Method, Settings};
-use crate::config::{Plan, TaskPlan};
+use crate::config::Plan;
 use crate::report::{self, Written};
 use crate::runtime::{Device, Model, Runtime, SessionOptions};
 use crate::store::{self, DatasetFacts, Store, UnitKey};
 use crate::tasks::Dataset;
 
 pub use error::RunError;
-pub use prepare::{check, resolve_bundle};
+pub use prepare::{data_mistakes, resolve_bundle};
 
 use chunk::{Chunk, Sizes};
 use prepare::Prepared;
@@ -81,7 +82,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let identity = record::identity(plan, &prepared, runtime);
     let declared = record::declared(plan);
     let mut store = open_store(job, &identity, &declared)?;
-    let done = store.done_units()?;
+    let work = Work { job, methods: methods(plan), done: store.done_units()?, progress };
     let options =
         SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
 
@@ -89,11 +90,9 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
         let mut model = Model::open(runtime, &prepared.bundle, &options)?;
-        for (task, dataset) in plan.tasks.iter().zip(&prepared.datasets) {
+        for dataset in &prepared.datasets {
             store.write_dataset(&dataset_facts(&prepared.name, plan, dataset))?;
-            let methods = methods(plan);
-            let complete_here =
-                run_task(job, &mut model, prepared, task, dataset, &methods, &done, &mut store, progress)?;
+            let complete_here = run_task(&work, &mut model, prepared, dataset, &mut store)?;
             if !complete_here {
                 complete = false;
                 break 'models;
@@ -154,22 +153,27 @@ fn dataset_facts(model: &str, plan: &Plan, dataset: &Dataset) -> DatasetFacts {
     }
 }
 
+/// What is the same for every task.
+struct Work<'a> {
+    job: &'a Job<'a>,
+    methods: Vec<(String, Box<dyn Method>)>,
+    /// Units that an earlier run finished.
+    done: HashSet<UnitKey>,
+    progress: &'a dyn Progress,
+}
+
 /// Whether the task was finished, rather than interrupted.
-#[allow(clippy::too_many_arguments)]
 fn run_task(
-    job: &Job,
+    work: &Work,
     model: &mut Model,
     prepared: &Prepared,
-    task: &TaskPlan,
     dataset: &Dataset,
-    methods: &[(String, Box<dyn Method>)],
-    done: &std::collections::HashSet<UnitKey>,
     store: &mut Store,
-    progress: &dyn Progress,
 ) -> Result<bool, RunError> {
+    let Work { job, methods, done, progress } = work;
     let key = |example: &str, method: &str| UnitKey {
         model: prepared.name.clone(),
-        task: task.name.clone(),
+        task: dataset.name.clone(),
         example_id: example.to_owned(),
         method: method.to_owned(),
     };
@@ -178,7 +182,7 @@ fn run_task(
         .iter()
         .map(|example| methods.iter().filter(|(method, _)| !done.contains(&key(&example.id, method))).count())
         .sum();
-    progress.begin(&prepared.name, &task.name, missing as u64);
+    progress.begin(&prepared.name, &dataset.name, missing as u64);
     let sizes = Sizes { longest: model.manifest().dimensions.max_positions };
     let mut excluded = 0;
     for (number, examples) in dataset.examples.chunks(CHUNK).enumerate() {
@@ -201,7 +205,7 @@ fn run_task(
             progress.advance(name, count as u64);
         }
     }
-    progress.end(&prepared.name, &task.name, dataset.examples.len(), excluded);
+    progress.end(&prepared.name, &dataset.name, dataset.examples.len(), excluded);
     Ok(true)
 }
 
@@ -242,7 +246,7 @@ mod tests {
         assert_eq!(timestamp(0), "19700101-000000");
         assert_eq!(timestamp(951_782_399), "20000228-235959");
         assert_eq!(timestamp(951_782_400), "20000229-000000");
-        assert_eq!(timestamp(1_795_467_661), "20261123-200101");
+        assert_eq!(timestamp(1_795_464_061), "20261123-200101");
     }
 
     #[test]

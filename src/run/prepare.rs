@@ -22,12 +22,18 @@ pub struct Prepared {
     pub datasets: Vec<Dataset>,
 }
 
-/// Reads every task with every model's tokenizer, and reports all mistakes at once.
-pub fn check(plan: &Plan) -> Result<(), RunError> {
+/// The mistakes in the data of a plan, as far as its tokenizers can be had. For a plan that has mistakes of its own, so
+/// that all of them are reported at once.
+pub fn data_mistakes(plan: &Plan) -> Diagnostics {
+    let mut mistakes = Diagnostics(Vec::new());
     for model in &plan.models {
-        read_data(plan, &tokenizer(model)?)?;
+        if let Ok(tokenizer) = tokenizer(model)
+            && let Err(RunError::Invalid(found)) = read_data(plan, &tokenizer)
+        {
+            mistakes.extend(found);
+        }
     }
-    Ok(())
+    mistakes
 }
 
 pub fn prepare(job: &Job, progress: &dyn Progress) -> Result<Vec<Prepared>, RunError> {
@@ -101,25 +107,38 @@ fn read_manifest(bundle: &Path) -> Result<Manifest, RunError> {
     serde_json::from_slice(&text).map_err(|error| RunError::Bundle { path, problem: error.to_string() })
 }
 
-/// The bundle of a model: the folder itself, or one baked from it and kept under `bundles`, by the contents of its
-/// files and the version of this program.
+/// The bundle of a model: the folder itself, or one baked from it and kept under `bundles`.
+///
+/// A kept bundle is found again by the contents of the model's files and of this program: another build may bake
+/// otherwise. The one that an earlier build baked from the same files is removed.
 pub fn resolve_bundle(model: &Path, name: &str, bundles: &Path, progress: &dyn Progress) -> Result<PathBuf, RunError> {
     if model.join("bundle.json").is_file() {
         return Ok(model.to_owned());
     }
+    let io = |path: PathBuf| move |source| RunError::Io { path, source };
     let mut files: Vec<PathBuf> = std::fs::read_dir(model)
-        .map_err(|source| RunError::Io { path: model.to_owned(), source })?
+        .map_err(io(model.to_owned()))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "json" || extension == "safetensors"))
         .collect();
     files.sort();
-    let sha256 = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;
-    let bundle = bundles.join(format!("{}-{}", env!("CARGO_PKG_VERSION"), &sha256[..16]));
+    let source = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;
+    let program = std::env::current_exe().map_err(io(PathBuf::from("this program")))?;
+    let build = crate::config::sha256_of_file(&program).map_err(io(program))?;
+    let prefix = format!("{}-", &source[..16]);
+    let bundle = bundles.join(format!("{prefix}{}", &build[..16]));
     if bundle.join("bundle.json").is_file() {
         return Ok(bundle);
     }
     progress.note(&format!("baking the gradient graph of {name} into {}", bundle.display()));
     bake(model, &bundle, &BakeOptions::default(), &mut |done, total| progress.baking(name, done, total))
-        .map_err(|source| RunError::Bake { model: name.to_owned(), source })?;
+        .map_err(|source| RunError::Bake { model: name.to_owned(), source: Box::new(source) })?;
+    for entry in std::fs::read_dir(bundles).map_err(io(bundles.to_owned()))?.flatten() {
+        let former = entry.path();
+        if former != bundle && entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // Another program may be using it; then it stays.
+            let _ = std::fs::remove_dir_all(former);
+        }
+    }
     Ok(bundle)
 }

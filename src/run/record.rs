@@ -19,7 +19,7 @@ pub fn identity(plan: &Plan, models: &[Prepared], runtime: &Runtime) -> RunIdent
         .iter()
         .map(|method| {
             let options: Vec<String> = method.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!("{}({})", method.name, options.join(", "))
+            if options.is_empty() { method.name.clone() } else { format!("{} ({})", method.name, options.join(", ")) }
         })
         .collect();
     let mut facts = BTreeMap::from([

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::faithfulness::Curve;
+
 /// Which unit; orders by model, task, example, method (by name, not by the order that the run declared).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitKey {
@@ -44,17 +46,6 @@ pub struct MetricValue {
     pub values: Vec<f64>,
     /// Why there is no value.
     pub excluded: Option<String>,
-}
-
-/// f(x) while tokens are taken away or given back; the three vectors are equally long.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
-    pub curve: String,
-    /// How many tokens were replaced.
-    pub step: Vec<usize>,
-    /// `step` over the number of ranked tokens, in `[0, 1]`.
-    pub fraction: Vec<f64>,
-    pub score: Vec<f64>,
 }
 
 /// What a unit cost. Rows count the sequences that went through a graph.

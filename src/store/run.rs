@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::faithfulness::MetricFacts;
+
 /// The facts that make a run this run and no other: hashes of the configuration, models, tokenizers and tasks, and the
 /// program's version, each under a name that a person understands (`configuration`, `model demo`, `program`).
 /// An interrupted run is resumed only where all of them are the same.
@@ -31,20 +33,6 @@ pub struct Declared {
     pub resamples: usize,
     /// Of the intervals, e.g. 0.95.
     pub confidence: f64,
-}
-
-/// A metric, as far as a report has to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetricFacts {
-    pub name: String,
-    /// Whether a higher value means a more faithful attribution.
-    pub higher_is_better: bool,
-    /// Whether values are in the unit of the task's score (logits, probability) rather than free of unit.
-    pub in_score_units: bool,
-    /// What people call it.
-    pub label: String,
-    /// One or two sentences on how to read it.
-    pub description: String,
 }
 
 /// A task's dataset as one model saw it (its tokenizer decides what fits).

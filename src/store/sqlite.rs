@@ -5,13 +5,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, params};
 
+use super::columns::{Json, Numbers};
 use super::error::StoreError;
-use super::record::{Curve, MetricValue, Timing, Unit, UnitKey};
-use super::run::{DatasetFacts, Declared, MetricFacts, RunIdentity};
+use super::record::{MetricValue, Timing, Unit, UnitKey};
+use super::run::{DatasetFacts, Declared, RunIdentity};
 use super::schema;
+use crate::faithfulness::{Curve, MetricFacts};
 
 /// How long a writer waits for another program that holds the file.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -263,9 +264,10 @@ impl Store {
     pub fn close(self) -> Result<(), StoreError> {
         let fail = |error| describe(&self.path, error);
         if !self.connection.is_readonly("main").map_err(fail)? {
+            // A reader keeps the log in use; not worth a wait, since the log is read too.
+            self.connection.busy_timeout(Duration::from_millis(200)).map_err(fail)?;
             self.connection
                 .pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
-                // A reader holds the log: the file is complete all the same.
                 .or_else(|error| if is_busy(&error) { Ok(()) } else { Err(error) })
                 .map_err(fail)?;
         }
@@ -596,98 +598,9 @@ fn count(row: &Row, column: usize) -> rusqlite::Result<usize> {
     usize::try_from(n).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, n))
 }
 
-/// Text or whole numbers as a JSON array.
-struct Json<T>(T);
-
-impl<T: serde::Serialize> ToSql for Json<T> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let text = serde_json::to_string(&self.0).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-        Ok(ToSqlOutput::from(text))
-    }
-}
-
-impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map(Json).map_err(FromSqlError::other)
-    }
-}
-
-/// Floating-point numbers as a JSON array, exact both ways (`serde_json` reads some numbers a bit off), but for NaN and
-/// the infinities, which all come back as NaN.
-struct Numbers<T>(T);
-
-impl<T: AsRef<[f64]>> ToSql for Numbers<T> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let mut text = String::from("[");
-        for (i, number) in self.0.as_ref().iter().enumerate() {
-            if i > 0 {
-                text.push(',');
-            }
-            if number.is_finite() {
-                text.push_str(&format!("{number:?}"));
-            } else {
-                text.push_str("null");
-            }
-        }
-        text.push(']');
-        Ok(ToSqlOutput::from(text))
-    }
-}
-
-impl FromSql for Numbers<Vec<f64>> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?.trim();
-        let inner = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .ok_or_else(|| FromSqlError::other(NotNumbers(text.to_string())))?;
-        if inner.trim().is_empty() {
-            return Ok(Numbers(Vec::new()));
-        }
-        inner
-            .split(',')
-            .map(|number| match number.trim() {
-                "null" => Ok(f64::NAN),
-                number => number.parse().map_err(|_| FromSqlError::other(NotNumbers(number.to_string()))),
-            })
-            .collect::<Result<_, _>>()
-            .map(Numbers)
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("expected numbers, found `{0}`")]
-struct NotNumbers(String);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_survive_exactly() {
-        let connection = Connection::open_in_memory().unwrap();
-        let numbers = vec![0.1 + 0.2, -0.0, 1e-300, 5e-324, f64::MAX, 1.0 / 3.0, 16777217.0, 1e22];
-        let Numbers(back): Numbers<Vec<f64>> =
-            connection.query_row("SELECT ?", [Numbers(&numbers)], |row| row.get(0)).unwrap();
-        assert_eq!(
-            back.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
-            numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
-        );
-        let sum: f64 = connection
-            .query_row("SELECT sum(value) FROM json_each(?)", [Numbers(&[1.5, 2.5, f64::NAN])], |row| row.get(0))
-            .unwrap();
-        assert_eq!(sum, 4.0);
-        let Numbers(back): Numbers<Vec<f64>> =
-            connection.query_row("SELECT ?", [Numbers(&[1.0, f64::INFINITY])], |row| row.get(0)).unwrap();
-        assert!(back[0] == 1.0 && back[1].is_nan());
-        let empty: [f64; 0] = [];
-        let Numbers(back): Numbers<Vec<f64>> =
-            connection.query_row("SELECT ?", [Numbers(&empty)], |row| row.get(0)).unwrap();
-        assert!(back.is_empty());
-        for broken in ["", "[", "[1,]", "[a]", "{}"] {
-            assert!(connection.query_row("SELECT ?", [broken], |row| row.get::<_, Numbers<Vec<f64>>>(0)).is_err());
-        }
-    }
 
     #[test]
     fn an_unfinished_transaction_leaves_nothing() {

@@ -7,6 +7,13 @@ use crate::onnx::{Dim, Dtype, Tensor};
 
 /// The rotation back: the tables are constants.
 pub fn rotary(v: &mut Vjp) -> Gradients {
+    if v.needed[1..].iter().any(|&needed| needed) {
+        return Err(GradError::NoRule {
+            operator: "Rotary".to_owned(),
+            scope: v.value.scope.to_string(),
+            detail: " (its tables are made from the embeddings)".to_owned(),
+        });
+    }
     let (cos, sin) = (v.input(1), v.input(2));
     Ok(vec![Some(rotate(v.graph, v.gradient, cos, sin, true)?), None, None])
 }

@@ -97,7 +97,9 @@ pub fn difference(v: &mut Vjp) -> Gradients {
     Ok(vec![Some(v.gradient), negative])
 }
 
-/// A product of two activations shares its gradient between them (GIM, section 3; AttnLRP's uniform rule).
+/// A product of two activations shares its gradient between them (GIM, section 3; AttnLRP's uniform rule). The two may
+/// be one: of `x * x` each factor takes its share, so that the gradient is `2 share x`, and at a share of one half `x`
+/// times it is the square itself, as it is for two factors.
 pub fn product(v: &mut Vjp) -> Gradients {
     let mut gradient = v.gradient;
     if v.sites.kind(v.id) == Some(SiteKind::ActivationProduct) {
@@ -138,6 +140,10 @@ pub fn power(v: &mut Vjp) -> Gradients {
             detail: " (its exponent is not a constant)".to_owned(),
         });
     };
+    // A constant, at 0 too, where the formula would come to 0 times infinity.
+    if p == 0.0 {
+        return Ok(vec![None, None]);
+    }
     let lower = v.graph.scalar(p - 1.0, x)?;
     let lowered = v.graph.binary(crate::onnx::op::Binary::Pow, x, lower)?;
     let derivative = v.graph.scaled(lowered, p)?;

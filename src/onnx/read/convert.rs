@@ -262,6 +262,7 @@ impl Converter {
     /// `x` in the shape `shape`, where the two agree but for axes of size 1.
     pub fn expand(&mut self, x: Id, shape: &[Dim]) -> Outcome<Id> {
         let full = broadcast(self.graph.shape(x), shape)?;
+        product(&full)?;
         Ok(self.graph.add(Op::Expand(full), &[x])?)
     }
 }

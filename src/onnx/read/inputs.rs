@@ -59,7 +59,8 @@ impl Inputs {
                     .into());
             }
         };
-        if !matches!(dtype, Dtype::I64 | Dtype::I32) && !(name.contains("mask") && dtype != Dtype::Bool) {
+        // A mask may be given as 0 and 1 in any type.
+        if !matches!(dtype, Dtype::I64 | Dtype::I32) && !name.contains("mask") {
             return Err(format!("has elements of type {}, not whole numbers", dtype.name()).into());
         }
         if let Some(dims) = dims {

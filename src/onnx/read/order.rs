@@ -264,11 +264,8 @@ fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attribut
 }
 
 /// The module that a node was exported from, such as `model.layers.0.mlp`: from what PyTorch's exporter notes, or else
-/// from the name of a weight. TorchScript's node names are paths already.
+/// from the name of a weight. Node names that are paths, such as TorchScript's, say it themselves.
 fn module(node: &Node, sources: &HashSet<&str>) -> Option<String> {
-    if node.proto.name().starts_with('/') {
-        return None;
-    }
     let note = node.proto.metadata_props.iter().find(|entry| entry.key() == "pkg.torch.onnx.name_scopes");
     let noted = note.and_then(|note| {
         // A Python list of strings: modules from the outside in, then the operation.
@@ -280,5 +277,6 @@ fn module(node: &Node, sources: &HashSet<&str>) -> Option<String> {
         let weight = node.proto.input.iter().find(|name| sources.contains(name.as_str()) && name.contains('.'))?;
         Some(weight.rsplit_once('.')?.0.to_owned())
     };
-    noted.or_else(by_weight)
+    let is_path = node.proto.name().trim_start_matches('/').contains(['/', '.']);
+    noted.or_else(|| if is_path { None } else { by_weight() })
 }

@@ -149,14 +149,14 @@ impl Source<'_> {
         ]);
         for model in &self.gathered.declared.models {
             for (i, method) in self.gathered.declared.methods.iter().enumerate() {
-                let (mut units, mut forward, mut gradient) = (0, 0, 0);
+                let (mut explained, mut forward, mut gradient) = (0, 0, 0);
                 for totals in self.gathered.panels.iter().filter(|p| p.model == *model).map(|p| &p.methods[i]) {
-                    units += totals.units;
+                    explained += totals.explained;
                     forward += totals.forward_rows + totals.forward_rows_saved;
                     gradient += totals.gradient_rows + totals.gradient_rows_saved;
                 }
-                if units > 0 {
-                    let mean = |rows: u64| format!("{:.1}", rows as f64 / units as f64);
+                if explained > 0 {
+                    let mean = |rows: u64| format!("{:.1}", rows as f64 / explained as f64);
                     table.row(vec![escape(model), escape(method), mean(forward), mean(gradient)]);
                 }
             }
@@ -168,7 +168,7 @@ impl Source<'_> {
         self.show(table, text);
         text.push('\n');
         text.push_str(&wrap(
-            "A row is one prompt through one graph, for the attribution or for its evaluation. Seconds, and how many \
+            "A row is one prompt through one graph, for the attribution or for its evaluation; examples left out do not count. Seconds, and how many \
              rows did not have to be computed again, are in `timings.csv`.",
             "",
         ));

@@ -13,7 +13,8 @@ impl Source<'_> {
         let mut item = |sentence: &str| text.push_str(&wrap(&format!("- {sentence}"), "  "));
         for metric in &declared.metrics {
             let better = if metric.higher_is_better { "Higher is better." } else { "Lower is better." };
-            item(&format!("**{}**: {} {better}", escape(label(metric)), escape(metric.description.trim())));
+            let description = metric.description.split_whitespace().collect::<Vec<_>>().join(" ");
+            item(&format!("**{}**: {} {better}", escape(label(metric)), escape(&description)));
         }
         item(&format!(
             "**Intervals**: {} % BCa bootstrap intervals over examples ({} resamples, seed {}). Run again on other \

@@ -109,13 +109,15 @@ fn fused_matmul(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
 fn fused_gemm(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let product = products::gemm(c, call)?;
     let [Val::Node(x)] = product[..] else { return Err("has no product".into()) };
-    Ok(vec![match call.attributes.text("activation").unwrap_or_default() {
-        "Relu" => c.graph.activation(Activation::Relu, x)?,
-        "Tanh" => c.graph.unary(Unary::Tanh, x)?,
-        "Sigmoid" => c.graph.unary(Unary::Sigmoid, x)?,
-        other => return Err(format!("is fused with '{other}', which is not supported").into()),
-    }
-    .into()])
+    Ok(vec![
+        match call.attributes.text("activation").unwrap_or_default() {
+            "Relu" => c.graph.activation(Activation::Relu, x)?,
+            "Tanh" => c.graph.unary(Unary::Tanh, x)?,
+            "Sigmoid" => c.graph.unary(Unary::Sigmoid, x)?,
+            other => return Err(format!("is fused with '{other}', which is not supported").into()),
+        }
+        .into(),
+    ])
 }
 
 /// x, positions (`[batch, seq]`, or `[1]`: the first one), cos and sin tables `[longest, half]`.

@@ -159,10 +159,10 @@ pub fn gather(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let number = call.attributes.int("axis").unwrap_or(0);
     let axis = axis(number, shape.len()).ok_or_else(|| format!("has no axis {number}"))?;
     let x = c.id(data)?;
-    if let (Some(known), false) = (indices.known(), c.is_parameter(x)) {
-        if let Some(picked) = pick(c, x, axis, known)? {
-            return Ok(vec![picked.into()]);
-        }
+    if let (Some(known), false) = (indices.known(), c.is_parameter(x))
+        && let Some(picked) = pick(c, x, axis, known)?
+    {
+        return Ok(vec![picked.into()]);
     }
     let indices = c.id(indices)?;
     Ok(vec![c.graph.add(Op::Gather { axis }, &[x, indices])?.into()])

@@ -1,0 +1,391 @@
+//! Runs from end to end on a small checkpoint: what they leave, interruption and resumption, bad input.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use assert_cmd::Command;
+use gim_harness::attribution;
+use gim_harness::bundle::bake::{BakeOptions, bake};
+use gim_harness::config::{Overrides, Plan, Vocabulary, load_plan};
+use gim_harness::faithfulness;
+use gim_harness::run::{Existing, Job, Outcome, Progress, RunError, run};
+use gim_harness::runtime::{Model, Row, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::tokenizer::Tokenizer;
+use predicates::prelude::*;
+
+const FILES: [&str; 9] = [
+    "attributions.jsonl",
+    "comparisons.csv",
+    "curves.csv",
+    "examples.csv",
+    "manifest.json",
+    "report.md",
+    "results.json",
+    "summary.csv",
+    "timings.csv",
+];
+
+fn checkpoint() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-a")
+}
+
+fn runtime() -> Runtime {
+    Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap()
+}
+
+/// The program, with a cache of its own.
+fn program() -> Command {
+    let mut command = Command::cargo_bin("gim-harness").unwrap();
+    command.env("GIM_HARNESS_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+    command
+}
+
+/// A folder with a harness of one bundle and one task of 20 examples. The right answers are those that the model gives,
+/// but for the last two.
+fn workplace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    bake(&checkpoint(), &bundle, &BakeOptions::default(), &mut |_, _| {}).unwrap();
+    let tokenizer = Tokenizer::from_file(&bundle.join("tokenizer.json")).unwrap();
+    let mut model = Model::open(&runtime(), &bundle, &SessionOptions::default()).unwrap();
+    let options = ["w20", "w21"].map(|word| tokenizer.id_of_single_token(word).unwrap());
+    let mut data = String::new();
+    for number in 0..20usize {
+        let words: Vec<String> = (0..5 + number % 4).map(|i| format!("w{}", 3 + (7 * number + 13 * i) % 120)).collect();
+        let text = words.join(" ");
+        let input_ids = tokenizer.encode(&format!("{text} w9"), true).unwrap().ids;
+        let position = input_ids.len() - 1;
+        let score = model.scores(&[Row { input_ids, position }], &options).unwrap().remove(0);
+        let first = score.logits[0] > score.logits[1];
+        let right = if first == (number < 18) { "w20" } else { "w21" };
+        data += &format!("{{\"id\": \"e{number}\", \"text\": \"{text}\", \"label\": \"{right}\"}}\n");
+    }
+    fs::write(folder.path().join("words.jsonl"), data).unwrap();
+    let task = "task: words\ndata: {file: words.jsonl, id: id}\nprompt: \"{text} w9\"\ncontext: text\n\
+                answer: \"{label}\"\noptions: [w20, w21]\n";
+    fs::write(folder.path().join("words.yaml"), task).unwrap();
+    let harness = "name: small\nmodels: [bundle]\ntasks: [words.yaml]\nmethods:\n  - gim\n  - gradient\n\
+                   \u{20} - integrated_gradients: {steps: 10}\n  - attention_rollout\n  - ablation\n\
+                   \u{20} - random: {seeds: 3}\nstatistics: {resamples: 500}\n";
+    fs::write(folder.path().join("harness.yaml"), harness).unwrap();
+    folder
+}
+
+fn plan(folder: &Path) -> Plan {
+    let methods = attribution::infos();
+    let metrics = faithfulness::metrics();
+    let metrics: Vec<&str> = metrics.iter().map(|facts| facts.name.as_str()).collect();
+    let vocabulary = Vocabulary { methods: &methods, metrics: &metrics };
+    load_plan(&folder.join("harness.yaml"), &vocabulary, &Overrides::default()).unwrap()
+}
+
+/// Stops a run after some units.
+struct Stop<'a> {
+    interrupted: &'a AtomicBool,
+    left: Cell<u64>,
+    done: Cell<u64>,
+}
+
+impl Progress for Stop<'_> {
+    fn note(&self, _: &str) {}
+    fn baking(&self, _: &str, _: u64, _: u64) {}
+    fn begin(&self, _: &str, _: &str, _: u64) {}
+    fn advance(&self, _: &str, units: u64) {
+        self.done.set(self.done.get() + units);
+        self.left.set(self.left.get().saturating_sub(units));
+        self.interrupted.store(self.left.get() == 0, Ordering::Relaxed);
+    }
+    fn end(&self, _: &str, _: &str, _: usize, _: usize) {}
+}
+
+/// Runs until so many units are done. Gives the number that were, and whether the run is complete.
+fn run_units(plan: &Plan, folder: &Path, existing: Existing, units: u64) -> Result<(u64, bool), RunError> {
+    let interrupted = AtomicBool::new(false);
+    let progress = Stop { interrupted: &interrupted, left: Cell::new(units), done: Cell::new(0) };
+    let job = Job { plan, folder, existing, interrupted: &interrupted, bundles: folder };
+    let complete = matches!(run(&job, &runtime(), &progress)?, Outcome::Complete(_));
+    Ok((progress.done.get(), complete))
+}
+
+#[test]
+fn an_interrupted_run_resumes_and_ends_as_if_nothing_had_been() {
+    let place = workplace();
+    let plan = plan(place.path());
+    let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
+    let units = 20 * 6;
+    assert_eq!(run_units(&plan, &whole, Existing::Continue, u64::MAX).unwrap(), (units, true));
+
+    let (done, complete) = run_units(&plan, &parts, Existing::Continue, 30).unwrap();
+    assert!(!complete && done >= 30 && done < units, "{done}");
+    assert!(parts.join("report.md").is_file(), "what is done is reported");
+    let (rest, complete) = run_units(&plan, &parts, Existing::Resume, u64::MAX).unwrap();
+    assert!(complete);
+    assert_eq!(done + rest, units, "a finished unit was worked on again");
+    for name in FILES.into_iter().filter(|name| !["timings.csv", "manifest.json"].contains(name)) {
+        let (a, b) = (fs::read(whole.join(name)).unwrap(), fs::read(parts.join(name)).unwrap());
+        assert!(a == b, "{name} is not what an uninterrupted run writes");
+    }
+    // A finished run has nothing left to do.
+    assert_eq!(run_units(&plan, &whole, Existing::Continue, u64::MAX).unwrap(), (0, true));
+    assert_eq!(run_units(&plan, &whole, Existing::Fresh, u64::MAX).unwrap(), (units, true));
+}
+
+#[test]
+fn another_run_is_not_resumed() {
+    let place = workplace();
+    let mut plan = plan(place.path());
+    let folder = place.path().join("run");
+    run_units(&plan, &folder, Existing::Continue, 1).unwrap();
+    plan.seed = 1;
+    let error = run_units(&plan, &folder, Existing::Resume, 1).unwrap_err().to_string();
+    assert!(error.contains("seed"), "{error}");
+    let error = run_units(&plan, &place.path().join("none"), Existing::Resume, 1).unwrap_err();
+    assert!(matches!(error, RunError::NothingToResume { .. }), "{error}");
+}
+
+#[test]
+fn what_a_run_leaves() {
+    let place = workplace();
+    let out = place.path().join("out");
+    program()
+        .current_dir(place.path())
+        .args(["run", "--out"])
+        .arg(&out)
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("words"));
+    let found: BTreeSet<String> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    for name in FILES.into_iter().chain(["run.sqlite"]) {
+        assert!(found.contains(name), "{name} is missing of {found:?}");
+    }
+
+    let mut examples = csv::Reader::from_path(out.join("examples.csv")).unwrap();
+    let header: Vec<String> = examples.headers().unwrap().iter().map(str::to_owned).collect();
+    assert_eq!(header[..7], ["model", "task", "example_id", "method", "n_tokens", "n_ranked", "score"]);
+    assert_eq!(header.last().unwrap(), "excluded");
+    let rows: Vec<csv::StringRecord> = examples.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 20 * 6);
+    // The cell also says why a single metric has no value, such as f(x) below 0 where something is divided by it.
+    let wrong: Vec<&csv::StringRecord> = rows.iter().filter(|row| row[row.len() - 1] == *"answered wrongly").collect();
+    assert_eq!(wrong.len(), 2 * 6, "the two examples with wrong labels");
+    assert!(wrong.iter().all(|row| row[7].is_empty()));
+
+    let comparisons = fs::read_to_string(out.join("comparisons.csv")).unwrap();
+    let columns = "model,task,metric,method_a,method_b,n,mean_diff,hl_diff,ci_low,ci_high,p_wilcoxon,p_holm,\
+                   p_permutation,rank_biserial,wins,ties,losses";
+    assert!(comparisons.starts_with(columns), "columns may be added, at the end only: {comparisons:.300}");
+
+    let report = fs::read_to_string(out.join("report.md")).unwrap();
+    for method in ["gim", "integrated_gradients", "attention_rollout", "random"] {
+        assert!(report.contains(method), "{method} is missing in the report");
+    }
+    let timings = fs::read_to_string(out.join("timings.csv")).unwrap();
+    assert!(timings.starts_with("model,task,method,n,"), "{timings}");
+
+    // The same again: nothing to do, the same files; and the reports alone.
+    let before = fs::read(out.join("summary.csv")).unwrap();
+    program().args(["report"]).arg(&out).assert().success();
+    assert!(fs::read(out.join("summary.csv")).unwrap() == before);
+}
+
+#[test]
+fn the_default_folder_is_new_and_latest_points_at_it() {
+    let place = workplace();
+    let arguments = ["run", "--limit", "2", "--methods", "gim,random"];
+    program().current_dir(place.path()).args(arguments).assert().success();
+    let latest = place.path().join("reports/latest");
+    let first = latest.canonicalize().unwrap();
+    assert!(latest.join("examples.csv").is_file());
+    program().current_dir(place.path()).args(arguments).assert().success();
+    assert_ne!(latest.canonicalize().unwrap(), first, "the second run has a folder of its own");
+}
+
+#[test]
+fn mistakes_are_all_reported_and_nothing_is_run() {
+    let place = workplace();
+    let harness = "models: [bundle]\ntasks: [words.yaml, wrods.yaml]\nmetods: [gim]\nmethods: [gmi, random]\n";
+    fs::write(place.path().join("harness.yaml"), harness).unwrap();
+    let task = fs::read_to_string(place.path().join("words.yaml")).unwrap();
+    fs::write(place.path().join("words.yaml"), task.replace("[w20, w21]", "[w20, w22, \"two words\"]")).unwrap();
+    program()
+        .current_dir(place.path())
+        .arg("run")
+        .assert()
+        .code(2)
+        .stdout("")
+        .stderr(predicate::str::contains("harness.yaml:3:1"))
+        .stderr(predicate::str::contains("did you mean `gim`?"))
+        .stderr(predicate::str::contains("did you mean `words.yaml`?"))
+        .stderr(predicate::str::contains("is not one token"))
+        .stderr(predicate::str::contains("words.jsonl:"));
+    assert!(!place.path().join("reports").exists());
+}
+
+#[test]
+fn a_missing_harness_file_is_a_configuration_mistake() {
+    let place = tempfile::tempdir().unwrap();
+    program().current_dir(place.path()).arg("run").assert().code(2).stderr(predicate::str::contains("harness.yaml"));
+}
+
+#[test]
+fn explain_prints_one_object() {
+    let place = workplace();
+    let bundle = place.path().join("bundle");
+    let output = program()
+        .arg("explain")
+        .arg(&bundle)
+        .args(["--input-ids", "0,14,84,73,66,90", "--target-id", "7", "--baseline-id", "1", "--format", "json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["method"], "gim");
+    assert_eq!(found["input_ids"].as_array().unwrap().len(), 6);
+    assert_eq!(found["attributions"].as_array().unwrap().len(), 6);
+    assert_eq!((found["target_id"].as_i64(), found["target"].as_str()), (Some(7), Some("w7")));
+    assert!(found["contrast_id"].is_null());
+    assert!((found["score"].as_f64().unwrap() + 8.608_97).abs() < 1e-3, "{found}");
+    assert!((found["attributions"][0].as_f64().unwrap() + 4.777_47).abs() < 1e-3, "{found}");
+
+    let page = program()
+        .arg("explain")
+        .arg(&bundle)
+        .args(["--prompt", "w5 w9", "--contrast", "w7", "--format", "html"])
+        .output()
+        .unwrap();
+    let page = String::from_utf8(page.stdout).unwrap();
+    assert!(page.contains("&#39;w7&#39;") && !page.contains("http"), "{page}");
+}
+
+#[test]
+fn explain_refuses_what_it_cannot_answer() {
+    let place = workplace();
+    let bundle = place.path().join("bundle");
+    let refused = |arguments: &[&str], code: i32, words: &str| {
+        let assert = program().arg("explain").arg(&bundle).args(arguments).assert();
+        assert.code(code).stdout("").stderr(predicate::str::contains(words));
+    };
+    refused(&["--input-ids", "0,5", "--method", "gimm"], 2, "did you mean 'gim'?");
+    refused(&["--input-ids", "0,5", "--target", "two words"], 2, "--target");
+    refused(&["--input-ids", "0,5", "--target-id", "131"], 2, "0 to 130");
+    refused(&["--input-ids", "0,99999"], 1, "99999");
+    refused(&[], 2, "--prompt");
+}
+
+/// A copy of the checkpoint with one thing changed.
+fn damaged(change: impl FnOnce(&Path)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(checkpoint().join(name), folder.path().join(name)).unwrap();
+    }
+    change(folder.path());
+    folder
+}
+
+#[test]
+fn a_damaged_checkpoint_ends_in_one_error_and_no_bundle() {
+    fn edit(folder: &Path, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        assert!(text.contains(from), "{name} does not contain {from}");
+        fs::write(folder.join(name), text.replacen(from, to, 1)).unwrap();
+    }
+    let weights = |change: fn(&mut Vec<u8>)| {
+        move |folder: &Path| {
+            let path = folder.join("model.safetensors");
+            let mut bytes = fs::read(&path).unwrap();
+            change(&mut bytes);
+            fs::write(path, bytes).unwrap();
+        }
+    };
+    let config = |from: &'static str, to: &'static str| move |folder: &Path| edit(folder, "config.json", from, to);
+    type Change = Box<dyn FnOnce(&Path)>;
+    let cases: Vec<(&str, Change, &str)> = vec![
+        ("truncated weights", Box::new(weights(|b| b.truncate(b.len() / 2))), "model.safetensors"),
+        ("empty weights", Box::new(weights(Vec::clear)), "model.safetensors"),
+        ("a header longer than the file", Box::new(weights(|b| b[..8].fill(0xff))), "model.safetensors"),
+        ("overlapping tensors", Box::new(overlapping_tensors), "model.safetensors"),
+        ("no weights", Box::new(|f: &Path| fs::remove_file(f.join("model.safetensors")).unwrap()), "model.safetensors"),
+        ("another architecture", Box::new(config("\"llama\"", "\"mamba\"")), "mamba"),
+        ("another activation", Box::new(config("\"silu\"", "\"relu6\"")), "relu6"),
+        ("another size", Box::new(config("\"hidden_size\": 64", "\"hidden_size\": 65")), "model."),
+        ("more layers", Box::new(config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1000000000")), "layers.3"),
+        ("absurd heads", Box::new(config("\"head_dim\": 8", "\"head_dim\": 1000000000000000")), "absurd"),
+        (
+            "a field that matters",
+            Box::new(config("{", "{\"quantization_config\": {\"bits\": 4},")),
+            "quantization_config",
+        ),
+        ("no JSON", Box::new(config("{", "")), "config.json"),
+        (
+            "a tokenizer of another model",
+            Box::new(|f: &Path| edit(f, "tokenizer.json", "\"w130\": 130", "\"w130\": 131")),
+            "another model",
+        ),
+        ("no tokenizer", Box::new(|f: &Path| fs::remove_file(f.join("tokenizer.json")).unwrap()), "tokenizer.json"),
+    ];
+    for (name, change, words) in cases {
+        let folder = damaged(change);
+        let out = folder.path().join("bundles/out");
+        let output = program().arg("bake").arg(folder.path()).arg("--out").arg(&out).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains(words), "{name}: {said}");
+        assert!(said.starts_with("error: ") && !said.contains("panicked"), "{name}: {said}");
+        let left = fs::read_dir(folder.path().join("bundles")).map_or(0, |entries| entries.count());
+        assert_eq!(left, 0, "{name}: something was left behind");
+    }
+}
+
+/// Makes the second tensor's data begin inside the first's.
+fn overlapping_tensors(folder: &Path) {
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let name = header.keys().find(|name| name.contains("layers.1.mlp.up_proj")).unwrap().clone();
+    let offsets = &mut header[&name]["data_offsets"];
+    let (start, end) = (offsets[0].as_u64().unwrap(), offsets[1].as_u64().unwrap());
+    *offsets = serde_json::json!([start - 4, end - 4]);
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut changed = (header.len() as u64).to_le_bytes().to_vec();
+    changed.extend(&header);
+    changed.extend(&bytes[8 + length..]);
+    fs::write(path, changed).unwrap();
+}
+
+#[test]
+fn a_bundle_does_not_replace_what_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("thesis.txt"), "precious").unwrap();
+    program()
+        .arg("bake")
+        .arg(checkpoint())
+        .arg("--out")
+        .arg(folder.path())
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains("is not a bundle"));
+    assert_eq!(fs::read_to_string(folder.path().join("thesis.txt")).unwrap(), "precious");
+}
+
+#[test]
+fn lists_and_schemas() {
+    program().args(["methods", "list"]).assert().success().stdout(predicate::str::contains("tsg+norm_freeze"));
+    program().args(["metrics", "list"]).assert().success().stdout(predicate::str::contains("comprehensiveness"));
+    for of in ["harness", "task"] {
+        let output = program().args(["schema", of]).output().unwrap();
+        let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(schema["properties"].is_object());
+    }
+    let place = workplace();
+    program()
+        .current_dir(place.path())
+        .args(["tasks", "validate", "words.yaml"])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("20 examples"));
+}
