@@ -10,6 +10,7 @@ pub mod diagnostics;
 pub mod faithfulness;
 pub mod grad;
 pub mod onnx;
+pub mod raise;
 pub mod report;
 pub mod run;
 pub mod runtime;

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::graphs::{self, Baked};
 use super::manifest::{Dimensions, FileEntry, GraphPorts, Manifest, Port, Source};
-use crate::checkpoint::weights::CopyError;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use super::source::{ForwardModel, SourceError};
 use crate::grad::{Audit, GradError, SiteKind};
+use crate::onnx::weights::CopyError;
 use crate::onnx::write::{Export, WeightLocation, to_model};
 use crate::onnx::{Graph, GraphError, Id};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -25,7 +25,7 @@ pub const WEIGHT_FILE: &str = "weights.bin";
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Source(#[from] SourceError),
     #[error("{path}")]
     Tokenizer { path: PathBuf, source: TokenizerError },
     #[error(
@@ -53,11 +53,11 @@ pub enum BakeError {
 /// What `bake` may be told.
 #[derive(Clone, Debug, Default)]
 pub struct BakeOptions {
-    /// Another tokenizer than the folder's.
+    /// Another tokenizer than the one in the folder or beside the file.
     pub tokenizer: Option<PathBuf>,
 }
 
-/// Bakes a Hugging Face folder into a bundle. The bundle appears at `out` complete or not at all.
+/// Bakes a Hugging Face folder or a forward `.onnx` file into a bundle. The bundle appears at `out` complete or not at all.
 ///
 /// `progress` is told how many bytes of weights are written, and how many there will be.
 pub fn bake(
@@ -69,8 +69,8 @@ pub fn bake(
     if out.exists() && !out.join("bundle.json").is_file() && !is_empty_folder(out) {
         return Err(BakeError::Occupied { path: out.to_owned() });
     }
-    let source = Checkpoint::open(folder)?;
-    let tokenizer_path = options.tokenizer.clone().unwrap_or_else(|| folder.join("tokenizer.json"));
+    let source = ForwardModel::open(folder)?;
+    let tokenizer_path = options.tokenizer.clone().unwrap_or_else(|| source.tokenizer());
     let tokenizer = Tokenizer::from_file(&tokenizer_path)
         .map_err(|source| BakeError::Tokenizer { path: tokenizer_path.clone(), source })?;
     let max_id = tokenizer.max_id();
@@ -92,8 +92,8 @@ pub fn bake(
         format_version: FORMAT_VERSION,
         source: Source {
             name: name_of(folder),
-            kind: "hugging_face".to_owned(),
-            sha256: source_sha256(folder, &tokenizer_path, &source)?,
+            kind: source.kind.to_owned(),
+            sha256: source_sha256(&tokenizer_path, &source)?,
         },
         architecture: source.architecture.clone(),
         dimensions: Dimensions {
@@ -146,8 +146,9 @@ fn check_sites(folder: &Path, audit: &Audit, layers: usize) -> Result<(), BakeEr
 }
 
 /// SHA-256 over names, sizes and contents of the files that a bundle is made from.
-fn source_sha256(folder: &Path, tokenizer: &Path, source: &Checkpoint) -> Result<String, BakeError> {
-    let mut files = vec![folder.join("config.json"), tokenizer.to_owned()];
+fn source_sha256(tokenizer: &Path, source: &ForwardModel) -> Result<String, BakeError> {
+    let mut files = source.described_by.clone();
+    files.push(tokenizer.to_owned());
     files.extend(source.weights.files().iter().cloned());
     fingerprint(&files).map_err(|(path, source)| BakeError::Read { path, source })
 }
@@ -183,7 +184,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn write_files(
     folder: &Path,
-    source: &Checkpoint,
+    source: &ForwardModel,
     tokenizer: &Path,
     baked: &[Baked],
     manifest: &mut Manifest,
@@ -212,7 +213,7 @@ fn write_files(
     for graph in baked {
         manifest.graphs.insert(graph.file.to_owned(), ports(graph));
         let model = encode(graph, &locations, manifest)
-            .map_err(|error| BakeError::Graph { folder: source.folder.clone(), source: error })?;
+            .map_err(|error| BakeError::Graph { folder: source.path.clone(), source: error })?;
         write_bytes(folder, graph.file, &model, manifest)?;
     }
     let mut text = serde_json::to_vec_pretty(manifest)

@@ -1,12 +1,13 @@
 //! The four graphs of a bundle, made from one forward graph.
 
-use crate::checkpoint::{BATCH, Checkpoint, SEQ};
 use crate::grad::sites::Sites;
 use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
+use crate::onnx::dim::{BATCH, SEQ};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
 use super::select::{first_row, logit_of, row_at};
+use super::source::ForwardModel;
 
 /// A graph with its ports, ready to be written.
 pub struct Baked {
@@ -17,7 +18,7 @@ pub struct Baked {
 }
 
 /// `embed.onnx`: the token-embedding lookup.
-pub fn embed(source: &Checkpoint) -> Baked {
+pub fn embed(source: &ForwardModel) -> Baked {
     Baked {
         file: "embed.onnx",
         graph: source.graph.clone(),
@@ -28,15 +29,19 @@ pub fn embed(source: &Checkpoint) -> Baked {
 
 /// The row of logits that is scored: a decoder's at `position`, a classifier's at its first token. A classifier has the
 /// input `position` like any other model, so that all bundles are asked alike, and does not heed it.
-fn scored_row(graph: &mut Graph, source: &Checkpoint, logits: Id, position: Id) -> Result<Id, GraphError> {
+fn scored_row(graph: &mut Graph, source: &ForwardModel, logits: Id, position: Id) -> Result<Id, GraphError> {
     match source.labels {
+        // The file takes a row itself.
+        Some(labels) if graph.shape(logits).len() == 2 => {
+            graph.reshape(logits, vec![Dim::symbol(BATCH), Dim::known(1), Dim::known(labels)])
+        }
         Some(_) => first_row(graph, logits),
         None => row_at(graph, logits, position),
     }
 }
 
 /// `forward.onnx`: the logits at one position.
-pub fn forward(source: &Checkpoint) -> Result<Baked, GradError> {
+pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
     let mut graph = source.graph.clone();
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
@@ -51,7 +56,7 @@ pub fn forward(source: &Checkpoint) -> Result<Baked, GradError> {
 }
 
 /// `gradient.onnx`: the score and its (modified) gradient with respect to the embeddings.
-pub fn gradient(source: &Checkpoint) -> Result<(Baked, Audit), GradError> {
+pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
     // The mask is an output of the cut only so that it stays known by number.
     let roots = [source.logits, source.attention_mask];
     let (mut graph, roots, inputs_embeds) = cut(&source.graph, source.inputs_embeds, "inputs_embeds", &roots)?;
@@ -81,7 +86,7 @@ pub fn gradient(source: &Checkpoint) -> Result<(Baked, Audit), GradError> {
 }
 
 /// `attention.onnx`: the attention weights of every layer, `[layers, batch, heads, seq, seq]`.
-pub fn attention(source: &Checkpoint) -> Result<Baked, GradError> {
+pub fn attention(source: &ForwardModel) -> Result<Baked, GradError> {
     let mut graph = source.graph.clone();
     let depends = graph.descendants(source.inputs_embeds);
     let path: Vec<Id> = graph.ancestors(&[source.logits]).into_iter().filter(|id| depends[id.index()]).collect();

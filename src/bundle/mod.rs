@@ -1,8 +1,10 @@
 //! The folder of graphs that `bake` writes and everything else reads.
 
 pub mod bake;
+pub mod foreign;
 pub mod graphs;
 pub mod manifest;
 pub mod select;
+pub mod source;
 
 pub use manifest::Manifest;

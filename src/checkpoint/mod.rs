@@ -27,10 +27,7 @@ use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 use config::Config;
 use weights::Weights;
 
-/// The name of the symbolic batch size.
-pub const BATCH: &str = "batch";
-/// The name of the symbolic sequence length.
-pub const SEQ: &str = "seq";
+pub use crate::onnx::dim::{BATCH, SEQ};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {

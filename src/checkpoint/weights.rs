@@ -11,13 +11,9 @@ use serde::Deserialize;
 
 use super::CheckpointError;
 use crate::onnx::op::WeightRef;
+use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource};
 use crate::onnx::write::WeightLocation;
 use crate::onnx::{Dtype, Graph, Id, Op};
-
-/// Tensors start at multiples of this, so that a runtime can map them.
-const ALIGNMENT: u64 = 4096;
-/// Bytes read at once while copying.
-const CHUNK: usize = 4 << 20;
 
 #[derive(Clone, Debug)]
 struct Stored {
@@ -118,11 +114,6 @@ impl Weights {
         self.stored.contains_key(name)
     }
 
-    /// Files the tensors come from.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.shards
-    }
-
     /// A tensor as a value of the graph, in f32.
     pub fn tensor(&mut self, graph: &mut Graph, name: &str, dims: &[usize]) -> Result<Id, CheckpointError> {
         let index = self.index(name, dims)?;
@@ -213,9 +204,14 @@ impl Weights {
     pub fn written_size(&self) -> u64 {
         self.locations().1
     }
+}
 
-    /// Where each used tensor lies in the weight file, and the file's size.
-    pub fn locations(&self) -> (Vec<WeightLocation>, u64) {
+impl WeightSource for Weights {
+    fn files(&self) -> &[PathBuf] {
+        &self.shards
+    }
+
+    fn locations(&self) -> (Vec<WeightLocation>, u64) {
         let mut end = 0u64;
         let mut locations = Vec::with_capacity(self.used.len());
         for (name, stored) in &self.used {
@@ -227,8 +223,7 @@ impl Weights {
         (locations, end)
     }
 
-    /// Copies the used tensors in f32, a few megabytes at a time. `written` is told of every part's size in bytes.
-    pub fn write(&self, out: &mut impl Write, written: &mut dyn FnMut(u64)) -> Result<(), CopyError> {
+    fn write(&self, out: &mut dyn Write, written: &mut dyn FnMut(u64)) -> Result<(), CopyError> {
         let (locations, _) = self.locations();
         let mut at = 0u64;
         let mut raw = vec![0u8; CHUNK];
@@ -254,14 +249,6 @@ impl Weights {
         }
         Ok(())
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum CopyError {
-    #[error("cannot read {path}")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("cannot write the weights")]
-    Write(#[source] std::io::Error),
 }
 
 /// Little-endian numbers of a stored type as f32. Chunks are multiples of every element's size.

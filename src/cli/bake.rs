@@ -11,7 +11,7 @@ use super::progress::Terminal;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A Hugging Face folder: config.json, *.safetensors, tokenizer.json
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a forward .onnx file
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// The bundle to write; an earlier bundle there is replaced

@@ -93,8 +93,22 @@ fn softmax_behind(graph: &Graph, on_path: &[bool], mut id: Id) -> Option<Id> {
     }
 }
 
-/// The number in `layers.3.attention`.
+/// The layer that a scope names: the first number that is a component of it, as in `layers.3.attention`,
+/// `model/layers.3/self_attn/MatMul` or `transformer.h.3.attn`.
 fn layer_of(scope: &str) -> Option<usize> {
-    let rest = scope.strip_prefix("layers.")?;
-    rest.split('.').next()?.parse().ok()
+    scope.split(['.', '/']).skip(1).find_map(|part| part.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_read_from_scopes_of_every_exporter() {
+        assert_eq!(layer_of("layers.3.self_attn"), Some(3));
+        assert_eq!(layer_of("m/model/layers.11/mlp/act_fn/Mul"), Some(11));
+        assert_eq!(layer_of("m.transformer.h.2.attn/node_softmax_1"), Some(2));
+        assert_eq!(layer_of("norm"), None);
+        assert_eq!(layer_of("m.model.norm/node_mul_7"), None);
+    }
 }

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// The name of the symbolic batch size.
+pub const BATCH: &str = "batch";
+/// The name of the symbolic sequence length.
+pub const SEQ: &str = "seq";
+
 /// A size that is a number times a product of symbols, such as `4*batch*seq`.
 ///
 /// Every reshape in a transformer keeps to such monomials, so shapes stay known while a graph is built although batch

@@ -29,6 +29,7 @@ pub fn infer(op: &Op, inputs: &[&Value]) -> Result<(Dtype, Shape), String> {
     }
     match op {
         Op::Input { dtype, shape, .. } => Ok((*dtype, shape.clone())),
+        Op::Opaque(opaque) => Ok((opaque.dtype, opaque.shape.clone())),
         Op::Constant(tensor) => Ok((tensor.dtype, tensor.dims.iter().map(|&d| Dim::known(d)).collect())),
         Op::Weight(weight) => Ok((weight.dtype, weight.dims.iter().map(|&d| Dim::known(d)).collect())),
         Op::DimSize(_) => Ok((Dtype::I64, vec![Dim::known(1)])),
@@ -183,6 +184,7 @@ fn arity(op: &Op) -> std::ops::RangeInclusive<usize> {
         Op::Where | Op::LayerNorm { .. } | Op::Rotary => 3..=3,
         Op::Linear(_) | Op::Gemm { .. } => 2..=3,
         Op::Concat { .. } => 1..=usize::MAX,
+        Op::Opaque(_) => 0..=usize::MAX,
         _ => 1..=1,
     }
 }

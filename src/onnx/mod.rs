@@ -1,4 +1,4 @@
-//! ONNX: a typed graph, shape inference, and writing files with external weights.
+//! ONNX: a typed graph, shape inference, and reading and writing files with external weights.
 
 pub mod dim;
 pub mod expand;
@@ -7,8 +7,10 @@ pub mod infer;
 pub mod op;
 #[allow(clippy::all)]
 pub mod proto;
+pub mod read;
 pub mod rewrite;
 pub mod tensor;
+pub mod weights;
 pub mod write;
 
 pub use dim::{Dim, Shape};

@@ -1,5 +1,7 @@
 //! The operators of the graph: ONNX primitives, and composites that expand to them when a file is written.
 
+use std::sync::Arc;
+
 use super::dim::{Dim, Shape};
 use super::tensor::{Dtype, Tensor};
 
@@ -180,6 +182,29 @@ pub enum Op {
     /// x `[.., seq, d]`, cos and sin `[.., seq, r / 2]` with `r <= d`: of the first `r` elements, the halves rotated
     /// against each other (RoFormer, arXiv 2104.09864).
     Rotary,
+
+    /// A standard operator that is carried through as it stands in a foreign file.
+    Opaque(Arc<Opaque>),
+}
+
+/// A standard ONNX operator of which nothing is known but its result's type and shape. It serves masks, positions and
+/// other values that the score does not depend on through the embeddings: it has no gradient.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Opaque {
+    /// In the form that it has at [`super::write::OPSET`].
+    pub op_type: String,
+    pub attributes: Vec<(String, Attribute)>,
+    pub dtype: Dtype,
+    pub shape: Shape,
+}
+
+/// An attribute of an [`Opaque`] operator.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Attribute {
+    Int(i64),
+    Ints(Vec<i64>),
+    Float(Real),
+    Text(String),
 }
 
 impl Op {
@@ -191,6 +216,7 @@ impl Op {
             Op::Logic(kind) => format!("{kind:?}"),
             Op::Reduce { kind, .. } => format!("Reduce{kind:?}"),
             Op::Activation(kind) => format!("{kind:?}"),
+            Op::Opaque(opaque) => opaque.op_type.clone(),
             other => {
                 let text = format!("{other:?}");
                 text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()

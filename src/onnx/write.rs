@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::dim::{Dim, Shape, show};
 use super::expand::expand;
 use super::graph::{Graph, GraphError, Id};
-use super::op::{Op, Reduction};
+use super::op::{Attribute, Op, Reduction};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_proto::DataLocation;
 use super::proto::tensor_shape_proto::{Dimension, dimension};
@@ -205,6 +205,7 @@ impl<'a> Writer<'a> {
             }
             Op::Gather { axis } => ("Gather", vec![attribute_int("axis", *axis as i64)]),
             Op::Gemm { transpose_b } => ("Gemm", vec![attribute_int("transB", i64::from(*transpose_b))]),
+            Op::Opaque(opaque) => ("", opaque.attributes.iter().map(opaque_attribute).collect()),
             Op::Linear(_)
             | Op::RmsNorm { .. }
             | Op::LayerNorm { .. }
@@ -353,6 +354,30 @@ fn port(name: &str, dtype: Dtype, shape: &[Dim]) -> ValueInfoProto {
 
 fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
+}
+
+fn opaque_attribute((name, value): &(String, Attribute)) -> AttributeProto {
+    match value {
+        Attribute::Int(value) => attribute_int(name, *value),
+        Attribute::Ints(values) => AttributeProto {
+            name: Some(name.clone()),
+            r#type: Some(AttributeType::Ints as i32),
+            ints: values.clone(),
+            ..AttributeProto::default()
+        },
+        Attribute::Float(value) => AttributeProto {
+            name: Some(name.clone()),
+            r#type: Some(AttributeType::Float as i32),
+            f: Some(value.get() as f32),
+            ..AttributeProto::default()
+        },
+        Attribute::Text(text) => AttributeProto {
+            name: Some(name.clone()),
+            r#type: Some(AttributeType::String as i32),
+            s: Some(text.clone().into_bytes()),
+            ..AttributeProto::default()
+        },
+    }
 }
 
 fn attribute_int(name: &str, value: i64) -> AttributeProto {

@@ -1,10 +1,12 @@
 //! Gradients of random graphs against central differences.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use gim_harness::grad::rules::rule;
 use gim_harness::onnx::expand::expand;
-use gim_harness::onnx::op::{Activation, Binary, Real, Reduction, Unary, WeightLayout};
+use gim_harness::onnx::op::{Activation, Binary, Opaque, Real, Reduction, Unary, WeightLayout};
 use gim_harness::onnx::tensor::Tensor;
 use gim_harness::onnx::{Dim, Dtype, Op};
 use proptest::prelude::*;
@@ -109,7 +111,7 @@ fn every_operator() -> Vec<Op> {
             Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Concat { .. } | Op::Slice { .. } => {}
             Op::Pad { .. } | Op::Gather { .. } | Op::DimSize(_) | Op::Arange(_) | Op::Gemm { .. } => {}
             Op::Linear(_) | Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Activation(_) | Op::SoftCap { .. } => {}
-            Op::Rotary => {}
+            Op::Rotary | Op::Opaque(_) => {}
         }
     }
     let eps = Real::new(1e-5);
@@ -135,6 +137,12 @@ fn every_operator() -> Vec<Op> {
         Op::LayerNorm { eps },
         Op::SoftCap { cap: eps },
         Op::Rotary,
+        Op::Opaque(Arc::new(Opaque {
+            op_type: "IsNaN".to_owned(),
+            attributes: vec![],
+            dtype: Dtype::Bool,
+            shape: vec![],
+        })),
     ];
     use Unary::{Abs, Cos, Erf, Exp, Log, Neg, Reciprocal, Sigmoid, Sin, Sqrt, Tanh};
     all.extend([Neg, Abs, Sqrt, Reciprocal, Exp, Log, Tanh, Sigmoid, Erf, Sin, Cos].map(Op::Unary));

@@ -126,6 +126,7 @@ fn apply(op: &Op, inputs: &[&Data], sizes: &Sizes) -> Data {
     let x = || inputs[0].real();
     match op {
         Op::Input { .. } => unreachable!(),
+        Op::Opaque(opaque) => panic!("the tests use no {}", opaque.op_type),
         Op::Constant(tensor) => constant(tensor),
         Op::Weight(_) => panic!("the tests feed weights as inputs"),
         Op::Unary(kind) => Data::Real(x().mapv(unary(*kind))),

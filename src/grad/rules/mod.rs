@@ -82,6 +82,7 @@ pub fn rule(op: &Op) -> Option<Rule> {
         | Op::Gather { .. }
         | Op::DimSize(_)
         | Op::Arange(_)
-        | Op::Gemm { .. } => return None,
+        | Op::Gemm { .. }
+        | Op::Opaque(_) => return None,
     })
 }

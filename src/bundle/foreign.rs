@@ -1,0 +1,247 @@
+//! A forward `.onnx` file as a source: where its embeddings are, and what its sizes are.
+
+use std::path::{Path, PathBuf};
+
+use super::source::ForwardModel;
+use crate::grad::sites::Sites;
+use crate::onnx::dim::{BATCH, SEQ, show};
+use crate::onnx::op::Op;
+use crate::onnx::read::{Foreign, ReadError, read};
+use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Tensor};
+use crate::raise::raise;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ForeignError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the graph of {path} could not be raised")]
+    Graph { path: PathBuf, source: GraphError },
+    #[error(
+        "{path}: its output has the shape {found}; logits are [batch, seq, vocab], or [batch, labels] of a classifier"
+    )]
+    Logits { path: PathBuf, found: String },
+    #[error(
+        "{path}: no lookup of token embeddings was found, that is a Gather of rows of a table by input_ids; found were \
+         {found}"
+    )]
+    NoEmbedding { path: PathBuf, found: String },
+    #[error("{path}: input_ids are looked up in several tables ({found}); which one holds the embeddings is unclear")]
+    ManyEmbeddings { path: PathBuf, found: String },
+    #[error(
+        "{path}: the score depends on input_ids not only through the embeddings, but also through {operator} in \
+         '{scope}': a gradient graph starts from embeddings and has no ids"
+    )]
+    OtherPath { path: PathBuf, operator: String, scope: String },
+    #[error("{path}: no attention was found: no softmax that weighs another activation")]
+    NoAttention { path: PathBuf },
+    #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
+    Heads { path: PathBuf, scope: String, found: String },
+    #[error(
+        "{path}: nothing depends on attention_mask, and the model looks ahead: rows of different lengths in one batch \
+         would change each other; export it with the input attention_mask"
+    )]
+    NoMask { path: PathBuf },
+}
+
+/// Reads a file, raises its patterns, and finds the embeddings.
+pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
+    let Foreign { graph, mut weights, input_ids, attention_mask, logits, .. } = read(path)?;
+    let owned = || path.to_owned();
+    let roots = [logits, input_ids, attention_mask];
+    let (graph, roots) = raise(&graph, &roots).map_err(|source| ForeignError::Graph { path: owned(), source })?;
+    let [logits, input_ids, attention_mask] = roots[..] else {
+        return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
+    };
+    let labels = labels(path, &graph, logits)?;
+    let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
+    check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
+    let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
+    if !graph.descendants(attention_mask)[logits.index()] && !is_causal(&graph, logits) {
+        return Err(ForeignError::NoMask { path: owned() });
+    }
+
+    let used = graph.ancestors(&[logits]);
+    weights.keep(used.iter().filter_map(|&id| match &graph.value(id).op {
+        Op::Weight(weight) => Some(weight.index),
+        _ => None,
+    }));
+    let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
+    let config = Config::beside(path);
+    Ok(ForwardModel {
+        path: owned(),
+        kind: "onnx",
+        architecture: config.model_type.unwrap_or_else(|| "onnx".to_owned()),
+        described_by: Vec::new(),
+        input_ids,
+        attention_mask,
+        inputs_embeds,
+        logits,
+        layers,
+        heads,
+        hidden: size(inputs_embeds, 2),
+        vocab: size(graph.value(inputs_embeds).inputs[0], 0),
+        labels,
+        max_positions: positions(&graph, &used),
+        pad_token_id: config.pad_token_id,
+        weights: Box::new(weights),
+        graph,
+    })
+}
+
+/// What exporters leave beside a model; nothing that the graph depends on.
+#[derive(Default, serde::Deserialize)]
+struct Config {
+    model_type: Option<String>,
+    pad_token_id: Option<i64>,
+}
+
+impl Config {
+    fn beside(path: &Path) -> Self {
+        let file = path.with_file_name("config.json");
+        std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+}
+
+fn is_token_axes(shape: &[Dim]) -> bool {
+    shape.len() >= 2 && shape[0] == Dim::symbol(BATCH) && shape[1] == Dim::symbol(SEQ)
+}
+
+/// The number of labels, or `None` for logits over a vocabulary.
+fn labels(path: &Path, graph: &Graph, logits: Id) -> Result<Option<usize>, ForeignError> {
+    let shape = graph.shape(logits);
+    let float = graph.dtype(logits).is_float();
+    match shape {
+        [batch, _, vocab] if is_token_axes(shape) && float && batch.value().is_none() && vocab.value().is_some() => {
+            Ok(None)
+        }
+        [batch, labels] if *batch == Dim::symbol(BATCH) && float && labels.value().is_some() => Ok(labels.value()),
+        _ => Err(ForeignError::Logits { path: path.to_owned(), found: show(shape) }),
+    }
+}
+
+/// The lookup of token embeddings: rows of a table, by the ids themselves.
+fn embeddings(path: &Path, graph: &Graph, input_ids: Id, logits: Id) -> Result<Id, ForeignError> {
+    let lookups: Vec<Id> = graph
+        .ancestors(&[logits])
+        .into_iter()
+        .filter(|&id| graph.value(id).op == Op::Gather { axis: 0 } && graph.dtype(id).is_float())
+        .collect();
+    let by_ids: Vec<Id> = lookups
+        .iter()
+        .copied()
+        .filter(|&id| {
+            let [table, indices] = graph.value(id).inputs[..] else { return false };
+            let rank = (graph.shape(table).len(), graph.shape(id).len());
+            rank == (2, 3) && is_token_axes(graph.shape(id)) && moved_only(graph, indices) == input_ids
+        })
+        .collect();
+    let describe = |ids: &[Id]| {
+        let one = |&id: &Id| {
+            let table = graph.value(id).inputs.first().map(|&table| show(graph.shape(table))).unwrap_or_default();
+            format!("'{}' in a table {table}", graph.value(id).scope)
+        };
+        if ids.is_empty() { "none".to_owned() } else { ids.iter().map(one).collect::<Vec<_>>().join(", ") }
+    };
+    match by_ids[..] {
+        [one] => Ok(one),
+        [] => Err(ForeignError::NoEmbedding { path: path.to_owned(), found: describe(&lookups) }),
+        _ => Err(ForeignError::ManyEmbeddings { path: path.to_owned(), found: describe(&by_ids) }),
+    }
+}
+
+/// The value that this is, but for its shape and width.
+fn moved_only(graph: &Graph, mut id: Id) -> Id {
+    while let Op::Reshape(_) | Op::Cast(_) | Op::Expand(_) = graph.value(id).op {
+        id = graph.value(id).inputs[0];
+    }
+    id
+}
+
+/// From the embeddings on, ids must not matter.
+fn check_only_path(path: &Path, graph: &Graph, ids: Id, embeds: Id, logits: Id) -> Result<(), ForeignError> {
+    let mut open = vec![logits];
+    let mut seen = vec![false; graph.len()];
+    while let Some(id) = open.pop() {
+        if id == embeds || std::mem::replace(&mut seen[id.index()], true) {
+            continue;
+        }
+        let value = graph.value(id);
+        if value.inputs.contains(&ids) {
+            let (operator, scope) = (value.op.name(), value.scope.to_string());
+            return Err(ForeignError::OtherPath { path: path.to_owned(), operator, scope });
+        }
+        open.extend(&value.inputs);
+    }
+    Ok(())
+}
+
+/// Layers and heads, as the attention softmaxes show them.
+fn attention(path: &Path, graph: &Graph, embeds: Id, logits: Id) -> Result<(usize, usize), ForeignError> {
+    let depends = graph.descendants(embeds);
+    let on_path: Vec<Id> = graph.ancestors(&[logits]).into_iter().filter(|id| depends[id.index()]).collect();
+    let softmaxes: Vec<Id> = Sites::find(graph, &on_path).attention().collect();
+    let (batch, seq) = (Dim::symbol(BATCH), Dim::symbol(SEQ));
+    let rest = Dim::product([&batch, &seq, &seq]).unwrap_or(batch);
+    let mut heads = None;
+    for &softmax in &softmaxes {
+        let shape = graph.shape(softmax);
+        let found = Dim::product(shape).and_then(|total| total.checked_div(&rest)).and_then(|heads| heads.value());
+        if found.is_none() || heads.is_some_and(|heads| Some(heads) != found) {
+            let scope = graph.value(softmax).scope.to_string();
+            return Err(ForeignError::Heads { path: path.to_owned(), scope, found: show(shape) });
+        }
+        heads = found;
+    }
+    match heads {
+        Some(heads) => Ok((softmaxes.len(), heads)),
+        None => Err(ForeignError::NoAttention { path: path.to_owned() }),
+    }
+}
+
+/// Whether every softmax over places has scores to which a comparison of places, or a triangle, was added.
+fn is_causal(graph: &Graph, logits: Id) -> bool {
+    let seq = Dim::symbol(SEQ);
+    let mut masked = vec![false; graph.len()];
+    let mut all = true;
+    for id in graph.ancestors(&[logits]) {
+        let value = graph.value(id);
+        let here = match &value.op {
+            Op::Logic(_) => value.shape.iter().filter(|&dim| *dim == seq).count() == 2,
+            Op::Opaque(opaque) => opaque.op_type == "Trilu",
+            Op::Softmax { .. } => {
+                let places = value.shape.iter().filter(|&dim| *dim == seq).count() >= 2;
+                all &= !places || masked[value.inputs[0].index()];
+                // The next layer needs a mask of its own.
+                masked[id.index()] = false;
+                continue;
+            }
+            Op::MatMul | Op::Linear(_) => false,
+            _ => value.inputs.iter().any(|input| masked[input.index()]),
+        };
+        masked[id.index()] = here;
+    }
+    all
+}
+
+/// The rows of a table of positions: more tokens have no place.
+fn positions(graph: &Graph, used: &[Id]) -> Option<usize> {
+    let counts = |id: Id| match &graph.value(moved_only(graph, id)).op {
+        Op::Arange(dim) => *dim == Dim::symbol(SEQ),
+        // The first places of a constant 0, 1, 2, ...
+        Op::Opaque(opaque) if opaque.op_type == "Slice" => {
+            let source = graph.value(moved_only(graph, id)).inputs[0];
+            matches!(&graph.value(moved_only(graph, source)).op, Op::Constant(tensor) if is_count(tensor))
+        }
+        _ => false,
+    };
+    let rows = used.iter().filter_map(|&id| {
+        let value = graph.value(id);
+        let (Op::Gather { axis: 0 }, &[table, indices]) = (&value.op, &value.inputs[..]) else { return None };
+        if graph.shape(table).len() == 2 && counts(indices) { graph.shape(table)[0].value() } else { None }
+    });
+    rows.min()
+}
+
+fn is_count(tensor: &Tensor) -> bool {
+    tensor.dtype == Dtype::I64 && tensor.bytes.chunks_exact(8).enumerate().all(|(i, b)| b == (i as i64).to_le_bytes())
+}

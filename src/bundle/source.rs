@@ -1,0 +1,86 @@
+//! What a bundle is made from: a forward graph with its weights, whoever described it.
+
+use std::path::{Path, PathBuf};
+
+use super::foreign::{self, ForeignError};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::onnx::weights::WeightSource;
+use crate::onnx::{Graph, Id};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+}
+
+/// A forward graph, its weights still in their files.
+#[derive(Debug)]
+pub struct ForwardModel {
+    /// The folder or the file.
+    pub path: PathBuf,
+    /// `hugging_face` or `onnx`.
+    pub kind: &'static str,
+    /// `model_type` of the checkpoint; `onnx` for a file that does not say.
+    pub architecture: String,
+    pub graph: Graph,
+    pub weights: Box<dyn WeightSource>,
+    /// Files besides the weights and the tokenizer that the model is described by.
+    pub described_by: Vec<PathBuf>,
+    /// i64 `[batch, seq]`.
+    pub input_ids: Id,
+    /// i64 `[batch, seq]`: 1 for tokens, 0 for padding, which is on the right.
+    pub attention_mask: Id,
+    /// The output of the token-embedding lookup, `[batch, seq, hidden]`.
+    pub inputs_embeds: Id,
+    /// `[batch, seq, vocab]`. Of a classifier `[batch, labels]`, or `[batch, seq, labels]` of which the first token's
+    /// row counts.
+    pub logits: Id,
+    pub layers: usize,
+    pub heads: usize,
+    pub hidden: usize,
+    /// Token ids that there are embeddings for.
+    pub vocab: usize,
+    /// The number of labels, if it is a classifier.
+    pub labels: Option<usize>,
+    pub max_positions: Option<usize>,
+    pub pad_token_id: Option<i64>,
+}
+
+impl ForwardModel {
+    /// Opens a Hugging Face folder or a forward `.onnx` file.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        if path.is_file() { Ok(foreign::open(path)?) } else { Ok(Checkpoint::open(path)?.into()) }
+    }
+
+    /// Where the tokenizer is if nobody says otherwise: in the folder, or beside the file.
+    pub fn tokenizer(&self) -> PathBuf {
+        let folder = if self.kind == "onnx" { self.path.parent().unwrap_or(Path::new("")) } else { &self.path };
+        folder.join("tokenizer.json")
+    }
+}
+
+impl From<Checkpoint> for ForwardModel {
+    fn from(checkpoint: Checkpoint) -> Self {
+        ForwardModel {
+            kind: "hugging_face",
+            architecture: checkpoint.architecture,
+            graph: checkpoint.graph,
+            weights: Box::new(checkpoint.weights),
+            described_by: vec![checkpoint.folder.join("config.json")],
+            path: checkpoint.folder,
+            input_ids: checkpoint.input_ids,
+            attention_mask: checkpoint.attention_mask,
+            inputs_embeds: checkpoint.inputs_embeds,
+            logits: checkpoint.logits,
+            layers: checkpoint.layers,
+            heads: checkpoint.heads,
+            hidden: checkpoint.hidden,
+            vocab: checkpoint.vocab,
+            labels: checkpoint.labels,
+            max_positions: checkpoint.max_positions,
+            pad_token_id: checkpoint.pad_token_id,
+        }
+    }
+}

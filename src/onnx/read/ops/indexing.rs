@@ -1,0 +1,211 @@
+//! Operators that take some elements of an axis.
+
+use crate::onnx::op::{Attribute, Op};
+use crate::onnx::read::array::{Array, Scalar};
+use crate::onnx::read::convert::{Call, Converter, Outcome, Val, dim_of, size_of};
+use crate::onnx::read::fold::{self, axis};
+use crate::onnx::read::size::Size;
+use crate::onnx::{Dim, Id, Tensor};
+
+/// Bounds from here on mean "to the end".
+const FAR: i64 = i32::MAX as i64 - 1;
+/// Elements picked one by one by a gather.
+const MAX_PICKED: usize = 256;
+
+pub fn slice(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let (starts, ends) = (call.sizes(1, "its starts")?, call.sizes(2, "its ends")?);
+    let rank = c.shape(call.input(0)?).len();
+    let axes = match call.ints(3, "the axes")? {
+        Some(axes) => axes,
+        None => (0..starts.len() as i64).collect(),
+    };
+    let axes = axes.iter().map(|&a| axis(a, rank)).collect::<Option<Vec<_>>>().ok_or("has axes that do not fit")?;
+    let steps = call.ints(4, "the steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err("has starts, ends, axes and steps that differ in number".into());
+    }
+    let mut value = call.input(0)?.clone();
+    for (i, &axis) in axes.iter().enumerate() {
+        let size = size_of(&c.shape(&value)[axis])?;
+        let start = bound(&starts[i], &size)?;
+        let end = bound(&ends[i], &size)?;
+        value = if steps[i] == 1 {
+            take(c, &value, axis, start, end, &size)?
+        } else {
+            take_every(c, &value, axis, steps[i], [&start, &end, &size])?
+        };
+    }
+    Ok(vec![value])
+}
+
+/// A bound counted from the front and within the axis.
+fn bound(at: &Size, size: &Size) -> Outcome<Size> {
+    let zero = Size::number(0);
+    if let Some(number) = at.value() {
+        if number >= FAR {
+            return Ok(size.clone());
+        }
+        if number <= -FAR {
+            return Ok(zero);
+        }
+        let from_front = if number < 0 { size.add(at).ok_or("has bounds that are not followed")? } else { at.clone() };
+        if zero.at_least(&from_front) {
+            return Ok(zero);
+        }
+        if from_front.at_least(size) {
+            return Ok(size.clone());
+        }
+        if size.at_least(&from_front) && from_front.at_least(&zero) {
+            return Ok(from_front);
+        }
+        return Err(format!("cuts an axis of size {size} at {number}: its length depends on the input's").into());
+    }
+    if at.at_least(size) {
+        return Ok(size.clone());
+    }
+    // A table of positions is as long as the longest input, so a length of the input is within it.
+    Ok(at.clone())
+}
+
+/// Elements `start..end` of an axis.
+fn take(c: &mut Converter, value: &Val, axis: usize, start: Size, end: Size, size: &Size) -> Outcome<Val> {
+    if start.value() == Some(0) && end == *size {
+        return Ok(value.clone());
+    }
+    let length = end.sub(&start).ok_or("has bounds that are not followed")?;
+    if length.value().is_some_and(|length| length <= 0) {
+        let mut shape = c.shape(value);
+        shape[axis] = Dim::known(0);
+        return Ok(Val::Empty(c.dtype(value), shape));
+    }
+    let numbers = (start.value(), end.value());
+    let numbers = numbers.0.zip(numbers.1).and_then(|(a, b)| usize::try_from(a).ok().zip(usize::try_from(b).ok()));
+    if let (Val::Known(array), Some((start, end))) = (value, numbers)
+        && let Some(part) = fold::take(array, axis, &(start..end).collect::<Vec<_>>())
+    {
+        return Ok(part.into());
+    }
+    let x = c.id(value)?;
+    if let Some((start, end)) = numbers {
+        return Ok(c.graph.slice(x, axis, start, end)?.into());
+    }
+    let mut shape = c.graph.shape(x).to_vec();
+    shape[axis] = dim_of(&length)?;
+    let (start, end) = (c.id(&Array::sizes(vec![start]).into())?, c.id(&Array::sizes(vec![end]).into())?);
+    let axis = c.graph.constant(Tensor::i64s(&[axis as i64]))?;
+    let dtype = c.graph.dtype(x);
+    Ok(c.opaque("Slice", &[x, start, end, axis], &[], dtype, shape)?.into())
+}
+
+/// Every `step`th element: one column of the axis folded into rows of `step`.
+fn take_every(c: &mut Converter, value: &Val, axis: usize, step: i64, at: [&Size; 3]) -> Outcome<Val> {
+    let x = c.id(value)?;
+    let [start, end, size] = at.map(Size::value);
+    let (Some(start), Some(end), Some(size)) = (start, end, size) else {
+        return Err("takes steps along an axis whose size is known only when the model runs".into());
+    };
+    if step <= 1 || size % step != 0 || start >= step || end != size {
+        return Err(format!("takes {start}..{end} in steps of {step} of {size}, which is not supported").into());
+    }
+    let (start, step) = (start as usize, step as usize);
+    let mut rows = c.graph.shape(x).to_vec();
+    rows[axis] = Dim::known(size as usize / step);
+    let shape = rows.clone();
+    rows.insert(axis + 1, Dim::known(step));
+    let rows = c.graph.reshape(x, rows)?;
+    let column = c.graph.slice(rows, axis + 1, start, start + 1)?;
+    Ok(c.graph.reshape(column, shape)?.into())
+}
+
+pub fn split(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let value = call.input(0)?;
+    let shape = c.shape(value);
+    let number = call.attributes.int("axis").unwrap_or(0);
+    let axis = axis(number, shape.len()).ok_or_else(|| format!("has no axis {number}"))?;
+    let Some(size) = shape[axis].value() else {
+        return Err("splits an axis whose size is known only when the model runs".into());
+    };
+    let parts: Vec<usize> = match call.ints(1, "the sizes of its parts")? {
+        Some(parts) => {
+            let parts = parts.iter().map(|&p| usize::try_from(p).ok()).collect::<Option<Vec<_>>>();
+            let parts = parts.ok_or("has parts of negative size")?;
+            if parts.iter().try_fold(0usize, |sum, &part| sum.checked_add(part)) != Some(size) {
+                return Err(format!("splits {size} elements into parts of {parts:?}").into());
+            }
+            parts
+        }
+        None => {
+            let count = call.attributes.int("num_outputs").map_or(call.used.len(), |n| n.max(0) as usize);
+            if count == 0 || count > size {
+                return Err(format!("splits {size} elements into {count} parts").into());
+            }
+            let part = size.div_ceil(count);
+            (0..count).map(|i| part.min(size.saturating_sub(i * part))).collect()
+        }
+    };
+    let mut start = 0;
+    let mut results = Vec::with_capacity(parts.len());
+    for part in parts.into_iter().take(call.used.len()) {
+        let (from, to) = (Size::number(start as i64), Size::number((start + part) as i64));
+        results.push(take(c, value, axis, from, to, &Size::number(size as i64))?);
+        start += part;
+    }
+    Ok(results)
+}
+
+pub fn gather(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let (data, indices) = (call.input(0)?, call.input(1)?);
+    let shape = c.shape(data);
+    let number = call.attributes.int("axis").unwrap_or(0);
+    let axis = axis(number, shape.len()).ok_or_else(|| format!("has no axis {number}"))?;
+    let x = c.id(data)?;
+    if let (Some(known), false) = (indices.known(), c.is_parameter(x))
+        && let Some(picked) = pick(c, x, axis, known)?
+    {
+        return Ok(vec![picked.into()]);
+    }
+    let indices = c.id(indices)?;
+    Ok(vec![c.graph.add(Op::Gather { axis }, &[x, indices])?.into()])
+}
+
+/// Known elements of an axis, as slices: those have a gradient.
+fn pick(c: &mut Converter, x: Id, axis: usize, indices: &Array) -> Outcome<Option<Id>> {
+    let shape = c.graph.shape(x).to_vec();
+    let size = shape[axis].value();
+    let mut numbers = Vec::with_capacity(indices.data.len());
+    for index in &indices.data {
+        let Scalar::Int(index) = index else { return Ok(None) };
+        let from_front = match (*index, size) {
+            (i, None) if i >= 0 => i,
+            // From the end of an axis whose length is known only at run time.
+            (_, None) => return Ok(None),
+            (i, Some(size)) if i < 0 => i.saturating_add(size as i64),
+            (i, Some(_)) => i,
+        };
+        match usize::try_from(from_front) {
+            Ok(i) if size.is_none_or(|size| i < size) => numbers.push(i),
+            _ => return Err(format!("takes element {index} of an axis of size {}", shape[axis]).into()),
+        }
+    }
+    if numbers.is_empty() || numbers.len() > MAX_PICKED {
+        return Ok(None);
+    }
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for i in 1..=numbers.len() {
+        if i == numbers.len() || numbers[i] != numbers[i - 1] + 1 {
+            parts.push(c.graph.slice(x, axis, numbers[first], numbers[i - 1] + 1)?);
+            first = i;
+        }
+    }
+    let taken = c.graph.concat(&parts, axis)?;
+    let mut result = shape[..axis].to_vec();
+    result.extend(indices.dims.iter().map(|&d| Dim::known(d)));
+    result.extend_from_slice(&shape[axis + 1..]);
+    Ok(Some(c.graph.reshape(taken, result)?))
+}
+
+/// `GatherElements` and its kin need an attribute only.
+pub fn axis_attribute(axis: usize) -> (&'static str, Attribute) {
+    ("axis", Attribute::Int(axis as i64))
+}

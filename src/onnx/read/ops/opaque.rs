@@ -1,0 +1,115 @@
+//! Operators that are carried through: masks and positions are made with them, and no gradient is known for them.
+
+use super::Convert;
+use super::indexing::axis_attribute;
+use super::movement::broadcast_all;
+use crate::onnx::op::{Attribute, Real};
+use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
+use crate::onnx::read::fold::axis;
+use crate::onnx::{Dim, Dtype, Id, Shape};
+
+pub fn operator(op: &str) -> Option<Convert> {
+    Some(match op {
+        "Floor" | "Ceil" | "Round" | "Sign" | "Trilu" | "CumSum" | "BitwiseNot" | "Softplus" | "Softsign"
+        | "HardSwish" | "HardSigmoid" | "Mish" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "ThresholdedRelu" | "Tan"
+        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "LogSoftmax" | "Hardmax"
+        | "ScatterND" | "ScatterElements" | "PRelu" => like_first,
+        "IsNaN" | "IsInf" => truth_of_first,
+        "Mod" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitShift" => broadcasting,
+        "Xor" => truth_of_all,
+        "GatherND" => gather_nd,
+        "GatherElements" => gather_elements,
+        "ArgMax" | "ArgMin" => extreme_index,
+        _ => return None,
+    })
+}
+
+fn ids(c: &mut Converter, call: &Call) -> Outcome<Vec<Id>> {
+    (0..call.inputs.len()).map(|i| c.id(call.input(i)?)).collect()
+}
+
+/// The attributes that these operators may have.
+fn attributes(call: &Call) -> Vec<(&'static str, Attribute)> {
+    let mut found = Vec::new();
+    for name in ["axis", "upper", "exclusive", "reverse", "batch_dims", "fmod", "detect_negative", "detect_positive"] {
+        found.extend(call.attributes.int(name).map(|value| (name, Attribute::Int(value))));
+    }
+    for name in ["alpha", "beta", "gamma"] {
+        found.extend(call.attributes.float(name).map(|value| (name, Attribute::Float(Real::new(value)))));
+    }
+    for name in ["reduction", "direction"] {
+        found.extend(call.attributes.text(name).map(|value| (name, Attribute::Text(value.to_owned()))));
+    }
+    found
+}
+
+fn with(c: &mut Converter, call: &Call, inputs: &[Id], dtype: Dtype, shape: Shape) -> Outcome<Vec<Val>> {
+    call.only_first_output()?;
+    Ok(vec![c.opaque(&call.op, inputs, &attributes(call), dtype, shape)?.into()])
+}
+
+fn like_first(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let inputs = ids(c, call)?;
+    let first = *inputs.first().ok_or("has no input")?;
+    let (dtype, shape) = (c.graph.dtype(first), c.graph.shape(first).to_vec());
+    with(c, call, &inputs, dtype, shape)
+}
+
+fn truth_of_first(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let inputs = ids(c, call)?;
+    let shape = c.graph.shape(*inputs.first().ok_or("has no input")?).to_vec();
+    with(c, call, &inputs, Dtype::Bool, shape)
+}
+
+fn broadcasting(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let inputs = ids(c, call)?;
+    let dtype = c.graph.dtype(*inputs.first().ok_or("has no input")?);
+    let shape = broadcast_all(c, &inputs)?;
+    with(c, call, &inputs, dtype, shape)
+}
+
+fn truth_of_all(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let inputs = ids(c, call)?;
+    let shape = broadcast_all(c, &inputs)?;
+    with(c, call, &inputs, Dtype::Bool, shape)
+}
+
+/// data, indices `[.., n]`: the last axis of the indices addresses the first `n` axes of the data.
+fn gather_nd(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let inputs = ids(c, call)?;
+    let [data, indices] = inputs[..] else { return Err("takes two inputs".into()) };
+    let (from, at) = (c.graph.shape(data).to_vec(), c.graph.shape(indices).to_vec());
+    let skipped = call.attributes.int("batch_dims").unwrap_or(0);
+    let skipped = usize::try_from(skipped).map_err(|_| "has a negative number of batch axes")?;
+    let depth = at.last().and_then(Dim::value).ok_or("has indices of unknown depth")?;
+    let rest = skipped.checked_add(depth).and_then(|taken| from.get(taken..)).ok_or("has indices that are too deep")?;
+    let mut shape = at[..at.len() - 1].to_vec();
+    shape.extend_from_slice(rest);
+    let dtype = c.graph.dtype(data);
+    with(c, call, &inputs, dtype, shape)
+}
+
+/// data, indices: the result has the indices' shape.
+fn gather_elements(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let inputs = ids(c, call)?;
+    let [data, indices] = inputs[..] else { return Err("takes two inputs".into()) };
+    let (dtype, shape) = (c.graph.dtype(data), c.graph.shape(indices).to_vec());
+    with(c, call, &inputs, dtype, shape)
+}
+
+fn extreme_index(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let x = c.id(call.input(0)?)?;
+    let mut shape = c.graph.shape(x).to_vec();
+    let number = call.attributes.int("axis").unwrap_or(0);
+    let axis = axis(number, shape.len()).ok_or_else(|| format!("has no axis {number}"))?;
+    let keep = call.attributes.int("keepdims").unwrap_or(1);
+    if keep != 0 {
+        shape[axis] = Dim::known(1);
+    } else {
+        shape.remove(axis);
+    }
+    let last = call.attributes.int("select_last_index").unwrap_or(0);
+    let attributes =
+        [axis_attribute(axis), ("keepdims", Attribute::Int(keep)), ("select_last_index", Attribute::Int(last))];
+    Ok(vec![c.opaque(&call.op, &[x], &attributes, Dtype::I64, shape)?.into()])
+}

@@ -1,0 +1,282 @@
+//! Which nodes to convert, and in which order: functions inlined, names checked, nothing that the logits do not need.
+
+use std::collections::{HashMap, HashSet};
+
+use super::attributes::Attributes;
+use super::decode::{Function, Model, Node, domain};
+use crate::onnx::proto::AttributeProto;
+
+/// Functions that call functions, at most.
+const MAX_DEPTH: usize = 16;
+/// Nodes after inlining.
+const MAX_STEPS: usize = 1 << 18;
+
+#[derive(Debug)]
+pub enum OrderError {
+    Model(String),
+    Node { node: String, operator: String, problem: String },
+}
+
+/// A node to convert.
+#[derive(Debug)]
+pub struct Step {
+    /// As the file calls it; a node without a name is called by its first output.
+    pub name: String,
+    pub operator: String,
+    pub domain: String,
+    /// Where in the model it stands, and its name.
+    pub scope: String,
+    pub inputs: Vec<String>,
+    /// Names, and whether something needs them.
+    pub outputs: Vec<(String, bool)>,
+    pub attributes: Vec<AttributeProto>,
+    /// The attributes of the function call it is part of.
+    pub outer: Attributes,
+}
+
+impl Step {
+    fn fail<T>(&self, problem: String) -> Result<T, OrderError> {
+        Err(OrderError::Node { node: self.name.clone(), operator: self.operator.clone(), problem })
+    }
+}
+
+/// Nodes in an order in which each comes after those it uses.
+#[derive(Debug)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    used: HashSet<String>,
+}
+
+impl Plan {
+    /// Whether something that the logits need uses a value.
+    pub fn uses(&self, name: &str) -> bool {
+        self.used.contains(name)
+    }
+}
+
+/// Plans the conversion of what `output` is made from.
+pub fn plan(model: &Model, output: &str) -> Result<Plan, OrderError> {
+    let sources = sources(model)?;
+    let mut inliner = Inliner { model, sources: &sources, steps: Vec::new(), calls: 0 };
+    for node in &model.nodes {
+        let step = step_of(node, "", &sources, &Attributes::default());
+        inliner.add(step, 0)?;
+    }
+    let steps = inliner.steps;
+
+    let mut makers: HashMap<&str, usize> = HashMap::new();
+    for (i, step) in steps.iter().enumerate() {
+        for (name, _) in step.outputs.iter().filter(|(name, _)| !name.is_empty()) {
+            if sources.contains(name.as_str()) || makers.insert(name, i).is_some() {
+                return step.fail(format!("makes '{name}', and so does something else: a name is used twice"));
+            }
+        }
+    }
+    let (order, used) = sorted(&steps, &makers, &sources, output)?;
+    let used: HashSet<String> = used.into_iter().map(str::to_owned).collect();
+    let mut taken: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let mut steps: Vec<Step> = order.into_iter().filter_map(|i| taken[i].take()).collect();
+    for step in &mut steps {
+        for (name, is_used) in &mut step.outputs {
+            *is_used = used.contains(name.as_str());
+        }
+    }
+    Ok(Plan { steps, used })
+}
+
+/// Names of inputs and initializers.
+fn sources(model: &Model) -> Result<HashSet<&str>, OrderError> {
+    let mut inputs = HashSet::new();
+    for input in &model.inputs {
+        if !inputs.insert(input.name()) {
+            return Err(OrderError::Model(format!("has the input '{}' twice: a name is used twice", input.name())));
+        }
+    }
+    let mut tensors = HashSet::new();
+    for initializer in &model.initializers {
+        let name = initializer.proto.name();
+        if !tensors.insert(name) {
+            return Err(OrderError::Model(format!("has the tensor '{name}' twice: a name is used twice")));
+        }
+    }
+    // A tensor may be the default of an input of the same name.
+    inputs.extend(tensors);
+    Ok(inputs)
+}
+
+/// What is needed, depth first, so that every node comes after its inputs; without recursion, since graphs are deep.
+fn sorted<'a>(
+    steps: &'a [Step],
+    makers: &HashMap<&str, usize>,
+    sources: &HashSet<&str>,
+    output: &'a str,
+) -> Result<(Vec<usize>, HashSet<&'a str>), OrderError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        Untouched,
+        Open,
+        Done,
+    }
+    let mut used = HashSet::from([output]);
+    let mut states = vec![State::Untouched; steps.len()];
+    let mut order = Vec::new();
+    let Some(&last) = makers.get(output) else {
+        return match sources.contains(output) {
+            true => Ok((order, used)),
+            false => Err(OrderError::Model(format!("has the output '{output}', which nothing makes"))),
+        };
+    };
+    // A node, and how many of its inputs have been looked at.
+    let mut stack = vec![(last, 0)];
+    states[last] = State::Open;
+    while let Some((i, next)) = stack.pop() {
+        let step = &steps[i];
+        let Some(name) = step.inputs.get(next) else {
+            states[i] = State::Done;
+            order.push(i);
+            continue;
+        };
+        stack.push((i, next + 1));
+        if name.is_empty() {
+            continue;
+        }
+        used.insert(name);
+        if sources.contains(name.as_str()) {
+            continue;
+        }
+        let Some(&maker) = makers.get(name.as_str()) else {
+            return step.fail(format!("uses '{name}', which nothing makes"));
+        };
+        match states[maker] {
+            State::Done => {}
+            State::Open => return step.fail(format!("uses '{name}', which is made from its own output: a cycle")),
+            State::Untouched => {
+                states[maker] = State::Open;
+                stack.push((maker, 0));
+            }
+        }
+    }
+    Ok((order, used))
+}
+
+struct Inliner<'a> {
+    model: &'a Model,
+    sources: &'a HashSet<&'a str>,
+    steps: Vec<Step>,
+    /// Function calls so far.
+    calls: usize,
+}
+
+impl Inliner<'_> {
+    /// Adds a node, or the nodes of the function that it calls.
+    fn add(&mut self, step: Step, depth: usize) -> Result<(), OrderError> {
+        let key = (step.domain.clone(), step.operator.clone());
+        let Some(function) = self.model.functions.get(&key) else {
+            if self.steps.len() == MAX_STEPS {
+                return Err(OrderError::Model(format!("has more than {MAX_STEPS} nodes")));
+            }
+            self.steps.push(step);
+            return Ok(());
+        };
+        if depth == MAX_DEPTH {
+            return step.fail(format!("calls functions {MAX_DEPTH} deep: they call each other"));
+        }
+        self.calls += 1;
+        if self.calls > MAX_STEPS {
+            return Err(OrderError::Model(format!("has more than {MAX_STEPS} function calls")));
+        }
+        let outer = self.attributes(&step, function)?;
+        let prefix = step.outputs.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        let mut names: HashMap<&str, String> = HashMap::new();
+        let proto = &function.proto;
+        for (i, name) in proto.input.iter().enumerate() {
+            names.insert(name, step.inputs.get(i).cloned().unwrap_or_default());
+        }
+        for (name, (outside, _)) in proto.output.iter().zip(&step.outputs) {
+            // An output that hands an input through has two names.
+            if let Some(inside) = names.get(name.as_str()).cloned() {
+                let identity = Step {
+                    name: step.name.clone(),
+                    operator: "Identity".to_owned(),
+                    domain: String::new(),
+                    scope: step.scope.clone(),
+                    inputs: vec![inside],
+                    outputs: vec![(outside.clone(), true)],
+                    attributes: Vec::new(),
+                    outer: Attributes::default(),
+                };
+                self.steps.push(identity);
+            } else if !outside.is_empty() {
+                names.insert(name, outside.clone());
+            }
+        }
+        for node in &function.nodes {
+            let mut inner = step_of(node, &step.scope, self.sources, &outer);
+            inner.name = format!("{}/{}", step.name, inner.name);
+            let rename = |name: &String| match names.get(name.as_str()) {
+                Some(outside) => outside.clone(),
+                None if name.is_empty() => String::new(),
+                None => format!("{prefix}/{name}"),
+            };
+            inner.inputs = inner.inputs.iter().map(rename).collect();
+            inner.outputs = inner.outputs.iter().map(|(name, used)| (rename(name), *used)).collect();
+            self.add(inner, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// The attributes that a function's nodes can refer to.
+    fn attributes(&self, step: &Step, function: &Function) -> Result<Attributes, OrderError> {
+        let version = function.proto.opset_import.iter().find(|set| domain(set.domain()).is_empty());
+        if let Some(version) = version.map(|set| set.version()).filter(|version| !super::OPSETS.contains(version)) {
+            return step.fail(format!("is a function written for operator set {version}"));
+        }
+        let own = Attributes::read(&step.attributes, &step.outer);
+        let defaults = Attributes::read(&function.proto.attribute_proto, &Attributes::default());
+        match (own, defaults) {
+            (Ok(own), Ok(defaults)) => Ok(own.or_defaults(&defaults)),
+            (Err(problem), _) | (_, Err(problem)) => step.fail(problem),
+        }
+    }
+}
+
+fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attributes) -> Step {
+    let proto = &node.proto;
+    let name = match proto.name() {
+        "" => proto.output.first().cloned().unwrap_or_default(),
+        name => name.to_owned(),
+    };
+    let scope = match module(node, sources) {
+        _ if !outside.is_empty() => format!("{outside}/{name}"),
+        Some(module) => format!("{module}/{name}"),
+        None => name.trim_start_matches('/').to_owned(),
+    };
+    Step {
+        name,
+        operator: proto.op_type().to_owned(),
+        domain: domain(proto.domain()).to_owned(),
+        scope,
+        inputs: proto.input.clone(),
+        outputs: proto.output.iter().map(|name| (name.clone(), false)).collect(),
+        attributes: proto.attribute.clone(),
+        outer: outer.clone(),
+    }
+}
+
+/// The module that a node was exported from, such as `model.layers.0.mlp`: from what PyTorch's exporter notes, or else
+/// from the name of a weight. Node names that are paths, such as TorchScript's, say it themselves.
+fn module(node: &Node, sources: &HashSet<&str>) -> Option<String> {
+    let note = node.proto.metadata_props.iter().find(|entry| entry.key() == "pkg.torch.onnx.name_scopes");
+    let noted = note.and_then(|note| {
+        // A Python list of strings: modules from the outside in, then the operation.
+        let scopes: Vec<&str> = note.value().split('\'').skip(1).step_by(2).collect();
+        let module = scopes.iter().rev().nth(1)?;
+        (!module.is_empty() && !module.starts_with('_')).then(|| (*module).to_owned())
+    });
+    let by_weight = || {
+        let weight = node.proto.input.iter().find(|name| sources.contains(name.as_str()) && name.contains('.'))?;
+        Some(weight.rsplit_once('.')?.0.to_owned())
+    };
+    let is_path = node.proto.name().trim_start_matches('/').contains(['/', '.']);
+    noted.or_else(|| if is_path { None } else { by_weight() })
+}

@@ -1,0 +1,203 @@
+//! Whole numbers that are known as expressions of the input's sizes, such as `seq + 1` or `4*batch*seq`.
+//!
+//! Shape arithmetic in exported files works on these. Unlike a [`Dim`] such a number may be negative or a sum while it
+//! is computed with; it must be a monomial only where it becomes the size of an axis.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::onnx::Dim;
+
+/// Terms, and symbols a term, of the longest expression that is followed.
+const MAX_TERMS: usize = 8;
+const MAX_DEGREE: usize = 6;
+
+/// A polynomial in the symbols, all of which stand for numbers of at least 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Size(BTreeMap<Vec<Arc<str>>, i64>);
+
+impl Size {
+    pub fn number(value: i64) -> Self {
+        Size((value != 0).then(|| (Vec::new(), value)).into_iter().collect())
+    }
+
+    /// `None` for a number beyond i64.
+    pub fn from_dim(dim: &Dim) -> Option<Self> {
+        let factor = i64::try_from(dim.factor()).ok()?;
+        Some(Size((factor != 0).then(|| (dim.symbols().to_vec(), factor)).into_iter().collect()))
+    }
+
+    /// The number, where no symbol is involved.
+    pub fn value(&self) -> Option<i64> {
+        match self.0.len() {
+            0 => Some(0),
+            1 => self.0.get(&Vec::new()).copied(),
+            _ => None,
+        }
+    }
+
+    /// The size of an axis; `None` for negative numbers and sums.
+    pub fn to_dim(&self) -> Option<Dim> {
+        let mut terms = self.0.iter();
+        let Some((symbols, &factor)) = terms.next() else { return Some(Dim::known(0)) };
+        if terms.next().is_some() {
+            return None;
+        }
+        let mut dim = Dim::known(usize::try_from(factor).ok()?);
+        for symbol in symbols {
+            dim = dim.checked_mul(&Dim::symbol(symbol))?;
+        }
+        Some(dim)
+    }
+
+    /// The terms: a factor, and the monomial it multiplies.
+    pub fn terms(&self) -> impl Iterator<Item = (i64, Dim)> {
+        self.0.iter().filter_map(|(symbols, &factor)| {
+            let monomial = symbols.iter().try_fold(Dim::known(1), |dim, s| dim.checked_mul(&Dim::symbol(s)))?;
+            Some((factor, monomial))
+        })
+    }
+
+    pub fn add(&self, other: &Size) -> Option<Size> {
+        let mut terms = self.0.clone();
+        for (symbols, &factor) in &other.0 {
+            let sum = terms.get(symbols).copied().unwrap_or(0).checked_add(factor)?;
+            match sum {
+                0 => drop(terms.remove(symbols)),
+                _ => drop(terms.insert(symbols.clone(), sum)),
+            }
+        }
+        (terms.len() <= MAX_TERMS).then_some(Size(terms))
+    }
+
+    pub fn sub(&self, other: &Size) -> Option<Size> {
+        self.add(&other.mul(&Size::number(-1))?)
+    }
+
+    pub fn mul(&self, other: &Size) -> Option<Size> {
+        let mut product = Size::default();
+        for (a, &x) in &self.0 {
+            for (b, &y) in &other.0 {
+                let mut symbols: Vec<Arc<str>> = a.iter().chain(b).cloned().collect();
+                symbols.sort();
+                if symbols.len() > MAX_DEGREE {
+                    return None;
+                }
+                let factor = x.checked_mul(y)?;
+                product = product.add(&Size([(symbols, factor)].into_iter().collect()))?;
+            }
+        }
+        Some(product)
+    }
+
+    /// The quotient, rounded towards zero for numbers; `None` where it is none for every size.
+    pub fn div(&self, other: &Size) -> Option<Size> {
+        if let (Some(a), Some(b)) = (self.value(), other.value()) {
+            return a.checked_div(b).map(Size::number);
+        }
+        let mut divisor = other.0.iter();
+        let (symbols, &factor) = divisor.next()?;
+        if divisor.next().is_some() {
+            return None;
+        }
+        let mut terms = BTreeMap::new();
+        for (term, &x) in &self.0 {
+            if x.checked_rem(factor)? != 0 {
+                return None;
+            }
+            let mut rest = term.clone();
+            for symbol in symbols {
+                rest.remove(rest.iter().position(|s| s == symbol)?);
+            }
+            terms.insert(rest, x / factor);
+        }
+        Some(Size(terms))
+    }
+
+    /// How two sizes compare, where that is the same whatever the symbols are.
+    pub fn compare(&self, other: &Size) -> Option<Ordering> {
+        let difference = self.sub(other)?;
+        if let Some(value) = difference.value() {
+            return Some(value.cmp(&0));
+        }
+        let constant = difference.0.get(&Vec::new()).copied().unwrap_or(0);
+        let others = || difference.0.iter().filter(|(symbols, _)| !symbols.is_empty()).map(|(_, &factor)| factor);
+        // Symbols are 1 at least, so at 1 a sum of positive terms is smallest.
+        let at_one = others().try_fold(constant, i64::checked_add)?;
+        if others().all(|factor| factor > 0) && at_one > 0 {
+            return Some(Ordering::Greater);
+        }
+        if others().all(|factor| factor < 0) && at_one < 0 {
+            return Some(Ordering::Less);
+        }
+        None
+    }
+
+    /// Whether `self >= other` whatever the symbols are.
+    pub fn at_least(&self, other: &Size) -> bool {
+        other
+            .sub(&Size::number(1))
+            .and_then(|smaller| self.compare(&smaller))
+            .is_some_and(|order| order == Ordering::Greater)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("0");
+        }
+        for (i, (symbols, factor)) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" + ")?;
+            }
+            match (symbols.is_empty(), factor) {
+                (true, _) => write!(f, "{factor}")?,
+                (false, 1) => f.write_str(&symbols.join("*"))?,
+                (false, _) => write!(f, "{factor}*{}", symbols.join("*"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbol(name: &str) -> Size {
+        Size::from_dim(&Dim::symbol(name)).unwrap()
+    }
+
+    #[test]
+    fn sums_cancel() {
+        let (seq, past) = (symbol("seq"), symbol("past"));
+        let total = seq.add(&past).unwrap();
+        assert_eq!(total.to_dim(), None);
+        assert_eq!(total.sub(&past).unwrap().to_dim(), Some(Dim::symbol("seq")));
+        assert_eq!(total.sub(&total).unwrap().value(), Some(0));
+        assert_eq!(total.to_string(), "past + seq");
+    }
+
+    #[test]
+    fn quotients_are_exact_or_none() {
+        let product = symbol("batch").mul(&symbol("seq")).unwrap().mul(&Size::number(12)).unwrap();
+        assert_eq!(product.div(&symbol("seq")).unwrap().to_dim().unwrap().to_string(), "12*batch");
+        assert_eq!(product.div(&Size::number(5)), None);
+        assert_eq!(Size::number(-7).div(&Size::number(2)).unwrap().value(), Some(-3));
+        assert_eq!(Size::number(1).div(&Size::number(0)), None);
+    }
+
+    #[test]
+    fn comparisons_hold_for_every_size_or_are_none() {
+        let seq = symbol("seq");
+        assert_eq!(seq.compare(&Size::number(-1)), Some(Ordering::Greater));
+        assert_eq!(seq.compare(&Size::number(0)), Some(Ordering::Greater));
+        assert_eq!(seq.compare(&Size::number(1)), None);
+        assert!(seq.at_least(&Size::number(1)));
+        assert!(!seq.at_least(&Size::number(2)));
+        assert_eq!(Size::number(i64::MIN).sub(&Size::number(1)), None);
+    }
+}
