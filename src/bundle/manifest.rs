@@ -27,10 +27,9 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// How many logits the model gives: tokens of the vocabulary, or classes.
+    /// How many logits the model gives: one a token of the vocabulary, or one a label.
     pub fn outputs(&self) -> usize {
-        let logits = self.graphs.get("forward.onnx").and_then(|graph| graph.outputs.first());
-        logits.and_then(|port| port.shape.last()?.parse().ok()).unwrap_or(self.dimensions.vocab)
+        self.dimensions.labels.unwrap_or(self.dimensions.vocab)
     }
 }
 

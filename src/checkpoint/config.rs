@@ -165,7 +165,7 @@ impl Config {
     pub fn count_or_none(&mut self, key: &str) -> Result<Option<usize>, CheckpointError> {
         match self.size_or_none(key)? {
             Some(count) if count > COUNT_LIMIT => {
-                Err(self.problem(format!("'{key}' is {count}, which no model has (at most {COUNT_LIMIT})")))
+                Err(self.problem(format!("'{key}' is {count}, which is absurd (at most {COUNT_LIMIT})")))
             }
             count => Ok(count),
         }

@@ -127,9 +127,10 @@ fn case(arguments: &Arguments, model: &mut Model, tokenizer: &Tokenizer) -> anyh
         (Some(prompt), _) => tokenizer.encode(prompt, true)?.ids,
         (None, ids) => ids.clone().unwrap_or_default(),
     };
-    let Some(position) = input_ids.len().checked_sub(1) else {
+    if input_ids.is_empty() {
         return Err(Usage("the prompt has no tokens".to_owned()).into());
-    };
+    }
+    let position = model.manifest().dimensions.scored_position(input_ids.len());
     let outputs = model.manifest().outputs() as i64;
     let named = |text: &Option<String>, id: Option<i64>, option: &str| -> anyhow::Result<Option<i64>> {
         let id = match (text, id) {
