@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gim_harness::onnx::weights::WeightSource as _;
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::checkpoint::{Checkpoint, CheckpointError};
 use gim_harness::grad::{Knobs, SiteKind};
