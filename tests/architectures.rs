@@ -8,7 +8,7 @@ use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::checkpoint::{Checkpoint, CheckpointError};
 use gim_harness::grad::{Knobs, SiteKind};
 use gim_harness::onnx::proto::ModelProto;
-use gim_harness::onnx::weights::WeightSource;
+use gim_harness::onnx::weights::WeightSource as _;
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::verify::verify;
 use prost::Message;

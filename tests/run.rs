@@ -318,7 +318,7 @@ fn a_damaged_checkpoint_ends_in_one_error_and_no_bundle() {
             Box::new(config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1000000000")),
             "num_hidden_layers",
         ),
-        ("absurd heads", Box::new(config("\"head_dim\": 8", "\"head_dim\": 1000000000000000")), "absurd"),
+        ("absurd heads", Box::new(config("\"head_dim\": 8", "\"head_dim\": 1000000000000000")), "head_dim"),
         (
             "a field that matters",
             Box::new(config("{", "{\"quantization_config\": {\"bits\": 4},")),

@@ -36,7 +36,7 @@ impl Generator for FactChecking {
         let questions = (0..questions)
             .map(|index| {
                 let (fact, holds) = if index == 0 {
-                    (rng.random_range(0..2), case % 2 == 0)
+                    (rng.random_range(0..2), case.is_multiple_of(2))
                 } else {
                     (rng.random_range(0..facts.len()), rng.random_bool(0.5))
                 };

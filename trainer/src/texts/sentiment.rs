@@ -37,7 +37,7 @@ impl Generator for Sentiment {
             })
             .collect();
         judged.shuffle(rng);
-        let first = case % 2 == 0;
+        let first = case.is_multiple_of(2);
         judged.sort_by_key(|&(_, liked, _)| liked != first);
         judged[1..].shuffle(rng);
         let questions = (0..questions)
