@@ -205,6 +205,8 @@ fn write_files(
                 CopyError::Write(source) => BakeError::Write { path: path.clone(), source },
             })
     })?;
+    // Tensors are aligned, so the bytes of all of them are a little less than the file's.
+    progress(total, total);
     manifest.files.insert(WEIGHT_FILE.to_owned(), entry);
 
     let text = std::fs::read(tokenizer).map_err(|source| BakeError::Read { path: tokenizer.to_owned(), source })?;
