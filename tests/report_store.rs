@@ -82,7 +82,7 @@ fn only_the_same_run_is_resumed() {
     let named: Vec<&str> = differences.iter().map(|difference| difference.fact.as_str()).collect();
     assert_eq!(named, ["configuration", "model large", "program", "list of methods"]);
     let message = error.to_string().replace(&path.display().to_string(), "run.sqlite");
-    insta::assert_snapshot!(message, @"run.sqlite: cannot be resumed, because this is not the run that was interrupted: configuration was `5d41402abc4b2a76`, is `000000000000000000000000000000000000000000000000...`; model large was absent, is `1`; program was `gim-harness 0.1.0`, is absent; list of methods was `gim, gradient, integrated_gradients, random`, is `gim, gradient, integrated_gradients`; start afresh, or into another folder");
+    insta::assert_snapshot!(message, @"run.sqlite: cannot be resumed, because this is not the run that was interrupted: configuration was `5d41402abc4b2a76`, is `000000000000000000000000000000000000000000000000...`; model large was absent, is `1`; program was `gim-harness 0.1.0`, is absent; list of methods was `gim, gradient, integrated_gradients, random`, is `gim, gradient, integrated_gradients`; start over with --fresh, or name another folder with --out");
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
+    if !arguments.bundle.join("bundle.json").is_file() {
+        let message = "is no bundle: it holds no bundle.json; make one with `gim-harness bake`";
+        anyhow::bail!("{} {message}", arguments.bundle.display());
+    }
     let progress = Terminal::new();
     let runtime = arguments.model.open_runtime(&progress)?;
     let checks = verify(&runtime, &arguments.bundle, &arguments.model.session(), arguments.seed, &|next| {

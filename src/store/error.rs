@@ -24,7 +24,7 @@ pub enum StoreError {
     Damaged { path: PathBuf, what: String },
     #[error("{}: another program is writing to this run store", path.display())]
     Busy { path: PathBuf, source: rusqlite::Error },
-    #[error("{}: {}; start afresh, or into another folder", path.display(), explain(differences))]
+    #[error("{}: {}; start over with --fresh, or name another folder with --out", path.display(), explain(differences))]
     OtherRun { path: PathBuf, differences: Vec<FactDifference> },
     #[error("{kind} `{name}` is not one that the run declared")]
     Undeclared { kind: &'static str, name: String },
