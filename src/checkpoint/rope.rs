@@ -285,7 +285,7 @@ fn yarn(p: &mut Config, frequencies: Vec<f64>, theta: f64, limits: &Limits) -> R
     };
     let fast = p.positive_or_none("beta_fast")?.unwrap_or(32.0);
     let slow = p.positive_or_none("beta_slow")?.unwrap_or(1.0);
-    let truncate = p.flag("truncate", true)?;
+    let truncate = p.flag_or_none("truncate")?.unwrap_or(true);
     let (scale, all) = (p.number_or_none("mscale")?, p.number_or_none("mscale_all_dim")?);
     let stretch = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     let gain = match (p.positive_or_none("attention_factor")?, scale, all) {
