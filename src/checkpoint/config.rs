@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 use super::CheckpointError;
 
 /// Fields that cannot change what the forward pass computes at inference: identity, generation, training, caching.
+/// Classifiers read what is here about labels.
 const HARMLESS: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
     "_flash_attn_2_enabled",
     "_name_or_path",
+    "_num_labels",
     "architectures",
     "attention_dropout",
     "attention_probs_dropout_prob",
@@ -48,6 +50,7 @@ const HARMLESS: &[&str] = &[
     "gradient_checkpointing",
     "hidden_dropout",
     "hidden_dropout_prob",
+    "id2label",
     "initializer_factor",
     "initializer_range",
     "is_llama_config",
@@ -65,6 +68,7 @@ const HARMLESS: &[&str] = &[
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_labels",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",

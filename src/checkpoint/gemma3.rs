@@ -34,7 +34,7 @@ pub fn defaults() -> Value {
 }
 
 pub fn defaults_without_images() -> Value {
-    json!({"tie_word_embeddings": true, "pad_token_id": 0})
+    json!({"tie_word_embeddings": true})
 }
 
 /// A model that sees images, as it is without any: the decoder that `text_config` describes.
@@ -49,6 +49,9 @@ pub fn build_without_images(b: &mut Builder) -> Result<Forward, CheckpointError>
     text.set("tie_word_embeddings", json!(b.config.flag("tie_word_embeddings")?));
     for key in OF_IMAGES {
         b.config.get(key);
+    }
+    if let (None, Some(padding)) = (b.config.token("pad_token_id")?, text.token("pad_token_id")?) {
+        b.config.set("pad_token_id", json!(padding));
     }
     let Builder { weights, graph, input_ids, attention_mask, .. } = b;
     let (input_ids, attention_mask) = (*input_ids, *attention_mask);

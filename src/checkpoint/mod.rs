@@ -178,10 +178,11 @@ impl Checkpoint {
         let shape = vec![Dim::symbol(BATCH), Dim::symbol(SEQ)];
         let input_ids = graph.input("input_ids", Dtype::I64, shape.clone())?;
         let attention_mask = graph.input("attention_mask", Dtype::I64, shape)?;
-        let pad_token_id = config.token("pad_token_id")?;
         let builder =
             Builder { config: &mut config, weights: &mut weights, graph: &mut graph, input_ids, attention_mask };
         let forward = (known.build)(&mut { builder })?;
+        // Some architectures find it elsewhere in the file.
+        let pad_token_id = config.token("pad_token_id")?;
         config.finish()?;
         Ok(Checkpoint {
             folder: folder.to_owned(),
