@@ -6,5 +6,7 @@ pub mod graphs;
 pub mod manifest;
 pub mod select;
 pub mod source;
+mod unpublished;
 
 pub use manifest::Manifest;
+pub use unpublished::Unpublished;

@@ -36,7 +36,7 @@ Results go to stdout; progress and messages to stderr.";
 enum Verb {
     /// Carry out a harness file: every method on every task by every model, with statistics
     Run(run::Arguments),
-    /// Make a bundle of ONNX graphs from a Hugging Face folder
+    /// Make a bundle of ONNX graphs from a Hugging Face folder or a forward .onnx file, and verify it
     Bake(bake::Arguments),
     /// Show which tokens of a prompt made the model answer as it does
     Explain(explain::Arguments),

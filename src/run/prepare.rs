@@ -1,14 +1,17 @@
 //! What a run needs before the first model runs: checked data, and bundles.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::{Job, Progress, RunError};
 use crate::bundle::Manifest;
-use crate::bundle::bake::{BakeOptions, bake, fingerprint};
+use crate::bundle::bake::{BakeOptions, fingerprint};
 use crate::config::{ModelPlan, Plan};
 use crate::diagnostics::Diagnostics;
+use crate::runtime::Runtime;
 use crate::tasks::{self, Dataset, TaskError};
 use crate::tokenizer::Tokenizer;
+use crate::verify::{Step, bake};
 
 /// A model with its bundle, and the tasks as its tokenizer reads them.
 pub struct Prepared {
@@ -36,7 +39,7 @@ pub fn data_mistakes(plan: &Plan) -> Diagnostics {
     mistakes
 }
 
-pub fn prepare(job: &Job, progress: &dyn Progress) -> Result<Vec<Prepared>, RunError> {
+pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Vec<Prepared>, RunError> {
     // Data first: baking may take minutes, and a mistake should not wait for it.
     let mut read = Vec::new();
     let mut mistakes = Diagnostics(Vec::new());
@@ -56,7 +59,8 @@ pub fn prepare(job: &Job, progress: &dyn Progress) -> Result<Vec<Prepared>, RunE
         .iter()
         .zip(read)
         .map(|(model, (tokenizer, datasets))| {
-            let bundle = resolve_bundle(&model.path, &model.name, job.bundles, progress)?;
+            let bundle =
+                resolve_bundle(runtime, &model.path, &model.name, job.bundles, Some(job.interrupted), progress)?;
             let manifest = read_manifest(&bundle)?;
             let baseline = baseline(model, &manifest, &tokenizer)?;
             let path = tokenizer_path(&model.path);
@@ -109,9 +113,16 @@ fn read_manifest(bundle: &Path) -> Result<Manifest, RunError> {
 
 /// The bundle of a model: the folder itself, or one baked from it and kept under `bundles`.
 ///
-/// A kept bundle is found again by the contents of the model's files and of this program: another build may bake
+/// What is baked is verified before it is kept. A kept bundle is found again by the contents of the model's files and of this program: another build may bake
 /// otherwise. The one that an earlier build baked from the same files is removed.
-pub fn resolve_bundle(model: &Path, name: &str, bundles: &Path, progress: &dyn Progress) -> Result<PathBuf, RunError> {
+pub fn resolve_bundle(
+    runtime: &Runtime,
+    model: &Path,
+    name: &str,
+    bundles: &Path,
+    interrupted: Option<&AtomicBool>,
+    progress: &dyn Progress,
+) -> Result<PathBuf, RunError> {
     if model.join("bundle.json").is_file() {
         return Ok(model.to_owned());
     }
@@ -131,8 +142,15 @@ pub fn resolve_bundle(model: &Path, name: &str, bundles: &Path, progress: &dyn P
         return Ok(bundle);
     }
     progress.note(&format!("baking the gradient graph of {name} into {}", bundle.display()));
-    bake(model, &bundle, &BakeOptions::default(), &mut |done, total| progress.baking(name, done, total))
-        .map_err(|source| RunError::Bake { model: name.to_owned(), source: Box::new(source) })?;
+    let options = BakeOptions { interrupted, ..BakeOptions::default() };
+    bake(runtime, model, &bundle, &options, &|step| match step {
+        Step::Writing { done, total } => progress.baking(name, done, total),
+        Step::Checking(_) => {}
+    })
+    .map_err(|source| match source.is_interruption() {
+        true => RunError::Interrupted { model: name.to_owned() },
+        false => RunError::Bake { model: name.to_owned(), source: Box::new(source) },
+    })?;
     for entry in std::fs::read_dir(bundles).map_err(io(bundles.to_owned()))?.flatten() {
         let former = entry.path();
         if former != bundle && entry.file_name().to_string_lossy().starts_with(&prefix) {
