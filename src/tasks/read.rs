@@ -152,7 +152,8 @@ impl<'a> Reader<'a> {
             None => Some(None),
         };
         let ((answer, target), contrast) = (answer?, contrast?);
-        if contrast.as_ref().is_some_and(|(other, _)| *other == answer) {
+        let same = |(other, id): &(String, Option<i64>)| *other == answer || (id.is_some() && *id == target);
+        if contrast.as_ref().is_some_and(same) {
             let message = format!("answer and contrast are the same, {}", quote(&answer));
             self.mistake(row.line, 1, "contrast", message);
             return None;
