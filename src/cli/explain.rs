@@ -178,6 +178,7 @@ fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::
     let position = model.manifest().dimensions.scored_position(input_ids.len());
     let outputs = model.manifest().outputs() as i64;
     let named = |text: &Option<String>, id: Option<i64>, option: &str| -> Result<Option<i64>, Usage> {
+        let option = if text.is_some() { option.to_owned() } else { format!("{option}-id") };
         let id = text.as_deref().map(|text| answers.id(text)).or(id.map(Ok));
         id.map(|id| id.and_then(|id| answers.check(id, outputs)))
             .transpose()
