@@ -194,13 +194,13 @@ pub(super) static TASK: Table = Table {
             name: "answer",
             kind: Text,
             needed: Required,
-            about: "Template of the right answer: its label with options, else its text, which must be one token.",
+            about: "Template of the right answer: its label with options, else its text, which must be one token or name a classifier's label.",
         },
         Field {
             name: "options",
             kind: Options,
             needed: Optional,
-            about: "The possible answers: texts, or label: text. Each text must be one token.",
+            about: "The possible answers: texts, or label: text. Each text must be one token; for a classifier the label or the text names a label of the model.",
         },
         Field {
             name: "labels",
