@@ -14,6 +14,7 @@ use super::manifest::{Dimensions, FileEntry, GraphPorts, Manifest, Port, Source}
 use super::source::{ForwardModel, SourceError};
 use super::unpublished::Unpublished;
 use crate::grad::{Audit, GradError, SiteKind};
+use crate::labels::Labels;
 use crate::onnx::weights::CopyError;
 use crate::onnx::write::{Export, WeightLocation, to_model};
 use crate::onnx::{Graph, GraphError, Id};
@@ -129,9 +130,10 @@ pub fn write(
             hidden: source.hidden,
             heads: source.heads,
             vocab: source.vocab,
-            labels: source.labels,
+            labels: source.labels.as_ref().map(Labels::count),
             max_positions: source.max_positions,
         },
+        labels: source.labels.clone(),
         dtype: "f32".to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
         files: BTreeMap::new(),
@@ -265,6 +267,7 @@ fn encode(baked: &Baked, locations: &[WeightLocation], manifest: &Manifest) -> R
         ("gim_harness.source_sha256", manifest.source.sha256.clone()),
         ("gim_harness.dtype", manifest.dtype.clone()),
         ("gim_harness.dimensions", serde_json::to_string(&manifest.dimensions).unwrap_or_default()),
+        ("gim_harness.labels", serde_json::to_string(&manifest.labels).unwrap_or_default()),
         ("gim_harness.baseline_token_id", manifest.baseline_token_id.map(|id| id.to_string()).unwrap_or_default()),
         ("gim_harness.audit", serde_json::to_string(&manifest.audit).unwrap_or_default()),
     ]

@@ -44,7 +44,7 @@ impl Residency {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
     use std::thread::JoinHandle;
     use std::time::Duration;
@@ -114,7 +114,7 @@ mod linux {
         let mut fields = line.splitn(6, ' ');
         let (start, end) = fields.next()?.split_once('-')?;
         let path = fields.nth(4)?.trim_start();
-        if PathBuf::from(path) != file {
+        if Path::new(path) != file {
             return None;
         }
         let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
