@@ -304,6 +304,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "transformers_version",
     "use_cache",
     "label2id",
+    // In how many parts sums were computed in training.
+    "pretraining_tp",
     // Heads that a language model does not have; precision inside the attention.
     "reorder_and_upcast_attn",
     "summary_activation",
