@@ -7,6 +7,7 @@ use crate::onnx::read::array::{Array, Scalar};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val, dim_of, product, size_of};
 use crate::onnx::read::fold::{axes_of, axis, flatten_axis};
 use crate::onnx::read::size::Size;
+use super::pointwise::log_sum_exp;
 use crate::onnx::{Dim, Dtype, Id, Shape, Tensor};
 
 /// The shape, from `start` to `end`: always known.
@@ -243,7 +244,7 @@ pub fn reduce(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
         _ => (0..rank).collect(),
     };
     let keep = call.attributes.int("keepdims").unwrap_or(1) != 0;
-    let sum = |c: &mut Converter, kind: Reduction, x: Id| Ok(c.graph.reduce(kind, x, &axes, keep)?);
+    let sum = |c: &mut Converter, kind: Reduction, x: Id| -> Outcome<Id> { Ok(c.graph.reduce(kind, x, &axes, keep)?) };
     let result: Outcome<Id> = match call.op.as_str() {
         "ReduceSum" => sum(c, Reduction::Sum, x),
         "ReduceMean" => sum(c, Reduction::Mean, x),
@@ -253,6 +254,25 @@ pub fn reduce(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
             let square = c.binary(Binary::Pow, x, two)?;
             let total = sum(c, Reduction::Sum, square)?;
             if call.op == "ReduceL2" { Ok(c.graph.unary(Unary::Sqrt, total)?) } else { Ok(total) }
+        }
+        "ReduceL1" => {
+            let sizes = c.graph.unary(Unary::Abs, x)?;
+            sum(c, Reduction::Sum, sizes)
+        }
+        "ReduceLogSum" => {
+            let total = sum(c, Reduction::Sum, x)?;
+            Ok(c.graph.unary(Unary::Log, total)?)
+        }
+        "ReduceLogSumExp" => {
+            let total = log_sum_exp(c, x, &axes)?;
+            let shape = c.graph.reduce(Reduction::Sum, x, &axes, keep)?;
+            let shape = c.graph.shape(shape).to_vec();
+            Ok(c.graph.reshape(total, shape)?)
+        }
+        "ReduceMin" if c.graph.dtype(x).is_float() => {
+            let negative = c.graph.unary(Unary::Neg, x)?;
+            let largest = sum(c, Reduction::Max, negative)?;
+            Ok(c.graph.unary(Unary::Neg, largest)?)
         }
         _ => {
             // The same shape as any other reduction's.
