@@ -62,9 +62,5 @@ fn zeros(v: &mut Vjp, shape: &Shape) -> Result<Id, GradError> {
 }
 
 fn no_rule(v: &Vjp, problem: &str) -> GradError {
-    GradError::NoRule {
-        operator: v.value.op.name(),
-        scope: v.value.scope.to_string(),
-        detail: format!(" ({problem})"),
-    }
+    GradError::NoRule { operator: v.value.op.name(), scope: v.value.scope.to_string(), detail: format!(" ({problem})") }
 }

@@ -1,5 +1,6 @@
 //! Shapes, and operators that move elements without looking at them.
 
+use super::pointwise::log_sum_exp;
 use crate::onnx::dim::show;
 use crate::onnx::infer::broadcast;
 use crate::onnx::op::{Attribute, Binary, Op, Reduction, Unary};
@@ -7,7 +8,6 @@ use crate::onnx::read::array::{Array, Scalar};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val, dim_of, product, size_of};
 use crate::onnx::read::fold::{axes_of, axis, flatten_axis};
 use crate::onnx::read::size::Size;
-use super::pointwise::log_sum_exp;
 use crate::onnx::{Dim, Dtype, Id, Shape, Tensor};
 
 /// The shape, from `start` to `end`: always known.

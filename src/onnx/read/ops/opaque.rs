@@ -12,8 +12,8 @@ pub fn operator(op: &str) -> Option<Convert> {
     Some(match op {
         "Floor" | "Ceil" | "Round" | "Sign" | "Trilu" | "CumSum" | "BitwiseNot" | "Softplus" | "Softsign"
         | "HardSwish" | "HardSigmoid" | "Mish" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "ThresholdedRelu" | "Tan"
-        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "Hardmax"
-        | "ScatterND" | "ScatterElements" | "PRelu" => like_first,
+        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "Hardmax" | "ScatterND"
+        | "ScatterElements" | "PRelu" => like_first,
         "IsNaN" | "IsInf" => truth_of_first,
         "Mod" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitShift" => broadcasting,
         "Xor" => truth_of_all,
