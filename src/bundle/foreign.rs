@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::source::ForwardModel;
+use super::{padding, positions};
 use crate::grad::sites::Sites;
 use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ, show};
 use crate::onnx::op::Op;
 use crate::onnx::read::{Foreign, ReadError, read};
-use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Tensor};
+use crate::onnx::{Dim, Graph, GraphError, Id};
 use crate::raise::raise;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,8 @@ pub enum ForeignError {
          '{scope}': a gradient graph starts from embeddings and has no ids"
     )]
     OtherPath { path: PathBuf, operator: String, scope: String },
+    #[error("{path}: '{scope}' compares input_ids with the token {token}, and a gradient graph has no ids; {known}")]
+    Compared { path: PathBuf, scope: String, token: i64, known: String },
     #[error("{path}: no attention was found: no softmax that weighs another activation")]
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
@@ -55,12 +58,18 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     let [logits, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
     };
+    // Asked before anything else is made from the mask.
+    let is_masked = graph.descendants(attention_mask)[logits.index()];
     let config = Config::beside(path);
+    let (graph, roots) = padding::from_mask(path, &graph, [input_ids, attention_mask], &roots, config.pad_token_id)?;
+    let [logits, input_ids, attention_mask] = roots[..] else {
+        return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
+    };
     let labels = labels(path, &graph, logits)?.map(|count| config.labels(path, count)).transpose()?;
     let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
     check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
     let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
-    if !graph.descendants(attention_mask)[logits.index()] && !is_causal(&graph, logits) {
+    if !is_masked && !is_causal(&graph, logits) {
         return Err(ForeignError::NoMask { path: owned() });
     }
 
@@ -84,7 +93,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         hidden: size(inputs_embeds, 2),
         vocab: size(graph.value(inputs_embeds).inputs[0], 0),
         labels,
-        max_positions: positions(&graph, &used),
+        max_positions: positions::longest(&graph, &used, attention_mask),
         pad_token_id: config.pad_token_id,
         weights: Box::new(weights),
         graph,
@@ -252,27 +261,4 @@ fn is_causal(graph: &Graph, logits: Id) -> bool {
         masked[id.index()] = here;
     }
     all
-}
-
-/// The rows of a table of positions: more tokens have no place.
-fn positions(graph: &Graph, used: &[Id]) -> Option<usize> {
-    let counts = |id: Id| match &graph.value(moved_only(graph, id)).op {
-        Op::Arange(dim) => *dim == Dim::symbol(SEQ),
-        // The first places of a constant 0, 1, 2, ...
-        Op::Opaque(opaque) if opaque.op_type == "Slice" => {
-            let source = graph.value(moved_only(graph, id)).inputs[0];
-            matches!(&graph.value(moved_only(graph, source)).op, Op::Constant(tensor) if is_count(tensor))
-        }
-        _ => false,
-    };
-    let rows = used.iter().filter_map(|&id| {
-        let value = graph.value(id);
-        let (Op::Gather { axis: 0 }, &[table, indices]) = (&value.op, &value.inputs[..]) else { return None };
-        if graph.shape(table).len() == 2 && counts(indices) { graph.shape(table)[0].value() } else { None }
-    });
-    rows.min()
-}
-
-fn is_count(tensor: &Tensor) -> bool {
-    tensor.dtype == Dtype::I64 && tensor.bytes.chunks_exact(8).enumerate().all(|(i, b)| b == (i as i64).to_le_bytes())
 }

@@ -4,6 +4,8 @@ pub mod bake;
 pub mod foreign;
 pub mod graphs;
 pub mod manifest;
+mod padding;
+mod positions;
 pub mod select;
 pub mod source;
 mod unpublished;
