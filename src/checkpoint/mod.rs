@@ -23,6 +23,7 @@ pub mod weights;
 
 use std::path::{Path, PathBuf};
 
+use crate::labels::Labels;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 use config::Config;
 use weights::Weights;
@@ -139,6 +140,19 @@ fn vocab(graph: &Graph, inputs_embeds: Id) -> usize {
     table.and_then(|&table| graph.shape(table).first()).and_then(Dim::value).unwrap_or(0)
 }
 
+/// The names of as many labels as the classifier has weights for.
+fn label_names(config: &mut Config, count: usize) -> Result<Labels, CheckpointError> {
+    let named = config.get("id2label").map(Labels::from_id2label);
+    match named {
+        Some(Ok(labels)) if labels.count() == count => Ok(labels),
+        Some(Ok(labels)) => {
+            Err(config.problem(format!("'id2label' names {} labels, and the classifier has {count}", labels.count())))
+        }
+        Some(Err(problem)) => Err(config.problem(format!("'id2label' {problem}"))),
+        None => Labels::unnamed(count).ok_or_else(|| config.problem(format!("a classifier with {count} labels"))),
+    }
+}
+
 /// A checkpoint as a forward graph, its weights still in their files.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -156,9 +170,9 @@ pub struct Checkpoint {
     pub hidden: usize,
     /// Token ids that there are embeddings for.
     pub vocab: usize,
-    /// The number of labels, if it is a classifier: its logits are then `[batch, seq, labels]`, and the first token's
+    /// The names of the labels, if it is a classifier: its logits are then `[batch, seq, labels]`, and the first token's
     /// row is the one that counts.
-    pub labels: Option<usize>,
+    pub labels: Option<Labels>,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
 }
@@ -181,6 +195,7 @@ impl Checkpoint {
         let builder =
             Builder { config: &mut config, weights: &mut weights, graph: &mut graph, input_ids, attention_mask };
         let forward = (known.build)(&mut { builder })?;
+        let labels = forward.labels.map(|count| label_names(&mut config, count)).transpose()?;
         // Some architectures find it elsewhere in the file.
         let pad_token_id = config.token("pad_token_id")?;
         config.finish()?;
@@ -195,7 +210,7 @@ impl Checkpoint {
             heads: forward.heads,
             hidden: graph.shape(forward.inputs_embeds).last().and_then(Dim::value).unwrap_or(0),
             vocab: vocab(&graph, forward.inputs_embeds),
-            labels: forward.labels,
+            labels,
             max_positions: forward.max_positions,
             pad_token_id,
             graph,

@@ -3,7 +3,7 @@
 use super::Convert;
 use super::indexing::axis_attribute;
 use super::movement::broadcast_all;
-use crate::onnx::op::{Attribute, Real};
+use crate::onnx::op::{Attribute, Op, Real};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::read::fold::axis;
 use crate::onnx::{Dim, Dtype, Id, Shape};
@@ -12,12 +12,11 @@ pub fn operator(op: &str) -> Option<Convert> {
     Some(match op {
         "Floor" | "Ceil" | "Round" | "Sign" | "Trilu" | "CumSum" | "BitwiseNot" | "Softplus" | "Softsign"
         | "HardSwish" | "HardSigmoid" | "Mish" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "ThresholdedRelu" | "Tan"
-        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "LogSoftmax" | "Hardmax"
-        | "ScatterND" | "ScatterElements" | "PRelu" => like_first,
+        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "Hardmax" | "ScatterND"
+        | "ScatterElements" | "PRelu" => like_first,
         "IsNaN" | "IsInf" => truth_of_first,
         "Mod" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitShift" => broadcasting,
         "Xor" => truth_of_all,
-        "GatherND" => gather_nd,
         "GatherElements" => gather_elements,
         "ArgMax" | "ArgMin" => extreme_index,
         _ => return None,
@@ -74,26 +73,28 @@ fn truth_of_all(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     with(c, call, &inputs, Dtype::Bool, shape)
 }
 
-/// data, indices `[.., n]`: the last axis of the indices addresses the first `n` axes of the data.
-fn gather_nd(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
-    let inputs = ids(c, call)?;
-    let [data, indices] = inputs[..] else { return Err("takes two inputs".into()) };
-    let (from, at) = (c.graph.shape(data).to_vec(), c.graph.shape(indices).to_vec());
-    let skipped = call.attributes.int("batch_dims").unwrap_or(0);
-    let skipped = usize::try_from(skipped).map_err(|_| "has a negative number of batch axes")?;
-    let depth = at.last().and_then(Dim::value).ok_or("has indices of unknown depth")?;
-    let rest = skipped.checked_add(depth).and_then(|taken| from.get(taken..)).ok_or("has indices that are too deep")?;
-    let mut shape = at[..at.len() - 1].to_vec();
-    shape.extend_from_slice(rest);
-    let dtype = c.graph.dtype(data);
-    with(c, call, &inputs, dtype, shape)
-}
-
 /// data, indices: the result has the indices' shape.
+///
+/// Where no other axis has more than one element, such as in PyTorch's buffer of token types `[1, positions]`, it is a
+/// plain `Gather`, and written as one: ONNX's reference evaluator (1.23) fails in `GatherElements` on axes of more than
+/// 64 elements.
 fn gather_elements(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let inputs = ids(c, call)?;
     let [data, indices] = inputs[..] else { return Err("takes two inputs".into()) };
-    let (dtype, shape) = (c.graph.dtype(data), c.graph.shape(indices).to_vec());
+    let (dtype, from, shape) = (c.graph.dtype(data), c.graph.shape(data).to_vec(), c.graph.shape(indices).to_vec());
+    let number = call.attributes.int("axis").unwrap_or(0);
+    let axis = axis(number, from.len()).ok_or_else(|| format!("has no axis {number}"))?;
+    if shape.len() != from.len() {
+        return Err(format!("takes indices of rank {} of a tensor of rank {}", shape.len(), from.len()).into());
+    }
+    let one = Dim::known(1);
+    if (0..from.len()).all(|i| i == axis || from[i] == one && shape[i] == one) {
+        call.only_first_output()?;
+        let data = c.graph.reshape(data, vec![from[axis].clone()])?;
+        let indices = c.graph.reshape(indices, vec![shape[axis].clone()])?;
+        let taken = c.graph.add(Op::Gather { axis: 0 }, &[data, indices])?;
+        return Ok(vec![c.graph.reshape(taken, shape)?.into()]);
+    }
     with(c, call, &inputs, dtype, shape)
 }
 
