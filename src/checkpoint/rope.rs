@@ -244,7 +244,8 @@ impl Limits {
             && given != inner
         {
             return Err(parameters.problem(format!(
-                "'original_max_position_embeddings' is {inner}, and {given} outside of the parameters of rotation"
+                "'original_max_position_embeddings' is {inner} here, and {given} beside the parameters of rotation, or where \
+                 nothing stands there"
             )));
         }
         match self.original.or(inner) {

@@ -68,7 +68,10 @@ impl Weights {
         } else {
             return Err(CheckpointError::Weights {
                 path: folder.to_owned(),
-                problem: "holds neither model.safetensors nor model.safetensors.index.json".to_owned(),
+                problem:
+                    "holds neither model.safetensors nor model.safetensors.index.json; weights of another format have \
+                          to be saved as safetensors first"
+                        .to_owned(),
             });
         }
         Ok(weights)
