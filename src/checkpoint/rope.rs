@@ -286,6 +286,9 @@ fn yarn(
     size: f64,
     limits: &Limits,
 ) -> Result<Rotary, CheckpointError> {
+    if size % 2.0 != 0.0 {
+        return Err(p.problem(format!("yarn is not defined for {size} rotated elements, an odd number")));
+    }
     let original = limits.original(p)?;
     let factor = match p.positive_or_none("factor")? {
         Some(factor) => factor,
