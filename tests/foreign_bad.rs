@@ -145,6 +145,13 @@ fn overlapping_tensors() {
         data.extend(externalize(weight(model, other), "weights.data", "128", None));
         std::fs::write(folder.join("weights.data"), data).unwrap();
     });
+    // One file under two names.
+    fails(BERT, &["overlap", WORDS], |model, folder| {
+        let other = "m.bert.embeddings.position_embeddings.weight";
+        let mut data = externalize(weight(model, WORDS), "weights.data", "0", None);
+        data.extend(externalize(weight(model, other), "./weights.data", "128", None));
+        std::fs::write(folder.join("weights.data"), data).unwrap();
+    });
 }
 
 #[test]
