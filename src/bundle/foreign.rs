@@ -36,6 +36,11 @@ pub enum ForeignError {
     OtherPath { path: PathBuf, operator: String, scope: String },
     #[error("{path}: '{scope}' compares input_ids with the token {token}, and a gradient graph has no ids; {known}")]
     Compared { path: PathBuf, scope: String, token: i64, known: String },
+    #[error(
+        "{path}: its logits are over {found} tokens, and the table of embeddings has {vocab} rows: ids of one do not \
+         name the other's"
+    )]
+    Vocabulary { path: PathBuf, found: usize, vocab: usize },
     #[error("{path}: no attention was found: no softmax that weighs another activation")]
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
@@ -68,6 +73,11 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     let labels = labels(path, &graph, logits)?.map(|count| config.labels(path, count)).transpose()?;
     let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
     check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
+    let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
+    let vocab = size(graph.value(inputs_embeds).inputs[0], 0);
+    if labels.is_none() && size(logits, 2) != vocab {
+        return Err(ForeignError::Vocabulary { path: owned(), found: size(logits, 2), vocab });
+    }
     let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
     if !is_masked && !is_causal(&graph, logits) {
         return Err(ForeignError::NoMask { path: owned() });
@@ -78,7 +88,6 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         Op::Weight(weight) => Some(weight.index),
         _ => None,
     }));
-    let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
     Ok(ForwardModel {
         path: owned(),
         kind: "onnx",
@@ -91,7 +100,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         layers,
         heads,
         hidden: size(inputs_embeds, 2),
-        vocab: size(graph.value(inputs_embeds).inputs[0], 0),
+        vocab,
         labels,
         max_positions: positions::longest(&graph, &used, attention_mask),
         pad_token_id: config.pad_token_id,
