@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::source::ForwardModel;
 use super::{padding, positions};
 use crate::grad::sites::Sites;
+use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ, show};
 use crate::onnx::op::{Logic, Op};
 use crate::onnx::read::{Foreign, ReadError, read};
@@ -44,6 +45,8 @@ pub enum ForeignError {
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
     Heads { path: PathBuf, scope: String, found: String },
+    #[error("{config}, beside {path}: 'id2label' {problem}; remove that file if it belongs to another model")]
+    Labels { path: PathBuf, config: PathBuf, problem: String },
     #[error(
         "{path}: nothing depends on attention_mask, and the model looks ahead: rows of different lengths in one batch \
          would change each other; export it with the input attention_mask"
@@ -70,7 +73,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     let [logits, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
     };
-    let labels = labels(path, &graph, logits)?;
+    let labels = labels(path, &graph, logits)?.map(|count| config.labels(path, count)).transpose()?;
     let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
     check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
     let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
@@ -87,8 +90,8 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     Ok(ForwardModel {
         path: owned(),
         kind: "onnx",
-        architecture: config.model_type.unwrap_or_else(|| "onnx".to_owned()),
-        described_by: Vec::new(),
+        architecture: config.model_type.clone().unwrap_or_else(|| "onnx".to_owned()),
+        described_by: config.described_by(path),
         input_ids,
         attention_mask,
         inputs_embeds,
@@ -110,12 +113,40 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
 struct Config {
     model_type: Option<String>,
     pad_token_id: Option<i64>,
+    id2label: Option<serde_json::Value>,
 }
 
 impl Config {
+    const FILE: &str = "config.json";
+
     fn beside(path: &Path) -> Self {
-        let file = path.with_file_name("config.json");
+        let file = path.with_file_name(Self::FILE);
         std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// The names of the labels that a graph has, `LABEL_0` and so on where there are none.
+    fn labels(&self, path: &Path, count: usize) -> Result<Labels, ForeignError> {
+        let problem = |problem| {
+            let config = path.with_file_name(Self::FILE);
+            ForeignError::Labels { path: path.to_owned(), config, problem }
+        };
+        let labels = match &self.id2label {
+            Some(names) => Labels::from_id2label(names).map_err(problem)?,
+            None => {
+                let refused = || ForeignError::Logits { path: path.to_owned(), found: format!("[batch, {count}]") };
+                return Labels::unnamed(count).ok_or_else(refused);
+            }
+        };
+        if labels.count() != count {
+            return Err(problem(format!("names {} labels, and the model has {count}", labels.count())));
+        }
+        Ok(labels)
+    }
+
+    /// The file, where something was read from it.
+    fn described_by(&self, path: &Path) -> Vec<PathBuf> {
+        let read = self.model_type.is_some() || self.pad_token_id.is_some() || self.id2label.is_some();
+        if read { vec![path.with_file_name(Self::FILE)] } else { Vec::new() }
     }
 }
 

@@ -8,5 +8,7 @@ mod padding;
 mod positions;
 pub mod select;
 pub mod source;
+mod unpublished;
 
 pub use manifest::Manifest;
+pub use unpublished::Unpublished;

@@ -3,7 +3,7 @@
 use super::Convert;
 use super::indexing::axis_attribute;
 use super::movement::broadcast_all;
-use crate::onnx::op::{Attribute, Real};
+use crate::onnx::op::{Attribute, Op, Real};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::read::fold::axis;
 use crate::onnx::{Dim, Dtype, Id, Shape};
@@ -74,10 +74,27 @@ fn truth_of_all(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
 }
 
 /// data, indices: the result has the indices' shape.
+///
+/// Where no other axis has more than one element, such as in PyTorch's buffer of token types `[1, positions]`, it is a
+/// plain `Gather`, and written as one: ONNX's reference evaluator (1.23) fails in `GatherElements` on axes of more than
+/// 64 elements.
 fn gather_elements(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let inputs = ids(c, call)?;
     let [data, indices] = inputs[..] else { return Err("takes two inputs".into()) };
-    let (dtype, shape) = (c.graph.dtype(data), c.graph.shape(indices).to_vec());
+    let (dtype, from, shape) = (c.graph.dtype(data), c.graph.shape(data).to_vec(), c.graph.shape(indices).to_vec());
+    let number = call.attributes.int("axis").unwrap_or(0);
+    let axis = axis(number, from.len()).ok_or_else(|| format!("has no axis {number}"))?;
+    if shape.len() != from.len() {
+        return Err(format!("takes indices of rank {} of a tensor of rank {}", shape.len(), from.len()).into());
+    }
+    let one = Dim::known(1);
+    if (0..from.len()).all(|i| i == axis || from[i] == one && shape[i] == one) {
+        call.only_first_output()?;
+        let data = c.graph.reshape(data, vec![from[axis].clone()])?;
+        let indices = c.graph.reshape(indices, vec![shape[axis].clone()])?;
+        let taken = c.graph.add(Op::Gather { axis: 0 }, &[data, indices])?;
+        return Ok(vec![c.graph.reshape(taken, shape)?.into()]);
+    }
     with(c, call, &inputs, dtype, shape)
 }
 
