@@ -8,7 +8,7 @@ use gim_harness::bundle::Manifest;
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::grad::{Knobs, SiteKind};
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, Session, SessionOptions, Tensor};
-use gim_harness::verify::verify;
+use gim_harness::verify::{Effort, verify};
 use ndarray::{Array2, Axis};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -20,9 +20,9 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/foreign/small").join(name)
 }
 
-fn options() -> BakeOptions {
+fn options() -> BakeOptions<'static> {
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-a/tokenizer.json");
-    BakeOptions { tokenizer: Some(tokenizer) }
+    BakeOptions { tokenizer: Some(tokenizer), ..BakeOptions::default() }
 }
 
 fn runtime() -> Runtime {
@@ -127,7 +127,7 @@ fn computes_the_same(name: &str, inputs: &[&str], expected: [usize; 4]) {
         let wanted: Vec<f32> = wanted.index_axis(Axis(0), i).index_axis(Axis(0), 8).iter().copied().collect();
         assert_close(&format!("{name}: row {i}"), logits, &wanted);
     }
-    for check in verify(&runtime, &out, &options, 5, &|_| {}).unwrap() {
+    for check in verify(&runtime, &out, &options, Effort::FULL, 5, &|_| {}).unwrap() {
         assert!(check.passed(), "{name}: {}: {:.2e} of {:.2e}", check.name, check.measured, check.tolerance);
     }
 }
