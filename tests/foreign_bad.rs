@@ -414,6 +414,47 @@ fn embeddings_that_cannot_be_found() {
     });
 }
 
+/// Without a mask, rows of an encoder would see the padding of others.
+#[test]
+fn an_encoder_without_a_mask() {
+    fails(BERT, &["nothing depends on attention_mask", "export it with the input attention_mask"], |model, _| {
+        let lookup = node(model, "/m/bert/embeddings/word_embeddings/Gather").input[1].clone();
+        for node in &mut graph(model).node {
+            for input in node.input.iter_mut().filter(|input| *input == "attention_mask") {
+                *input = "all_ones".to_owned();
+            }
+        }
+        let ones = [
+            ("Shape", vec![lookup], "shape"),
+            ("ConstantOfShape", vec!["shape".to_owned()], "zeros"),
+            ("Cast", vec!["zeros".to_owned()], "none"),
+            ("Not", vec!["none".to_owned()], "all"),
+            ("Cast", vec!["all".to_owned()], "all_ones"),
+        ];
+        for (operator, input, output) in ones {
+            let to = |code: DataType| AttributeProto {
+                name: Some("to".to_owned()),
+                r#type: Some(AttributeType::Int as i32),
+                i: Some(code as i64),
+                ..AttributeProto::default()
+            };
+            let attribute = match output {
+                "none" => vec![to(DataType::Bool)],
+                "all_ones" => vec![to(DataType::Int64)],
+                _ => vec![],
+            };
+            graph(model).node.push(NodeProto {
+                input,
+                output: vec![output.to_owned()],
+                op_type: Some(operator.to_owned()),
+                attribute,
+                ..NodeProto::default()
+            });
+        }
+        graph(model).input.retain(|input| input.name() != "attention_mask");
+    });
+}
+
 #[test]
 fn functions_are_inlined_and_may_not_call_each_other_for_ever() {
     let function = |name: &str, calls: &str, domain: &str| FunctionProto {
