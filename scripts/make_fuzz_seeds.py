@@ -1,9 +1,14 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["onnx==1.23.2", "numpy>=1.26"]
+# ///
 """Writes the seed corpora of the fuzz targets into fuzz/corpus, from the fixtures of the tests.
 
-    python scripts/make_fuzz_seeds.py            (needs onnx==1.23.2)
+    python scripts/make_fuzz_seeds.py
 
 - onnx: the fixtures in tests/fixtures/foreign without notes, their large weights in `weights.data` as the fuzz target has
-  it; and the same cut off after some of their nodes, so that there are smaller ones that are whole.
+  it; the same cut off after some of their nodes; and ONNX's own test of every operator, as a model of that one node, with
+  its inputs as constants, and with its first input computed from `input_ids`.
 - safetensors: the checkpoints in tests/fixtures/architectures that are small, of which one has the shapes that the
   target's config.json means; and its header with few bytes behind it.
 - config: every config.json there, behind the byte by which the target picks its weights.
@@ -14,6 +19,7 @@ import json
 import pathlib
 import struct
 
+import numpy as np
 import onnx
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -95,6 +101,64 @@ def write_onnx():
             (target / f"{path.stem}.{int(fraction * 100)}.onnx").write_bytes(small.SerializeToString())
 
 
+def operator_models():
+    """ONNX's node tests as models without inputs of their own, by name."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    for case in collect_testcases():
+        model, sets = case.model, case.data_sets
+        if model is None or not sets or len(model.graph.output) == 0:
+            continue
+        values = dict(zip((port.name for port in model.graph.input), sets[0][0]))
+        try:
+            tensors = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+        except (TypeError, AttributeError, ValueError):
+            continue  # Sequences, optionals and strings.
+        small = onnx.ModelProto()
+        small.CopyFrom(model)
+        for opset in small.opset_import:
+            if opset.domain == "":
+                opset.version = min(max(opset.version, 17), 23)
+        del small.graph.input[:], small.graph.value_info[:], small.graph.output[1:]
+        small.graph.initializer.extend(tensors)
+        if small.ByteSize() < 4000:
+            yield case.name, small
+            from_ids = with_ids(small)
+            if from_ids is not None:
+                yield f"{case.name}.ids", from_ids
+
+
+def with_ids(model):
+    """The same with its first tensor computed from `input_ids`, if it has a rank that can be."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    if not graph.initializer:
+        return None
+    first = graph.initializer[0]
+    kind, dims, name = first.data_type, list(first.dims), first.name
+    if kind == onnx.TensorProto.FLOAT and len(dims) == 3:
+        table = onnx.numpy_helper.from_array(np.zeros((131, dims[2]), np.float32), "ids.table")
+        node = onnx.helper.make_node("Gather", ["ids.table", "input_ids"], [name])
+    elif len(dims) == 2:
+        table, node = None, onnx.helper.make_node("Cast", ["input_ids"], [name], to=kind)
+    else:
+        return None
+    rest = [onnx.TensorProto.FromString(t.SerializeToString()) for t in graph.initializer[1:]]
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(rest + ([table] if table is not None else []))
+    graph.node.extend([node, *nodes])
+    graph.input.append(onnx.helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, ["batch", "seq"]))
+    return changed
+
+
+def write_operators():
+    target = folder("onnx")
+    for name, model in operator_models():
+        (target / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
 def write_checkpoints():
     fixtures = sorted((FIXTURES / "architectures").iterdir())
     target = folder("safetensors")
@@ -122,6 +186,7 @@ def write_external():
 
 if __name__ == "__main__":
     write_onnx()
+    write_operators()
     write_checkpoints()
     write_external()
     for path in sorted(CORPUS.iterdir()):

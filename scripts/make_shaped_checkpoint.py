@@ -3,7 +3,7 @@
 
     pip install numpy
     python scripts/make_shaped_checkpoint.py llama-3.2-1b /some/folder [--shards N]
-    /usr/bin/time -v gim-harness bake /some/folder --out /some/bundle
+    cargo bench --bench large -- /some/folder
 
 Weights are bf16 normals, streamed to disk a few megabytes at a time; the tokenizer is the test fixtures'.
 """
@@ -38,6 +38,12 @@ SHAPES = {
         num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, vocab_size=151936,
         tie_word_embeddings=True, max_position_embeddings=32768, rms_norm_eps=1e-6, hidden_act="silu",
         rope_theta=1000000.0, use_sliding_window=False),
+    "gemma-2-2b": dict(
+        model_type="gemma2", architectures=["Gemma2ForCausalLM"], hidden_size=2304, intermediate_size=9216,
+        num_hidden_layers=26, num_attention_heads=8, num_key_value_heads=4, head_dim=256, vocab_size=256000,
+        tie_word_embeddings=True, max_position_embeddings=8192, rms_norm_eps=1e-6,
+        hidden_activation="gelu_pytorch_tanh", rope_theta=10000.0, sliding_window=4096, query_pre_attn_scalar=256,
+        attn_logit_softcapping=50.0, final_logit_softcapping=30.0),
     "phi-3-mini": dict(
         model_type="phi3", architectures=["Phi3ForCausalLM"], hidden_size=3072, intermediate_size=8192,
         num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32, vocab_size=32064,
@@ -67,12 +73,15 @@ def tensors(c):
         yield f"{layer}.self_attn.o_proj.weight", (hidden, queries)
         yield f"{layer}.post_attention_layernorm.weight", (hidden,)
         yield f"{layer}.mlp.down_proj.weight", (hidden, inner)
+        if c["model_type"] == "gemma2":
+            yield f"{layer}.pre_feedforward_layernorm.weight", (hidden,)
+            yield f"{layer}.post_feedforward_layernorm.weight", (hidden,)
     yield "model.norm.weight", (hidden,)
     if not c["tie_word_embeddings"]:
         yield "lm_head.weight", (c["vocab_size"], hidden)
 
 
-def write(path, entries, generator):
+def write(path, entries, generator, norm_mean):
     header, at = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in entries:
         end = at + 2 * math.prod(shape)
@@ -85,7 +94,7 @@ def write(path, entries, generator):
         for name, shape in entries:
             left = math.prod(shape)
             scale = shape[-1] ** -0.5 if len(shape) == 2 else 0.1
-            offset = 1.0 if "norm" in name else 0.0
+            offset = norm_mean if "norm" in name else 0.0
             while left:
                 count = min(left, CHUNK)
                 values = generator.standard_normal(count, dtype=np.float32) * np.float32(scale) + np.float32(offset)
@@ -105,14 +114,16 @@ def main():
     (arguments.folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copy(ROOT / "tests/fixtures/llama-a/tokenizer.json", arguments.folder / "tokenizer.json")
     entries = list(tensors(config))
+    # Gemma stores what its norms' weights have beyond 1.
+    norm_mean = 0.0 if config["model_type"] == "gemma2" else 1.0
     if arguments.shards == 1:
-        total = write(arguments.folder / "model.safetensors", entries, generator)
+        total = write(arguments.folder / "model.safetensors", entries, generator, norm_mean)
     else:
         total, places = 0, {}
         for i in range(arguments.shards):
             part = entries[i * len(entries) // arguments.shards : (i + 1) * len(entries) // arguments.shards]
             name = f"model-{i + 1:05}-of-{arguments.shards:05}.safetensors"
-            total += write(arguments.folder / name, part, generator)
+            total += write(arguments.folder / name, part, generator, norm_mean)
             places.update((tensor, name) for tensor, _ in part)
         index = {"metadata": {"total_size": total}, "weight_map": places}
         (arguments.folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")

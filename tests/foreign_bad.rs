@@ -145,6 +145,13 @@ fn overlapping_tensors() {
         data.extend(externalize(weight(model, other), "weights.data", "128", None));
         std::fs::write(folder.join("weights.data"), data).unwrap();
     });
+    // One file under two names.
+    fails(BERT, &["overlap", WORDS], |model, folder| {
+        let other = "m.bert.embeddings.position_embeddings.weight";
+        let mut data = externalize(weight(model, WORDS), "weights.data", "0", None);
+        data.extend(externalize(weight(model, other), "./weights.data", "128", None));
+        std::fs::write(folder.join("weights.data"), data).unwrap();
+    });
 }
 
 #[test]
@@ -166,6 +173,93 @@ fn tensors_of_absurd_or_wrong_sizes() {
             raw_data: Some(huge),
             ..TensorProto::default()
         });
+    });
+}
+
+/// A few megabytes of file must not become gigabytes of memory.
+#[test]
+fn files_that_ask_for_more_memory_than_they_hold() {
+    // Attributes without anything in them.
+    fails(BERT, &["more than", "attributes and tensors"], |model, _| {
+        first(model, "Erf").attribute = vec![AttributeProto::default(); 1 << 19];
+    });
+    fails(BERT, &["nodes or more"], |model, _| graph(model).node.resize(1 << 19, NodeProto::default()));
+    // A function that holds a megabyte, called time and again.
+    fails(BERT, &["acme.Erf", "functions copy more than"], |model, _| {
+        let value = TensorProto {
+            dims: vec![1 << 18],
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(vec![0; 1 << 20]),
+            ..TensorProto::default()
+        };
+        let held = AttributeProto {
+            name: Some("value".to_owned()),
+            r#type: Some(AttributeType::Tensor as i32),
+            t: Some(value),
+            ..AttributeProto::default()
+        };
+        let (input, output) = (vec!["x".to_owned()], vec!["y".to_owned()]);
+        let op_type = Some("Identity".to_owned());
+        let node = NodeProto { input, output, op_type, attribute: vec![held], ..NodeProto::default() };
+        model.functions.push(FunctionProto {
+            name: Some("hold".to_owned()),
+            domain: Some("acme".to_owned()),
+            input: vec!["x".to_owned()],
+            output: vec!["y".to_owned()],
+            node: vec![node],
+            ..FunctionProto::default()
+        });
+        for i in 0..1000 {
+            graph(model).node.push(NodeProto {
+                name: Some(format!("acme.Erf.{i}")),
+                input: vec!["input_ids".to_owned()],
+                output: vec![format!("held.{i}")],
+                op_type: Some("hold".to_owned()),
+                domain: Some("acme".to_owned()),
+                ..NodeProto::default()
+            });
+        }
+    });
+    // An axis of absurd size and as many parts of it, of which one is used: no GELU is left where it is added.
+    fails(BERT, &["places for activation"], |model, _| {
+        let huge = |name: &str| TensorProto {
+            name: Some(name.to_owned()),
+            dims: vec![1],
+            data_type: Some(DataType::Int64 as i32),
+            int64_data: vec![1 << 50],
+            ..TensorProto::default()
+        };
+        graph(model).initializer.push(huge("huge"));
+        let source = first(model, "Erf").input[0].clone();
+        let number = AttributeProto {
+            name: Some("num_outputs".to_owned()),
+            r#type: Some(AttributeType::Int as i32),
+            i: Some(1 << 50),
+            ..AttributeProto::default()
+        };
+        let make = |op: &str, input: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+            input: input.iter().map(|name| (*name).to_owned()).collect(),
+            output: vec![output.to_owned()],
+            op_type: Some(op.to_owned()),
+            attribute,
+            ..NodeProto::default()
+        };
+        let nodes = [
+            make("ConstantOfShape", &["huge"], "wide", Vec::new()),
+            make("Split", &["wide"], "part", vec![number]),
+            make("Add", &[&source, "part"], "sum", Vec::new()),
+        ];
+        graph(model).node.extend(nodes);
+        first(model, "Erf").input[0] = "sum".to_owned();
+    });
+}
+
+#[test]
+fn logits_over_another_vocabulary() {
+    let name = "gpt2-a.ts17.eager";
+    fails(name, &["over 48 tokens", "131 rows"], |model, _| {
+        let head = graph(model).node.iter().rfind(|node| node.op_type() == "MatMul").unwrap().input[0].clone();
+        graph(model).output[0].name = Some(head);
     });
 }
 
@@ -317,6 +411,47 @@ fn embeddings_that_cannot_be_found() {
             op_type: Some("Add".to_owned()),
             ..NodeProto::default()
         });
+    });
+}
+
+/// Without a mask, rows of an encoder would see the padding of others.
+#[test]
+fn an_encoder_without_a_mask() {
+    fails(BERT, &["nothing depends on attention_mask", "export it with the input attention_mask"], |model, _| {
+        let lookup = node(model, "/m/bert/embeddings/word_embeddings/Gather").input[1].clone();
+        for node in &mut graph(model).node {
+            for input in node.input.iter_mut().filter(|input| *input == "attention_mask") {
+                *input = "all_ones".to_owned();
+            }
+        }
+        let ones = [
+            ("Shape", vec![lookup], "shape"),
+            ("ConstantOfShape", vec!["shape".to_owned()], "zeros"),
+            ("Cast", vec!["zeros".to_owned()], "none"),
+            ("Not", vec!["none".to_owned()], "all"),
+            ("Cast", vec!["all".to_owned()], "all_ones"),
+        ];
+        for (operator, input, output) in ones {
+            let to = |code: DataType| AttributeProto {
+                name: Some("to".to_owned()),
+                r#type: Some(AttributeType::Int as i32),
+                i: Some(code as i64),
+                ..AttributeProto::default()
+            };
+            let attribute = match output {
+                "none" => vec![to(DataType::Bool)],
+                "all_ones" => vec![to(DataType::Int64)],
+                _ => vec![],
+            };
+            graph(model).node.push(NodeProto {
+                input,
+                output: vec![output.to_owned()],
+                op_type: Some(operator.to_owned()),
+                attribute,
+                ..NodeProto::default()
+            });
+        }
+        graph(model).input.retain(|input| input.name() != "attention_mask");
     });
 }
 

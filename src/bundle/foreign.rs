@@ -7,7 +7,7 @@ use super::{padding, positions};
 use crate::grad::sites::Sites;
 use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ, show};
-use crate::onnx::op::Op;
+use crate::onnx::op::{Logic, Op};
 use crate::onnx::read::{Foreign, ReadError, read};
 use crate::onnx::{Dim, Graph, GraphError, Id};
 use crate::raise::raise;
@@ -36,6 +36,16 @@ pub enum ForeignError {
     OtherPath { path: PathBuf, operator: String, scope: String },
     #[error("{path}: '{scope}' compares input_ids with the token {token}, and a gradient graph has no ids; {known}")]
     Compared { path: PathBuf, scope: String, token: i64, known: String },
+    #[error(
+        "{path}: its logits are over {found} tokens, and the table of embeddings has {vocab} rows: ids of one do not \
+         name the other's"
+    )]
+    Vocabulary { path: PathBuf, found: usize, vocab: usize },
+    #[error(
+        "{path}: it takes position_ids, and config.json beside it says that it is a {architecture}, whose positions do \
+         not count from 0; export it without position_ids, so that it makes them itself"
+    )]
+    Positions { path: PathBuf, architecture: String },
     #[error("{path}: no attention was found: no softmax that weighs another activation")]
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
@@ -51,7 +61,7 @@ pub enum ForeignError {
 
 /// Reads a file, raises its patterns, and finds the embeddings.
 pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
-    let Foreign { graph, mut weights, input_ids, attention_mask, logits, .. } = read(path)?;
+    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, .. } = read(path)?;
     let owned = || path.to_owned();
     let roots = [logits, input_ids, attention_mask];
     let (graph, roots) = raise(&graph, &roots).map_err(|source| ForeignError::Graph { path: owned(), source })?;
@@ -61,6 +71,9 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     // Asked before anything else is made from the mask.
     let is_masked = graph.descendants(attention_mask)[logits.index()];
     let config = Config::beside(path);
+    if let (true, Some(architecture)) = (takes_positions, config.model_type.as_deref().filter(|x| counts_from_pad(x))) {
+        return Err(ForeignError::Positions { path: owned(), architecture: architecture.to_owned() });
+    }
     let (graph, roots) = padding::from_mask(path, &graph, [input_ids, attention_mask], &roots, config.pad_token_id)?;
     let [logits, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
@@ -68,6 +81,11 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     let labels = labels(path, &graph, logits)?.map(|count| config.labels(path, count)).transpose()?;
     let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
     check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
+    let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
+    let vocab = size(graph.value(inputs_embeds).inputs[0], 0);
+    if labels.is_none() && size(logits, 2) != vocab {
+        return Err(ForeignError::Vocabulary { path: owned(), found: size(logits, 2), vocab });
+    }
     let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
     if !is_masked && !is_causal(&graph, logits) {
         return Err(ForeignError::NoMask { path: owned() });
@@ -78,7 +96,6 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         Op::Weight(weight) => Some(weight.index),
         _ => None,
     }));
-    let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
     Ok(ForwardModel {
         path: owned(),
         kind: "onnx",
@@ -91,7 +108,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         layers,
         heads,
         hidden: size(inputs_embeds, 2),
-        vocab: size(graph.value(inputs_embeds).inputs[0], 0),
+        vocab,
         labels,
         max_positions: positions::longest(&graph, &used, attention_mask),
         pad_token_id: config.pad_token_id,
@@ -140,6 +157,21 @@ impl Config {
         let read = self.model_type.is_some() || self.pad_token_id.is_some() || self.id2label.is_some();
         if read { vec![path.with_file_name(Self::FILE)] } else { Vec::new() }
     }
+}
+
+/// Whether positions start behind the number of the padding token, as RoBERTa's do.
+fn counts_from_pad(model_type: &str) -> bool {
+    const OFFSET: [&str; 8] = [
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "roberta-prelayernorm",
+        "camembert",
+        "longformer",
+        "mpnet",
+        "data2vec-text",
+    ];
+    OFFSET.contains(&model_type)
 }
 
 fn is_token_axes(shape: &[Dim]) -> bool {
@@ -246,7 +278,9 @@ fn is_causal(graph: &Graph, logits: Id) -> bool {
     for id in graph.ancestors(&[logits]) {
         let value = graph.value(id);
         let here = match &value.op {
-            Op::Logic(_) => value.shape.iter().filter(|&dim| *dim == seq).count() == 2,
+            Op::Logic(Logic::Less | Logic::LessOrEqual | Logic::Greater | Logic::GreaterOrEqual) => {
+                value.shape.iter().filter(|&dim| *dim == seq).count() == 2
+            }
             Op::Opaque(opaque) => opaque.op_type == "Trilu",
             Op::Softmax { .. } => {
                 let places = value.shape.iter().filter(|&dim| *dim == seq).count() >= 2;

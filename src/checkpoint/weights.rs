@@ -81,6 +81,10 @@ impl Weights {
     fn read_shard(&mut self, path: &Path, expected: Option<&[&str]>) -> Result<(), CheckpointError> {
         let io = |source| CheckpointError::Io { path: path.to_owned(), source };
         let fail = |problem: String| CheckpointError::Weights { path: path.to_owned(), problem };
+        // Opening a pipe would wait for somebody to write to it.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(fail("is no file".to_owned()));
+        }
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(fail("is empty".to_owned()));

@@ -28,6 +28,23 @@ pub struct Value {
     pub scope: Arc<str>,
 }
 
+/// Axes, and symbols in the size of one, beyond which no model goes. Sizes are computed with, and a hostile file may make
+/// them grow with every node.
+const MAX_RANK: usize = 64;
+const MAX_DEGREE: usize = 16;
+
+/// The shape, if it is one that can be: its number of elements, symbols aside, fits an i64.
+fn followed((dtype, shape): (Dtype, Shape)) -> Result<(Dtype, Shape), String> {
+    if shape.len() > MAX_RANK {
+        return Err(format!("makes a tensor with {} axes", shape.len()));
+    }
+    let elements = shape.iter().try_fold(1u64, |n, dim| n.checked_mul(dim.factor().max(1)));
+    if elements.is_none_or(|n| n > i64::MAX as u64) || shape.iter().any(|dim| dim.symbols().len() > MAX_DEGREE) {
+        return Err(format!("makes a tensor of the absurd shape {}", show(&shape)));
+    }
+    Ok((dtype, shape))
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{op} in '{scope}' {problem}")]
 pub struct GraphError {
@@ -94,7 +111,7 @@ impl Graph {
         }
         let scope = self.scope.clone().unwrap_or_else(|| Arc::from(""));
         let operands: Vec<&Value> = inputs.iter().map(|&id| self.value(id)).collect();
-        let (dtype, shape) = infer(&key.0, &operands).map_err(|problem| GraphError {
+        let (dtype, shape) = infer(&key.0, &operands).and_then(followed).map_err(|problem| GraphError {
             op: key.0.name(),
             scope: scope.to_string(),
             problem: format!(

@@ -115,7 +115,8 @@ pub fn infer(op: &Op, inputs: &[&Value]) -> Result<(Dtype, Shape), String> {
             let mut shape = inputs[0].shape.clone();
             axis_of(&shape, *axis)?;
             let size = shape[*axis].value().ok_or("pads only axes of known size")?;
-            shape[*axis] = Dim::known(size + before + after);
+            let padded = size.checked_add(*before).and_then(|size| size.checked_add(*after));
+            shape[*axis] = Dim::known(padded.ok_or("is too large")?);
             Ok((inputs[0].dtype, shape))
         }
         Op::Gather { axis } => {

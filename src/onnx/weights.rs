@@ -51,9 +51,12 @@ pub fn converted(dtype: Dtype) -> Dtype {
     if dtype.is_float() { Dtype::F32 } else { dtype }
 }
 
-/// Bytes of a tensor with these sizes; `None` when no file could hold them.
+/// Bytes of a tensor with these sizes; `None` when no file could hold them. A size of 0 does not make up for absurd ones
+/// beside it, so that the product of any of the sizes is known to fit.
 pub fn byte_size(dims: &[usize], dtype: Dtype) -> Option<u64> {
-    dims.iter().try_fold(dtype.size() as u64, |n, &d| n.checked_mul(d as u64)).filter(|&n| n <= i64::MAX as u64)
+    let size = dims.iter().try_fold(dtype.size() as u64, |n, &d| n.checked_mul(d.max(1) as u64));
+    let size = size.filter(|&n| n <= i64::MAX as u64)?;
+    Some(if dims.contains(&0) { 0 } else { size })
 }
 
 impl Tensor {

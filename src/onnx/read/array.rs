@@ -113,8 +113,7 @@ impl Array {
 
     /// The elements of a tensor in memory; `None` when they are too many.
     pub fn from_tensor(tensor: &Tensor) -> Option<Self> {
-        let count: usize = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-        if count > MAX_ELEMENTS || count.checked_mul(tensor.dtype.size())? != tensor.bytes.len() {
+        if !tensor.is_sound() || tensor.bytes.len() / tensor.dtype.size() > MAX_ELEMENTS {
             return None;
         }
         let element = |raw: &[u8]| {

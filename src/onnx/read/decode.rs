@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::wire::{Field, decode_without};
+use prost::Message;
+
+use super::wire::{Budget, Field, decode_without, fields};
 use crate::onnx::proto::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
@@ -41,56 +43,64 @@ pub struct Function {
 
 mod tag {
     pub const MODEL_GRAPH: u32 = 7;
-    pub const MODEL_TRAINING: u32 = 20;
     pub const MODEL_FUNCTION: u32 = 25;
+    /// Graph, functions, training information; and notes, which nothing that is read needs.
+    pub const MODEL_HEAVY: [u32; 6] = [MODEL_GRAPH, MODEL_FUNCTION, 20, 6, 14, 26];
     pub const GRAPH_NODE: u32 = 1;
     pub const GRAPH_INITIALIZER: u32 = 5;
-    pub const GRAPH_VALUE_INFO: u32 = 13;
-    pub const GRAPH_QUANTIZATION: u32 = 14;
     pub const GRAPH_SPARSE: u32 = 15;
+    /// With shapes of values, quantisation and notes.
+    pub const GRAPH_HEAVY: [u32; 7] = [GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE, 13, 14, 10, 16];
     pub const NODE_ATTRIBUTE: u32 = 5;
+    pub const NODE_METADATA: u32 = 9;
+    /// With notes and devices.
+    pub const NODE_HEAVY: [u32; 4] = [NODE_ATTRIBUTE, NODE_METADATA, 6, 10];
     pub const FUNCTION_NODE: u32 = 7;
-    pub const FUNCTION_VALUE_INFO: u32 = 12;
+    pub const FUNCTION_ATTRIBUTE: u32 = 11;
+    /// With shapes of values and notes.
+    pub const FUNCTION_HEAVY: [u32; 5] = [FUNCTION_NODE, FUNCTION_ATTRIBUTE, 12, 8, 14];
+    pub const TENSOR_FLOATS: u32 = 4;
     pub const TENSOR_RAW: u32 = 9;
-    /// `g`, `graphs`, `sparse_tensor`, `sparse_tensors`, `tp`, `type_protos`: nothing that is read needs them.
-    pub const ATTRIBUTE_HEAVY: [u32; 6] = [6, 11, 22, 23, 14, 15];
+    pub const TENSOR_DOUBLES: u32 = 10;
+    /// What takes as much memory as it has bytes; and notes.
+    pub const TENSOR_HEAVY: [u32; 5] = [TENSOR_RAW, TENSOR_FLOATS, TENSOR_DOUBLES, 12, 16];
+    pub const ATTRIBUTE_TENSOR: u32 = 5;
+    /// With `g`, `graphs`, `sparse_tensor`, `sparse_tensors`, `tp`, `type_protos`, `tensors` and notes: nothing that is
+    /// read needs them.
+    pub const ATTRIBUTE_HEAVY: [u32; 9] = [ATTRIBUTE_TENSOR, 6, 11, 22, 23, 14, 15, 10, 13];
 }
 
+/// Where PyTorch's exporter notes which module a node is from.
+pub const NAME_SCOPES: &str = "pkg.torch.onnx.name_scopes";
+
 /// Nodes of a model, those of its functions included.
-const MAX_NODES: usize = 1 << 18;
+const MAX_NODES: usize = 1 << 17;
 
 /// Decodes a whole file.
 pub fn model(bytes: &[u8]) -> Result<Model, String> {
-    let heavy = [tag::MODEL_GRAPH, tag::MODEL_TRAINING, tag::MODEL_FUNCTION];
-    let (model, left) = decode_without::<ModelProto>(bytes, 0..bytes.len(), &heavy)?;
+    let mut decoder = Decoder { bytes, budget: Budget::new(), nodes: 0 };
+    let (model, left) = decoder.message::<ModelProto>(0..bytes.len(), &tag::MODEL_HEAVY)?;
     let mut graphs = left.iter().filter(|field| field.number == tag::MODEL_GRAPH);
     let (Some(graph), None) = (graphs.next(), graphs.next()) else {
         return Err("does not hold one graph: it is no ONNX model".to_owned());
     };
-    let heavy =
-        [tag::GRAPH_NODE, tag::GRAPH_INITIALIZER, tag::GRAPH_VALUE_INFO, tag::GRAPH_QUANTIZATION, tag::GRAPH_SPARSE];
-    let (proto, parts) = decode_without::<GraphProto>(bytes, graph.body.clone(), &heavy)?;
-    let nodes = nodes(bytes, &parts, tag::GRAPH_NODE)?;
+    let (proto, parts) = decoder.message::<GraphProto>(graph.body.clone(), &tag::GRAPH_HEAVY)?;
+    let nodes = decoder.nodes(&parts, tag::GRAPH_NODE)?;
     let mut initializers = Vec::new();
     for part in &parts {
         match part.number {
-            tag::GRAPH_INITIALIZER => initializers.push(initializer(bytes, part)?),
+            tag::GRAPH_INITIALIZER => initializers.push(decoder.tensor(part)?),
             tag::GRAPH_SPARSE => return Err("has sparse weights, which are not supported".to_owned()),
             _ => {}
         }
     }
     let mut functions = HashMap::new();
-    let mut total = nodes.len();
     for part in left.iter().filter(|field| field.number == tag::MODEL_FUNCTION) {
-        let function = function(bytes, part)?;
-        total += function.nodes.len();
+        let function = decoder.function(part)?;
         let key = (domain(function.proto.domain()).to_owned(), function.proto.name().to_owned());
         if functions.insert(key.clone(), function).is_some() {
             return Err(format!("defines the function '{}' twice", key.1));
         }
-    }
-    if total > MAX_NODES {
-        return Err(format!("has {total} nodes; {MAX_NODES} are the most that are read"));
     }
     let opsets = model.opset_import.iter().map(|set| (domain(set.domain()).to_owned(), set.version())).collect();
     Ok(Model {
@@ -109,27 +119,87 @@ pub fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }
 
-fn nodes(bytes: &[u8], parts: &[Field], number: u32) -> Result<Vec<Node>, String> {
-    parts.iter().filter(|field| field.number == number).map(|part| node(bytes, part)).collect()
+/// A file that is being decoded.
+struct Decoder<'a> {
+    bytes: &'a [u8],
+    budget: Budget,
+    /// Nodes so far.
+    nodes: usize,
 }
 
-fn node(bytes: &[u8], part: &Field) -> Result<Node, String> {
-    let (mut proto, attributes) = decode_without::<NodeProto>(bytes, part.body.clone(), &[tag::NODE_ATTRIBUTE])?;
-    for attribute in attributes {
-        let (attribute, _) = decode_without::<AttributeProto>(bytes, attribute.body, &tag::ATTRIBUTE_HEAVY)?;
-        proto.attribute.push(attribute);
+impl Decoder<'_> {
+    fn message<M: Message + Default>(&mut self, range: Range<usize>, heavy: &[u32]) -> Result<(M, Vec<Field>), String> {
+        decode_without(self.bytes, range, heavy, &mut self.budget)
     }
-    Ok(Node { proto })
-}
 
-fn initializer(bytes: &[u8], part: &Field) -> Result<Initializer, String> {
-    let (proto, raw) = decode_without::<TensorProto>(bytes, part.body.clone(), &[tag::TENSOR_RAW])?;
-    Ok(Initializer { proto, raw: raw.into_iter().next_back().map(|field| field.body) })
-}
+    fn nodes(&mut self, parts: &[Field], number: u32) -> Result<Vec<Node>, String> {
+        let parts: Vec<&Field> = parts.iter().filter(|field| field.number == number).collect();
+        self.nodes += parts.len();
+        if self.nodes > MAX_NODES {
+            return Err(format!("has {} nodes or more; {MAX_NODES} are the most that are read", self.nodes));
+        }
+        parts.into_iter().map(|part| self.node(part)).collect()
+    }
 
-fn function(bytes: &[u8], part: &Field) -> Result<Function, String> {
-    let heavy = [tag::FUNCTION_NODE, tag::FUNCTION_VALUE_INFO];
-    let (proto, parts) = decode_without::<FunctionProto>(bytes, part.body.clone(), &heavy)?;
-    let nodes = nodes(bytes, &parts, tag::FUNCTION_NODE)?;
-    Ok(Function { proto, nodes })
+    fn node(&mut self, part: &Field) -> Result<Node, String> {
+        let (mut proto, parts) = self.message::<NodeProto>(part.body.clone(), &tag::NODE_HEAVY)?;
+        for part in parts {
+            match part.number {
+                tag::NODE_ATTRIBUTE => proto.attribute.push(self.attribute(&part)?),
+                // Notes may be long, such as a stack trace for every node.
+                tag::NODE_METADATA if self.is_entry(&part, NAME_SCOPES)? => {
+                    proto.metadata_props.push(self.message(part.body, &[])?.0);
+                }
+                _ => {}
+            }
+        }
+        Ok(Node { proto })
+    }
+
+    /// Whether a pair of texts has this key.
+    fn is_entry(&self, part: &Field, key: &str) -> Result<bool, String> {
+        let fields = fields(self.bytes, part.body.clone())?;
+        Ok(fields.iter().any(|field| field.number == 1 && &self.bytes[field.body.clone()] == key.as_bytes()))
+    }
+
+    fn attribute(&mut self, part: &Field) -> Result<AttributeProto, String> {
+        let (mut proto, parts) = self.message::<AttributeProto>(part.body.clone(), &tag::ATTRIBUTE_HEAVY)?;
+        for part in parts.iter().filter(|part| part.number == tag::ATTRIBUTE_TENSOR) {
+            let Initializer { proto: mut tensor, raw } = self.tensor(part)?;
+            tensor.raw_data = raw.map(|raw| self.bytes[raw].to_vec());
+            proto.t = Some(tensor);
+        }
+        Ok(proto)
+    }
+
+    /// A tensor without its raw data.
+    fn tensor(&mut self, part: &Field) -> Result<Initializer, String> {
+        let (mut proto, parts) = self.message::<TensorProto>(part.body.clone(), &tag::TENSOR_HEAVY)?;
+        let mut raw = None;
+        for part in parts {
+            match part.number {
+                tag::TENSOR_RAW => raw = Some(part.body),
+                tag::TENSOR_FLOATS => {
+                    let numbers = self.bytes[part.body].chunks_exact(4);
+                    proto.float_data.extend(numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+                }
+                tag::TENSOR_DOUBLES => {
+                    let numbers = self.bytes[part.body].chunks_exact(8);
+                    let number = |b: &[u8]| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+                    proto.double_data.extend(numbers.map(number));
+                }
+                _ => {}
+            }
+        }
+        Ok(Initializer { proto, raw })
+    }
+
+    fn function(&mut self, part: &Field) -> Result<Function, String> {
+        let (mut proto, parts) = self.message::<FunctionProto>(part.body.clone(), &tag::FUNCTION_HEAVY)?;
+        for part in parts.iter().filter(|part| part.number == tag::FUNCTION_ATTRIBUTE) {
+            proto.attribute_proto.push(self.attribute(part)?);
+        }
+        let nodes = self.nodes(&parts, tag::FUNCTION_NODE)?;
+        Ok(Function { proto, nodes })
+    }
 }

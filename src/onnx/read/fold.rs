@@ -9,6 +9,9 @@ use super::attributes::Attributes;
 use super::size::Size;
 use crate::onnx::Dtype;
 
+/// Axes of the arrays that are computed with.
+const MAX_RANK: usize = 64;
+
 /// The output of an operator on known inputs. Operators with several outputs are not folded.
 pub fn fold(op: &str, inputs: &[Option<&Array>], attributes: &Attributes) -> Option<Array> {
     let input = |i: usize| inputs.get(i).copied().flatten();
@@ -204,8 +207,11 @@ fn binary(op: &str, a: &Scalar, b: &Scalar) -> Option<Scalar> {
     })
 }
 
+/// The number of elements, unless it is too large to compute with. Sizes beside one of 0 count as they would without it, so
+/// that the product of any of them is small.
 fn count(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS)
+    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1))).filter(|&n| n <= MAX_ELEMENTS)?;
+    (dims.len() <= MAX_RANK).then_some(if dims.contains(&0) { 0 } else { count })
 }
 
 /// An axis counted from the front.
@@ -394,7 +400,8 @@ fn slice(x: &Array, inputs: &[Option<&Array>]) -> Option<Array> {
         let from_front = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
         let step = steps[i];
         let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-        let start = from_front(starts[i]).clamp(low.max(0), high);
+        // Of an axis without elements the last is element -1.
+        let start = from_front(starts[i]).max(0).min(high);
         let end = if step < 0 && ends[i] < -size { -1 } else { from_front(ends[i]).clamp(low, high) };
         let mut numbers = Vec::new();
         let mut at = start;
@@ -446,6 +453,9 @@ mod tests {
         assert_eq!(slice(-1, i64::MIN, -1), [4, 3, 2, 1, 0]);
         assert_eq!(slice(3, 1, 1), [0i64; 0]);
         assert_eq!(slice(0, 5, 2), [0, 2, 4]);
+        let nothing = [Array::ints(&[]), Array::ints(&[0]), Array::ints(&[-9]), Array::ints(&[0]), Array::ints(&[-1])];
+        let reversed = with("Slice", &nothing.each_ref(), &Attributes::default()).unwrap();
+        assert_eq!(reversed.dims, [0]);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Foreign {
     /// i64 `[batch, seq]`.
     pub attention_mask: Id,
     pub logits: Id,
+    /// Whether positions are an input of the file: they count from 0.
+    pub takes_positions: bool,
     /// Who wrote the file, as it says.
     pub producer: String,
 }
@@ -154,6 +156,7 @@ impl Reader<'_> {
             input_ids: inputs.input_ids,
             attention_mask: inputs.attention_mask,
             logits,
+            takes_positions: ["position_ids", "positions"].iter().any(|name| values.contains_key(*name)),
             producer: model.producer.clone(),
         })
     }

@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use super::attributes::Attributes;
-use super::decode::{Function, Model, Node, domain};
-use crate::onnx::proto::AttributeProto;
+use super::decode::{Function, Model, NAME_SCOPES, Node, domain};
+use crate::onnx::proto::{AttributeProto, TensorProto};
 
 /// Functions that call functions, at most.
 const MAX_DEPTH: usize = 16;
 /// Nodes after inlining.
 const MAX_STEPS: usize = 1 << 18;
+/// Bytes of attributes and names that inlining copies: a function of one node that holds much may be called often.
+const MAX_COPIED: usize = 256 << 20;
 
 #[derive(Debug)]
 pub enum OrderError {
@@ -57,7 +59,7 @@ impl Plan {
 /// Plans the conversion of what `output` is made from.
 pub fn plan(model: &Model, output: &str) -> Result<Plan, OrderError> {
     let sources = sources(model)?;
-    let mut inliner = Inliner { model, sources: &sources, steps: Vec::new(), calls: 0 };
+    let mut inliner = Inliner { model, sources: &sources, steps: Vec::new(), calls: 0, copied: 0 };
     for node in &model.nodes {
         let step = step_of(node, "", &sources, &Attributes::default());
         inliner.add(step, 0)?;
@@ -165,6 +167,8 @@ struct Inliner<'a> {
     steps: Vec<Step>,
     /// Function calls so far.
     calls: usize,
+    /// Bytes of attributes and names copied so far.
+    copied: usize,
 }
 
 impl Inliner<'_> {
@@ -184,6 +188,19 @@ impl Inliner<'_> {
         self.calls += 1;
         if self.calls > MAX_STEPS {
             return Err(OrderError::Model(format!("has more than {MAX_STEPS} function calls")));
+        }
+        let mut copies = 2 * function.nodes.len() * (step.name.len() + step.scope.len());
+        let passed = weight(&step.attributes) + weight(&function.proto.attribute_proto);
+        for node in &function.nodes {
+            let proto = &node.proto;
+            let names = proto.input.iter().chain(&proto.output).map(String::len).sum::<usize>();
+            let prefix = step.outputs.first().map_or(0, |(name, _)| name.len());
+            copies += weight(&proto.attribute) + passed + names + prefix * (proto.input.len() + proto.output.len());
+        }
+        self.copied = self.copied.saturating_add(copies);
+        if self.copied > MAX_COPIED {
+            return step
+                .fail(format!("calls a function: with all calls, functions copy more than {} MiB", MAX_COPIED >> 20));
         }
         let outer = self.attributes(&step, function)?;
         let prefix = step.outputs.first().map(|(name, _)| name.clone()).unwrap_or_default();
@@ -240,6 +257,22 @@ impl Inliner<'_> {
     }
 }
 
+/// Bytes that attributes take in memory, roughly.
+fn weight(attributes: &[AttributeProto]) -> usize {
+    let tensor = |tensor: &TensorProto| {
+        let numbers = tensor.int64_data.len() + tensor.double_data.len() + tensor.dims.len();
+        tensor.raw_data.as_ref().map_or(0, Vec::len)
+            + 8 * numbers
+            + 4 * (tensor.float_data.len() + tensor.int32_data.len())
+    };
+    let one = |attribute: &AttributeProto| {
+        let texts = attribute.strings.iter().map(|text| text.len() + size_of::<Vec<u8>>()).sum::<usize>();
+        let lists = 8 * attribute.ints.len() + 4 * attribute.floats.len() + attribute.s().len();
+        size_of::<AttributeProto>() + texts + lists + attribute.t.as_ref().map_or(0, tensor)
+    };
+    attributes.iter().map(one).sum()
+}
+
 fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attributes) -> Step {
     let proto = &node.proto;
     let name = match proto.name() {
@@ -266,7 +299,7 @@ fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attribut
 /// The module that a node was exported from, such as `model.layers.0.mlp`: from what PyTorch's exporter notes, or else
 /// from the name of a weight. Node names that are paths, such as TorchScript's, say it themselves.
 fn module(node: &Node, sources: &HashSet<&str>) -> Option<String> {
-    let note = node.proto.metadata_props.iter().find(|entry| entry.key() == "pkg.torch.onnx.name_scopes");
+    let note = node.proto.metadata_props.iter().find(|entry| entry.key() == NAME_SCOPES);
     let noted = note.and_then(|note| {
         // A Python list of strings: modules from the outside in, then the operation.
         let scopes: Vec<&str> = note.value().split('\'').skip(1).step_by(2).collect();

@@ -26,7 +26,37 @@ impl Size {
     /// `None` for a number beyond i64.
     pub fn from_dim(dim: &Dim) -> Option<Self> {
         let factor = i64::try_from(dim.factor()).ok()?;
-        Some(Size((factor != 0).then(|| (dim.symbols().to_vec(), factor)).into_iter().collect()))
+        dim.symbols().iter().try_fold(Size::number(factor), |product, symbol| {
+            let sum = symbol.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+            match sum {
+                Some(sum) => product.mul(&Size::parse(sum)?),
+                None => product.mul(&Size([(vec![symbol.clone()], 1)].into_iter().collect())),
+            }
+        })
+    }
+
+    /// What was written by `Display`.
+    fn parse(text: &str) -> Option<Self> {
+        text.split(" + ").try_fold(Size::default(), |sum, term| {
+            let mut factor = 1;
+            let mut symbols = Vec::new();
+            for part in term.split('*') {
+                match part.parse::<i64>() {
+                    Ok(number) => factor = number,
+                    Err(_) => symbols.push(Arc::from(part)),
+                }
+            }
+            sum.add(&Size([(symbols, factor)].into_iter().collect()))
+        })
+    }
+
+    /// The size of an axis that is a sum, such as `seq + 1`: as one symbol, which [`Size::from_dim`] understands. No
+    /// graph can be asked for such a size when it runs, but it may be cut down to one that is known.
+    pub fn to_sum(&self) -> Option<Dim> {
+        match self.to_dim() {
+            Some(dim) => Some(dim),
+            None => self.at_least(&Size::number(1)).then(|| Dim::symbol(&format!("({self})"))),
+        }
     }
 
     /// The number, where no symbol is involved.
@@ -179,6 +209,19 @@ mod tests {
         assert_eq!(total.sub(&past).unwrap().to_dim(), Some(Dim::symbol("seq")));
         assert_eq!(total.sub(&total).unwrap().value(), Some(0));
         assert_eq!(total.to_string(), "past + seq");
+    }
+
+    #[test]
+    fn sums_as_axes_are_cut_down_again() {
+        let longer = symbol("seq").add(&Size::number(1)).unwrap();
+        let axis = longer.to_sum().unwrap();
+        assert_eq!(axis.to_string(), "(1 + seq)");
+        assert_eq!(Size::from_dim(&axis).unwrap(), longer);
+        assert_eq!(Size::from_dim(&axis).unwrap().sub(&Size::number(1)).unwrap().to_dim(), Some(Dim::symbol("seq")));
+        let product = symbol("batch").mul(&longer).unwrap();
+        assert_eq!(Size::from_dim(&product.to_sum().unwrap()).unwrap(), product);
+        assert_eq!(symbol("seq").to_sum(), Some(Dim::symbol("seq")));
+        assert_eq!(symbol("seq").sub(&Size::number(1)).unwrap().to_sum(), None);
     }
 
     #[test]

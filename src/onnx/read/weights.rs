@@ -47,6 +47,8 @@ impl Stored {
 pub struct FileWeights {
     /// The model file, then the files beside it that it names.
     files: Vec<PathBuf>,
+    /// The same without links, so that a file under two names is one.
+    real: Vec<Option<PathBuf>>,
     lengths: Vec<u64>,
     by_location: HashMap<String, usize>,
     /// Folders that external data may lie in: the model's, and that of the file it links to.
@@ -66,8 +68,10 @@ impl FileWeights {
         };
         let real = model.canonicalize().ok();
         let homes = [folder(model), real.as_deref().and_then(folder)].into_iter().flatten().collect();
+        let real = vec![real];
         FileWeights {
             files: vec![model.to_owned()],
+            real,
             lengths: vec![length],
             by_location: HashMap::new(),
             homes,
@@ -138,10 +142,15 @@ impl FileWeights {
         if !facts.is_file() {
             return Err(format!("lies in '{location}', which is no file"));
         }
-        self.files.push(path);
-        self.lengths.push(facts.len());
-        self.by_location.insert(location.to_owned(), self.files.len() - 1);
-        Ok(self.files.len() - 1)
+        let known = self.real.iter().position(|known| known.as_ref() == Some(&real));
+        let file = known.unwrap_or_else(|| {
+            self.files.push(path);
+            self.real.push(Some(real));
+            self.lengths.push(facts.len());
+            self.files.len() - 1
+        });
+        self.by_location.insert(location.to_owned(), file);
+        Ok(file)
     }
 
     /// No two tensors may share some of their bytes; they may share all.

@@ -10,8 +10,33 @@ use prost::Message;
 
 /// Fields that one message may have. The largest models have some ten thousand nodes.
 const MAX_FIELDS: usize = 1 << 20;
-/// Bytes of one message that are decoded, heavy fields aside.
-const MAX_DECODED: usize = 64 << 20;
+/// Messages of one file that are decoded by themselves: an attribute of two bytes takes more than a kilobyte of memory.
+const MAX_MESSAGES: usize = 1 << 18;
+/// Bytes of one file that are decoded, heavy fields aside: names mostly. Lists of empty entries take some fifty times
+/// their size in memory.
+const MAX_DECODED: usize = 32 << 20;
+
+/// What may still be decoded of a file.
+#[derive(Debug)]
+pub struct Budget {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// For one file.
+    pub fn new() -> Self {
+        Budget { messages: MAX_MESSAGES, bytes: MAX_DECODED }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        let spent = |what: usize, unit: &str| format!("has more than {what} {unit} besides its weights");
+        self.messages =
+            self.messages.checked_sub(1).ok_or_else(|| spent(MAX_MESSAGES, "nodes, attributes and tensors"))?;
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| spent(MAX_DECODED >> 20, "MiB"))?;
+        Ok(())
+    }
+}
 
 /// One field of a message: where its payload lies.
 #[derive(Clone, Debug)]
@@ -77,18 +102,14 @@ pub fn decode_without<M: Message + Default>(
     bytes: &[u8],
     range: Range<usize>,
     heavy: &[u32],
+    budget: &mut Budget,
 ) -> Result<(M, Vec<Field>), String> {
+    let (left_out, light): (Vec<Field>, Vec<Field>) =
+        fields(bytes, range)?.into_iter().partition(|field| heavy.contains(&field.number));
+    budget.take(light.iter().map(|field| field.whole.len()).sum())?;
     let mut kept = Vec::new();
-    let mut left_out = Vec::new();
-    for field in fields(bytes, range)? {
-        if heavy.contains(&field.number) {
-            left_out.push(field);
-        } else {
-            if kept.len() + field.whole.len() > MAX_DECODED {
-                return Err(format!("has a message of more than {} MiB besides its weights", MAX_DECODED >> 20));
-            }
-            kept.extend_from_slice(&bytes[field.whole]);
-        }
+    for field in light {
+        kept.extend_from_slice(&bytes[field.whole]);
     }
     let message = M::decode(&kept[..]).map_err(|error| format!("is no ONNX file: {error}"))?;
     Ok((message, left_out))
@@ -97,15 +118,30 @@ pub fn decode_without<M: Message + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::proto::TensorProto;
+    use crate::onnx::proto::{NodeProto, TensorProto};
 
     #[test]
     fn heavy_fields_are_left_where_they_are() {
         let tensor = TensorProto { dims: vec![3], raw_data: Some(vec![7; 3]), ..TensorProto::default() };
         let bytes = tensor.encode_to_vec();
-        let (light, heavy) = decode_without::<TensorProto>(&bytes, 0..bytes.len(), &[9]).unwrap();
+        let (light, heavy) = decode_without::<TensorProto>(&bytes, 0..bytes.len(), &[9], &mut Budget::new()).unwrap();
         assert_eq!((light.dims, light.raw_data), (vec![3], None));
         assert_eq!(bytes[heavy[0].body.clone()], [7; 3]);
+    }
+
+    #[test]
+    fn a_file_has_one_budget() {
+        let bytes = [(1 << 3) | 2, 0];
+        let mut budget = Budget { messages: 3, bytes: 5 };
+        let mut decode = |heavy: &[u32]| decode_without::<NodeProto>(&bytes, 0..2, heavy, &mut budget).map(drop);
+        decode(&[]).unwrap();
+        decode(&[]).unwrap();
+        // What is left out costs no bytes.
+        decode(&[1]).unwrap();
+        assert!(decode(&[]).unwrap_err().contains("nodes, attributes and tensors"));
+        let mut budget = Budget { messages: 3, bytes: 1 };
+        let error = decode_without::<NodeProto>(&bytes, 0..2, &[], &mut budget).unwrap_err();
+        assert!(error.contains("MiB besides its weights"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use super::attention::{Attend, attend, heads, join_heads, no_cache, rotate, rotate_input, split_heads};
 use super::norms::{normalized, root_mean_square};
 use super::{Convert, norms, products};
-use crate::onnx::op::{Activation, Binary, Op, Unary, WeightLayout};
+use crate::onnx::dim::BATCH;
+use crate::onnx::op::{Activation, Binary, Logic, Op, Reduction, Unary, WeightLayout};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::{Dim, Dtype, Id};
 
@@ -25,6 +26,8 @@ pub fn operator(domain: &str, op: &str) -> Outcome<Option<Convert>> {
         "RotaryEmbedding" => rotary_embedding,
         "GroupQueryAttention" => group_query_attention,
         "MultiHeadAttention" => multi_head_attention,
+        "Attention" => attention,
+        "EmbedLayerNormalization" => embed_layer_norm,
         _ => return Ok(None),
     }))
 }
@@ -213,19 +216,10 @@ fn multi_head_attention(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
         }
         *x = split_heads(c, *x, count)?;
     }
-    let mut mask = optional(c, call, 5)?;
-    if let Some(padding) = optional(c, call, 4)? {
-        let [batch, keys] = c.graph.shape(padding) else {
-            return Err("has a key padding mask in a form that is not supported".into());
-        };
-        let one = Dim::known(1);
-        let shape = vec![batch.clone(), one.clone(), one, keys.clone()];
-        let padding = c.graph.cast(padding, Dtype::Bool)?;
-        let padding = c.graph.reshape(padding, shape)?;
-        if mask.replace(padding).is_some() {
-            return Err("has both a padding mask and a bias, which is not supported".into());
-        }
-    }
+    let keys = c.graph.shape(inputs[1])[2].clone();
+    let padding = optional(c, call, 4)?;
+    let bias = optional(c, call, 5)?;
+    let mask = padding_and_bias(c, padding, bias, &keys)?;
     let how = Attend {
         scale: call.attributes.float("scale").filter(|&scale| scale != 0.0),
         soft_cap: 0.0,
@@ -236,4 +230,100 @@ fn multi_head_attention(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let [_, k, v] = inputs;
     let mixed = attend(c, inputs, how)?;
     Ok(vec![join_heads(c, mixed)?.into(), k.into(), v.into()])
+}
+
+/// A padding mask (`[batch, keys]` of 0 and 1, or `[batch]`: how many keys are there) or a bias of the scores, in a shape
+/// that broadcasts to the scores'.
+fn padding_and_bias(c: &mut Converter, padding: Option<Id>, bias: Option<Id>, keys: &Dim) -> Outcome<Option<Id>> {
+    let Some(padding) = padding else { return Ok(bias) };
+    if bias.is_some() {
+        return Err("has both a padding mask and a bias, which is not supported".into());
+    }
+    let one = Dim::known(1);
+    let (batch, present) = match c.graph.shape(padding) {
+        [batch, own] if own == keys => (batch.clone(), c.graph.cast(padding, Dtype::Bool)?),
+        [batch] if *batch == Dim::symbol(BATCH) => {
+            let batch = batch.clone();
+            let lengths = c.graph.cast(padding, Dtype::I64)?;
+            let lengths = c.graph.unsqueeze(lengths, 1)?;
+            let places = c.graph.add(Op::Arange(keys.clone()), &[])?;
+            (batch, c.graph.logic(Logic::Less, places, lengths)?)
+        }
+        _ => return Err("has a key padding mask in a form that is not supported".into()),
+    };
+    Ok(Some(c.graph.reshape(present, vec![batch, one.clone(), one, keys.clone()])?))
+}
+
+/// input `[batch, seq, width]`, one weight for queries, keys and values `[width, 3 size]`, bias, padding mask, past, bias
+/// of the scores.
+fn attention(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    no_cache(call, &[4, 6])?;
+    if call.attributes.int("do_rotary").unwrap_or(0) != 0 {
+        return Err("rotates inside, which is not supported".into());
+    }
+    if call.used.iter().skip(1).any(|&used| used) {
+        return Err("is used for its cache, which is not supported".into());
+    }
+    let count = heads(call, "num_heads")?.ok_or("lacks num_heads")?;
+    let (x, weight) = (c.id(call.input(0)?)?, c.id(call.input(1)?)?);
+    let bias = optional(c, call, 2)?;
+    let packed = c.graph.linear(x, weight, bias, WeightLayout::InOut)?;
+    let width = c.graph.shape(packed).last().and_then(Dim::value).ok_or("has an unknown width")?;
+    let sizes: Vec<usize> = match call.attributes.ints("qkv_hidden_sizes") {
+        Some(sizes) if !sizes.is_empty() => sizes.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect(),
+        _ => vec![width / 3; 3],
+    };
+    if sizes.len() != 3 || sizes.contains(&0) || sizes.iter().try_fold(0usize, |n, &s| n.checked_add(s)) != Some(width)
+    {
+        return Err(format!("has a weight of {width} columns for parts of {sizes:?}").into());
+    }
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(3);
+    for size in sizes {
+        let part = c.graph.slice(packed, 2, start, start + size)?;
+        parts.push(split_heads(c, part, count)?);
+        start += size;
+    }
+    let &[q, k, v] = &parts[..] else { return Err("lacks queries, keys or values".into()) };
+    let keys = c.graph.shape(k)[2].clone();
+    let (padding, bias) = (optional(c, call, 3)?, optional(c, call, 5)?);
+    let how = Attend {
+        scale: call.attributes.float("scale").filter(|&scale| scale != 0.0),
+        soft_cap: 0.0,
+        causal: call.attributes.int("unidirectional").unwrap_or(0) != 0,
+        window: None,
+        mask: padding_and_bias(c, padding, bias, &keys)?,
+    };
+    let mixed = attend(c, [q, k, v], how)?;
+    Ok(vec![join_heads(c, mixed)?.into()])
+}
+
+/// The sum of the embeddings of words, positions and maybe segments, normalised; how many tokens each row has; the sum.
+/// Inputs: ids, segments, the three tables, scale, bias, mask, positions.
+fn embed_layer_norm(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let ids = c.id(call.input(0)?)?;
+    let (words, places) = (c.id(call.input(2)?)?, c.id(call.input(3)?)?);
+    let mut sum = c.graph.add(Op::Gather { axis: 0 }, &[words, ids])?;
+    let positions = match optional(c, call, 8)? {
+        Some(positions) => positions,
+        None => {
+            let seq = c.graph.shape(ids).get(1).cloned().ok_or("looks up ids without a sequence")?;
+            c.graph.add(Op::Arange(seq), &[])?
+        }
+    };
+    let position = c.graph.add(Op::Gather { axis: 0 }, &[places, positions])?;
+    sum = c.graph.plus(sum, position)?;
+    if let (Some(segments), Some(table)) = (optional(c, call, 1)?, optional(c, call, 4)?) {
+        let segment = c.graph.add(Op::Gather { axis: 0 }, &[table, segments])?;
+        sum = c.graph.plus(sum, segment)?;
+    }
+    let (scale, bias) = (c.id(call.input(5)?)?, c.id(call.input(6)?)?);
+    let normed = normalized(c, sum, scale, Some(bias), call.attributes.float("epsilon").unwrap_or(1e-12))?;
+    let mut results: Vec<Val> = vec![normed.into()];
+    if call.used.iter().skip(1).any(|&used| used) {
+        let mask = optional(c, call, 7)?.ok_or("is used for its mask, and has none")?;
+        let lengths = c.graph.reduce(Reduction::Sum, mask, &[1], false)?;
+        results.extend([lengths.into(), sum.into()]);
+    }
+    Ok(results)
 }

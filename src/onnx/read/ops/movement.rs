@@ -174,7 +174,28 @@ pub fn concat(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let rank = c.graph.shape(first).len();
     let number = call.attributes.int("axis").ok_or("lacks its axis")?;
     let axis = axis(number, rank).ok_or_else(|| format!("has no axis {number}"))?;
-    Ok(vec![c.graph.concat(&parts, axis)?.into()])
+    let sizes = parts.iter().map(|&part| c.graph.shape(part).get(axis).ok_or("joins axes that do not fit"));
+    let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+    if sizes.windows(2).all(|pair| pair[0] == pair[1]) || sizes.iter().all(|size| size.value().is_some()) {
+        return Ok(vec![c.graph.concat(&parts, axis)?.into()]);
+    }
+    // A length and one more, as positions are compared with those before them: such a sum has no gradient.
+    let total = sizes.iter().try_fold(Size::number(0), |sum, size| sum.add(&size_of(size).ok()?));
+    let total = total.and_then(|total| total.to_sum()).ok_or("joins parts of sizes that are not followed")?;
+    let mut shape = c.graph.shape(first).to_vec();
+    shape[axis] = Dim::known(1);
+    for &part in &parts[1..] {
+        let mut other = c.graph.shape(part).to_vec();
+        if other.len() == rank {
+            other[axis] = Dim::known(1);
+        }
+        if other != shape || c.graph.dtype(part) != c.graph.dtype(first) {
+            return Err(format!("joins {} and {} on axis {axis}", show(&shape), show(&other)).into());
+        }
+    }
+    shape[axis] = total;
+    let dtype = c.graph.dtype(first);
+    Ok(vec![c.opaque("Concat", &parts, &[("axis", Attribute::Int(axis as i64))], dtype, shape)?.into()])
 }
 
 /// Zeros around axes of known size.
