@@ -349,7 +349,7 @@ pub fn quote(text: &str) -> String {
 }
 
 /// Names in a sentence, each in backquotes, the first twenty of them.
-pub(crate) fn list(names: &[&str]) -> String {
+pub fn list(names: &[&str]) -> String {
     const SHOWN: usize = 20;
     let mut text = String::new();
     for (index, name) in names.iter().take(SHOWN).enumerate() {

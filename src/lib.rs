@@ -9,6 +9,7 @@ pub mod config;
 pub mod diagnostics;
 pub mod faithfulness;
 pub mod grad;
+pub mod labels;
 pub mod onnx;
 pub mod raise;
 pub mod report;

@@ -4,6 +4,7 @@
 //! the same way every time. Offsets count characters (Unicode scalar values), not bytes.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -71,6 +72,8 @@ pub struct Encoding {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     unknown: Option<i64>,
+    /// Ids of the tokens that the file calls special.
+    special: HashSet<i64>,
     max_id: i64,
 }
 
@@ -126,7 +129,9 @@ impl Tokenizer {
         let special = inner.encode_char_offsets("", true).map_err(|error| error.to_string())?;
         let vocabulary = inner.get_vocab(true);
         let max_id = vocabulary.values().chain(special.get_ids()).copied().max().map_or(-1, i64::from);
-        Ok(Tokenizer { inner, unknown, max_id })
+        let added = inner.get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| i64::from(id)).collect();
+        Ok(Tokenizer { inner, unknown, special, max_id })
     }
 
     /// Encodes a text; with `special`, with the tokens that the tokenizer puts around a sequence.
@@ -214,6 +219,12 @@ impl Tokenizer {
 
     fn named(&self, name: &str) -> Option<i64> {
         self.inner.token_to_id(name).map(i64::from)
+    }
+
+    /// Whether a token is punctuation of the model's own, such as `[SEP]` or `</s>`. The unknown token is none: it stands
+    /// for a word of the text.
+    pub fn is_special(&self, id: i64) -> bool {
+        self.special.contains(&id) && Some(id) != self.unknown
     }
 
     /// The largest id that encoding can produce; -1 for a tokenizer without tokens.

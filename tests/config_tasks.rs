@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gim_harness::config::{TaskPlan, load_task};
-use gim_harness::tasks::{self, Dataset, TaskError};
+use gim_harness::tasks::{self, Dataset, Subject, TaskError};
 use gim_harness::tokenizer::Tokenizer;
 use proptest::prelude::*;
 
@@ -20,8 +20,13 @@ fn task(name: &str) -> TaskPlan {
     load_task(&fixture(name)).unwrap()
 }
 
+/// The examples of a decoder.
+fn load_for(plan: &TaskPlan, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Dataset, TaskError> {
+    tasks::load(plan, &Subject { model: "decoder", tokenizer, labels: None }, limit)
+}
+
 fn load(name: &str, with: &str) -> Dataset {
-    tasks::load(&task(name), &tokenizer(with), None).unwrap_or_else(|error| panic!("{error}"))
+    load_for(&task(name), &tokenizer(with), None).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn said<T: std::fmt::Debug>(result: Result<T, TaskError>) -> String {
@@ -43,7 +48,6 @@ fn examples_of_a_byte_level_tokenizer() {
     assert_eq!(first.options, [id(" Yes"), id(" No")]);
     assert_eq!(first.tokens[..4], ["The", " film", " was", " good"]);
     assert_eq!((first.ranked.as_slice(), first.evidence.as_slice()), (&[0, 1, 2, 3][..], &[3][..]));
-    assert_eq!(first.position, first.input_ids.len() - 1);
 
     // `Café: bad  film\nThe`: a space, a line break and characters of several bytes inside the context.
     let second = &data.examples[1];
@@ -56,7 +60,7 @@ fn examples_of_a_byte_level_tokenizer() {
 #[test]
 fn examples_of_a_sentence_piece_tokenizer() {
     let tokenizer = tokenizer("metaspace.json");
-    let data = tasks::load(&task("good/tasks/sentiment.yaml"), &tokenizer, Some(2)).unwrap();
+    let data = load_for(&task("good/tasks/sentiment.yaml"), &tokenizer, Some(2)).unwrap();
     assert_eq!((data.available, data.examples.len()), (3, 2));
     let first = &data.examples[0];
     assert_eq!(first.tokens[..5], ["<s>", "The", " film", " was", " good"]);
@@ -74,14 +78,14 @@ fn csv_without_options() {
     .unwrap();
     std::fs::write(folder.path().join("d.csv"), "claim,label\r\n\"The film, was\",Yes\r\n\r\n,é\r\n").unwrap();
     let plan = load_task(&folder.path().join("t.yaml")).unwrap();
-    let data = tasks::load(&plan, &tokenizer("bytelevel.json"), None).unwrap();
+    let data = load_for(&plan, &tokenizer("bytelevel.json"), None).unwrap();
     let ids: Vec<&str> = data.examples.iter().map(|example| example.id.as_str()).collect();
     assert_eq!(ids, ["2", "4"], "line numbers");
     assert_eq!(data.examples[0].tokens.concat(), "{The film, was} Answer:");
     let last = data.examples[0].input_ids.len() - 1;
     assert_eq!(data.examples[0].ranked, (1..last).collect::<Vec<_>>());
     assert!(data.examples[0].options.is_empty() && data.examples[0].contrast.is_none());
-    assert_eq!(data.sha256, tasks::load(&plan, &tokenizer("bytelevel.json"), Some(1)).unwrap().sha256);
+    assert_eq!(data.sha256, load_for(&plan, &tokenizer("bytelevel.json"), Some(1)).unwrap().sha256);
 
     std::fs::write(folder.path().join("d.csv"), "claim,label\nThe,Yes\n").unwrap();
     assert!(matches!(tasks::validate(&plan), Err(TaskError::Changed { .. })));
@@ -96,27 +100,27 @@ fn short_prompts_have_nothing_to_rank() {
     std::fs::write(folder.path().join("d.jsonl"), "{\"w\": \"w3\"}\n{\"w\": \"w3 w4\"}\n{\"w\": \"w3 w4 w5\"}\n")
         .unwrap();
     let plan = load_task(&folder.path().join("t.yaml")).unwrap();
-    let data = tasks::load(&plan, &tokenizer("wordlevel.json"), None).unwrap();
+    let data = load_for(&plan, &tokenizer("wordlevel.json"), None).unwrap();
     let ranked: Vec<usize> = data.examples.iter().map(|example| example.ranked.len()).collect();
     assert_eq!(ranked, [0, 0, 1]);
 
     std::fs::write(folder.path().join("d.jsonl"), "{\"w\": \" \"}\n").unwrap();
     let plan = load_task(&folder.path().join("t.yaml")).unwrap();
-    let message = said(tasks::load(&plan, &tokenizer("wordlevel.json"), None));
+    let message = said(load_for(&plan, &tokenizer("wordlevel.json"), None));
     assert!(message.contains("the prompt of this record has no token"), "{message}");
 }
 
 #[test]
 fn every_mistake_in_the_data_is_reported_at_once() {
     let tokenizer = tokenizer("bytelevel.json");
-    insta::assert_snapshot!("mistakes_jsonl", said(tasks::load(&task("data/sentiment.yaml"), &tokenizer, Some(1))));
-    insta::assert_snapshot!("mistakes_csv", said(tasks::load(&task("data/facts.yaml"), &tokenizer, None)));
+    insta::assert_snapshot!("mistakes_jsonl", said(load_for(&task("data/sentiment.yaml"), &tokenizer, Some(1))));
+    insta::assert_snapshot!("mistakes_csv", said(load_for(&task("data/facts.yaml"), &tokenizer, None)));
     insta::assert_snapshot!("mistakes_validate", said(tasks::validate(&task("data/sentiment.yaml"))));
 }
 
 #[test]
 fn mistakes_of_a_word_tokenizer() {
-    let message = said(tasks::load(&task("data/words.yaml"), &tokenizer("wordlevel.json"), None));
+    let message = said(load_for(&task("data/words.yaml"), &tokenizer("wordlevel.json"), None));
     insta::assert_snapshot!("mistakes_words", message);
 }
 
@@ -126,7 +130,7 @@ fn many_mistakes_are_counted() {
     std::fs::write(folder.path().join("t.yaml"), "data: {file: d.jsonl}\nprompt: \"{w}\"\nanswer: \"{a}\"\n").unwrap();
     std::fs::write(folder.path().join("d.jsonl"), "{\"w\": \"w3\", \"a\": \"w4 w5\"}\n".repeat(50)).unwrap();
     let plan = load_task(&folder.path().join("t.yaml")).unwrap();
-    let message = said(tasks::load(&plan, &tokenizer("wordlevel.json"), None));
+    let message = said(load_for(&plan, &tokenizer("wordlevel.json"), None));
     assert!(message.contains("30 more mistakes in this file are not shown"), "{message}");
     assert!(message.ends_with("21 mistakes"), "{message}");
 
@@ -155,7 +159,7 @@ fn hostile_data_end_soon() {
     ] {
         std::fs::write(folder.path().join("d.jsonl"), line).unwrap();
         let plan = load_task(&folder.path().join("t.yaml")).unwrap();
-        assert_eq!(tasks::load(&plan, &tokenizer("wordlevel.json"), None).is_ok(), good);
+        assert_eq!(load_for(&plan, &tokenizer("wordlevel.json"), None).is_ok(), good);
     }
     assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
 }
@@ -184,7 +188,7 @@ proptest! {
         std::fs::write(folder.path().join(name), content).unwrap();
         let plan = load_task(&folder.path().join("t.yaml")).unwrap();
         let tokenizer = tokenizer(["wordlevel.json", "bytelevel.json", "metaspace.json"][which]);
-        for result in [tasks::load(&plan, &tokenizer, None).map(drop), tasks::validate(&plan).map(drop)] {
+        for result in [load_for(&plan, &tokenizer, None).map(drop), tasks::validate(&plan).map(drop)] {
             if let Err(error) = result {
                 prop_assert!(!error.to_string().is_empty());
             }

@@ -28,7 +28,7 @@ fn reference(model: &str) -> PathBuf {
 fn bake_file(file: &Path, out: &Path) -> Manifest {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
     let model = name.split('.').next().unwrap();
-    let options = BakeOptions { tokenizer: Some(reference(model).join("tokenizer.json")) };
+    let options = BakeOptions { tokenizer: Some(reference(model).join("tokenizer.json")), ..BakeOptions::default() };
     bake(file, out, &options, &mut |_, _| {}).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 

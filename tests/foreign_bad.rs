@@ -40,7 +40,7 @@ fn bake_changed(name: &str, change: impl FnOnce(&mut ModelProto, &Path)) -> Resu
 }
 
 fn bake_written(file: &Path, out: &Path) -> Result<(), String> {
-    let options = BakeOptions { tokenizer: Some(fixtures().join("bert-a/tokenizer.json")) };
+    let options = BakeOptions { tokenizer: Some(fixtures().join("bert-a/tokenizer.json")), ..BakeOptions::default() };
     let result = bake(file, &out.join("bundle"), &options, &mut |_, _| {});
     result.map(drop).map_err(|error| {
         let left = std::fs::read_dir(out).map(|entries| entries.count()).unwrap_or(0);

@@ -11,7 +11,7 @@ use gim_harness::config::Score;
 use gim_harness::faithfulness::{FAMILIES, Judged, Ranking};
 use gim_harness::grad::{Knobs, SiteKind};
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
-use gim_harness::verify::verify;
+use gim_harness::verify::{Effort, verify};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
@@ -217,7 +217,7 @@ fn integrated_gradients_report_their_completeness() {
 
 #[test]
 fn the_bundle_verifies() {
-    let checks = verify(&runtime(), bundle(), &SessionOptions::default(), 0, &|_| {}).unwrap();
+    let checks = verify(&runtime(), bundle(), &SessionOptions::default(), Effort::FULL, 0, &|_| {}).unwrap();
     assert_eq!(checks.len(), 7);
     for check in checks {
         assert!(check.passed(), "{check:?}");
@@ -237,7 +237,8 @@ fn verify_notices_a_changed_file() {
     let mut bytes = std::fs::read(&weights).unwrap();
     bytes[100] ^= 1;
     std::fs::write(&weights, bytes).unwrap();
-    let error = verify(&runtime(), &copy, &SessionOptions::default(), 0, &|_| {}).unwrap_err().to_string();
+    let error =
+        verify(&runtime(), &copy, &SessionOptions::default(), Effort::FULL, 0, &|_| {}).unwrap_err().to_string();
     assert!(error.contains("weights.bin") && error.contains("SHA-256"), "{error}");
 }
 

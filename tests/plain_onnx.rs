@@ -23,7 +23,7 @@ fn root() -> &'static Path {
 fn baked(source: &str, tokenizer: Option<&str>) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let fixtures = root().join("tests/fixtures");
-    let options = BakeOptions { tokenizer: tokenizer.map(|path| fixtures.join(path)) };
+    let options = BakeOptions { tokenizer: tokenizer.map(|path| fixtures.join(path)), ..BakeOptions::default() };
     bake(&fixtures.join(source), &folder.path().join("bundle"), &options, &mut |_, _| {}).unwrap();
     folder
 }

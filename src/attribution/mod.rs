@@ -17,15 +17,15 @@ use crate::runtime::{self, Model, Row, RuntimeError};
 /// The number that is explained, at one position of the model's output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Question {
-    /// Token of the answer.
+    /// Token of the answer, or number of a classifier's label.
     pub target: i64,
-    /// Token it is compared with, where the score is a difference of logits.
+    /// Token or label it is compared with, where the score is a difference of logits.
     pub contrast: Option<i64>,
     pub score: Score,
 }
 
 impl Question {
-    /// The tokens whose logits are needed for the score.
+    /// The tokens or labels whose logits are needed for the score.
     pub fn tokens(&self) -> impl Iterator<Item = i64> {
         std::iter::once(self.target).chain(self.contrast)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -11,7 +12,9 @@ use sha2::{Digest, Sha256};
 use super::graphs::{self, Baked};
 use super::manifest::{Dimensions, FileEntry, GraphPorts, Manifest, Port, Source};
 use super::source::{ForwardModel, SourceError};
+use super::unpublished::Unpublished;
 use crate::grad::{Audit, GradError, SiteKind};
+use crate::labels::Labels;
 use crate::onnx::weights::CopyError;
 use crate::onnx::write::{Export, WeightLocation, to_model};
 use crate::onnx::{Graph, GraphError, Id};
@@ -39,11 +42,13 @@ pub enum BakeError {
     Graph { folder: PathBuf, source: GraphError },
     #[error(
         "{folder} has {layers} attention layers, and only {found} places for {kind} were recognised: \
-         the gradients would not be what they are called"
+         the gradients would not be what they are called (--allow-missing-sites bakes it all the same)"
     )]
     TooFewSites { folder: PathBuf, kind: SiteKind, found: usize, layers: usize },
     #[error("{path} exists and is not a bundle; name another folder, or remove it")]
     Occupied { path: PathBuf },
+    #[error("interrupted; nothing was written")]
+    Interrupted,
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write {path}")]
@@ -52,20 +57,42 @@ pub enum BakeError {
 
 /// What `bake` may be told.
 #[derive(Clone, Debug, Default)]
-pub struct BakeOptions {
+pub struct BakeOptions<'a> {
     /// Another tokenizer than the one in the folder or beside the file.
     pub tokenizer: Option<PathBuf>,
+    /// Bake also where a rule found fewer sites than the model has attention layers. The audit says what was found.
+    pub allow_missing_sites: bool,
+    /// Becomes true when baking is to stop; nothing is left behind then.
+    pub interrupted: Option<&'a AtomicBool>,
+}
+
+impl BakeOptions<'_> {
+    /// Whether baking is to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
 }
 
 /// Bakes a Hugging Face folder or a forward `.onnx` file into a bundle. The bundle appears at `out` complete or not at all.
 ///
-/// `progress` is told how many bytes of weights are written, and how many there will be.
+/// `progress` is told how many bytes of weights are written, and how many there will be. Nothing is run: see
+/// [`verify::bake`](crate::verify::bake) for a bundle that was checked before it appears.
 pub fn bake(
     folder: &Path,
     out: &Path,
-    options: &BakeOptions,
+    options: &BakeOptions<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Manifest, BakeError> {
+    write(folder, out, options, progress)?.publish()
+}
+
+/// As [`bake`], but for the last step.
+pub fn write(
+    folder: &Path,
+    out: &Path,
+    options: &BakeOptions<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Unpublished, BakeError> {
     if out.exists() && !out.join("bundle.json").is_file() && !is_empty_folder(out) {
         return Err(BakeError::Occupied { path: out.to_owned() });
     }
@@ -80,7 +107,9 @@ pub fn bake(
     }
     let gradient_error = |source| BakeError::Gradient { folder: folder.to_owned(), source };
     let (gradient, audit) = graphs::gradient(&source).map_err(gradient_error)?;
-    check_sites(folder, &audit, source.layers)?;
+    if !options.allow_missing_sites {
+        check_sites(folder, &audit, source.layers)?;
+    }
     let baked = [
         graphs::embed(&source),
         graphs::forward(&source).map_err(gradient_error)?,
@@ -101,9 +130,10 @@ pub fn bake(
             hidden: source.hidden,
             heads: source.heads,
             vocab: source.vocab,
-            labels: source.labels,
+            labels: source.labels.as_ref().map(Labels::count),
             max_positions: source.max_positions,
         },
+        labels: source.labels.clone(),
         dtype: "f32".to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
         files: BTreeMap::new(),
@@ -111,18 +141,9 @@ pub fn bake(
         audit,
     };
 
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    std::fs::create_dir_all(&parent).map_err(|source| BakeError::Write { path: parent.clone(), source })?;
-    let partial = tempfile::Builder::new()
-        .prefix(".baking-")
-        .tempdir_in(&parent)
-        .map_err(|source| BakeError::Write { path: parent.clone(), source })?;
-    write_files(partial.path(), &source, &tokenizer_path, &baked, &mut manifest, progress)?;
-    appear(partial, out)?;
-    Ok(manifest)
+    let partial = Unpublished::folder(out)?;
+    write_files(partial.path(), &source, &tokenizer_path, &baked, &mut manifest, options, progress)?;
+    Ok(Unpublished::new(partial, out, manifest))
 }
 
 fn is_empty_folder(path: &Path) -> bool {
@@ -188,12 +209,14 @@ fn write_files(
     tokenizer: &Path,
     baked: &[Baked],
     manifest: &mut Manifest,
+    options: &BakeOptions<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), BakeError> {
     let (locations, total) = source.weights.locations();
     let path = folder.join(WEIGHT_FILE);
     let mut done = 0;
     let entry = write_hashed(&path, |out| {
+        let out = &mut Stoppable { inner: out, options };
         source
             .weights
             .write(out, &mut |bytes| {
@@ -202,6 +225,7 @@ fn write_files(
             })
             .map_err(|error| match error {
                 CopyError::Read { path, source } => BakeError::Read { path, source },
+                CopyError::Write(_) if options.is_interrupted() => BakeError::Interrupted,
                 CopyError::Write(source) => BakeError::Write { path: path.clone(), source },
             })
     })?;
@@ -243,6 +267,7 @@ fn encode(baked: &Baked, locations: &[WeightLocation], manifest: &Manifest) -> R
         ("gim_harness.source_sha256", manifest.source.sha256.clone()),
         ("gim_harness.dtype", manifest.dtype.clone()),
         ("gim_harness.dimensions", serde_json::to_string(&manifest.dimensions).unwrap_or_default()),
+        ("gim_harness.labels", serde_json::to_string(&manifest.labels).unwrap_or_default()),
         ("gim_harness.baseline_token_id", manifest.baseline_token_id.map(|id| id.to_string()).unwrap_or_default()),
         ("gim_harness.audit", serde_json::to_string(&manifest.audit).unwrap_or_default()),
     ]
@@ -308,30 +333,22 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Puts the finished folder in its place. An earlier bundle there is moved aside first and then removed.
-fn appear(partial: tempfile::TempDir, out: &Path) -> Result<(), BakeError> {
-    let io = |source| BakeError::Write { path: out.to_owned(), source };
-    let former = partial.path().with_extension("former");
-    let replaces = out.exists();
-    if replaces {
-        std::fs::rename(out, &former).map_err(io)?;
-    }
-    // A temporary folder is private; a bundle is not.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(partial.path(), std::fs::Permissions::from_mode(0o755)).map_err(io)?;
-    }
-    if let Err(error) = std::fs::rename(partial.path(), out) {
-        if replaces {
-            std::fs::rename(&former, out).map_err(io)?;
+/// Fails to write once the flag is up.
+struct Stoppable<'a, W> {
+    inner: &'a mut W,
+    options: &'a BakeOptions<'a>,
+}
+
+impl<W: Write> Write for Stoppable<'_, W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        // Not `ErrorKind::Interrupted`: that asks writers to try again.
+        if self.options.is_interrupted() {
+            return Err(io::Error::other("interrupted"));
         }
-        return Err(io(error));
+        self.inner.write(buffer)
     }
-    // The folder is no longer where the guard would remove it.
-    let _moved = partial.keep();
-    if replaces {
-        std::fs::remove_dir_all(&former).map_err(io)?;
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
-    Ok(())
 }

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::source::ForwardModel;
+use super::{padding, positions};
 use crate::grad::sites::Sites;
+use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ, show};
 use crate::onnx::op::Op;
 use crate::onnx::read::{Foreign, ReadError, read};
-use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Tensor};
+use crate::onnx::{Dim, Graph, GraphError, Id};
 use crate::raise::raise;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +39,14 @@ pub enum ForeignError {
          name the other's"
     )]
     Vocabulary { path: PathBuf, found: usize, vocab: usize },
+    #[error("{path}: '{scope}' compares input_ids with the token {token}, and a gradient graph has no ids; {known}")]
+    Compared { path: PathBuf, scope: String, token: i64, known: String },
     #[error("{path}: no attention was found: no softmax that weighs another activation")]
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
     Heads { path: PathBuf, scope: String, found: String },
+    #[error("{config}, beside {path}: 'id2label' {problem}; remove that file if it belongs to another model")]
+    Labels { path: PathBuf, config: PathBuf, problem: String },
     #[error(
         "{path}: nothing depends on attention_mask, and the model looks ahead: rows of different lengths in one batch \
          would change each other; export it with the input attention_mask"
@@ -57,7 +63,14 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     let [logits, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
     };
-    let labels = labels(path, &graph, logits)?;
+    // Asked before anything else is made from the mask.
+    let is_masked = graph.descendants(attention_mask)[logits.index()];
+    let config = Config::beside(path);
+    let (graph, roots) = padding::from_mask(path, &graph, [input_ids, attention_mask], &roots, config.pad_token_id)?;
+    let [logits, input_ids, attention_mask] = roots[..] else {
+        return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
+    };
+    let labels = labels(path, &graph, logits)?.map(|count| config.labels(path, count)).transpose()?;
     let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
     check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
     let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
@@ -66,7 +79,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         return Err(ForeignError::Vocabulary { path: owned(), found: size(logits, 2), vocab });
     }
     let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
-    if !graph.descendants(attention_mask)[logits.index()] && !is_causal(&graph, logits) {
+    if !is_masked && !is_causal(&graph, logits) {
         return Err(ForeignError::NoMask { path: owned() });
     }
 
@@ -75,12 +88,11 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         Op::Weight(weight) => Some(weight.index),
         _ => None,
     }));
-    let config = Config::beside(path);
     Ok(ForwardModel {
         path: owned(),
         kind: "onnx",
-        architecture: config.model_type.unwrap_or_else(|| "onnx".to_owned()),
-        described_by: Vec::new(),
+        architecture: config.model_type.clone().unwrap_or_else(|| "onnx".to_owned()),
+        described_by: config.described_by(path),
         input_ids,
         attention_mask,
         inputs_embeds,
@@ -90,7 +102,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         hidden: size(inputs_embeds, 2),
         vocab,
         labels,
-        max_positions: positions(&graph, &used),
+        max_positions: positions::longest(&graph, &used, attention_mask),
         pad_token_id: config.pad_token_id,
         weights: Box::new(weights),
         graph,
@@ -102,12 +114,40 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
 struct Config {
     model_type: Option<String>,
     pad_token_id: Option<i64>,
+    id2label: Option<serde_json::Value>,
 }
 
 impl Config {
+    const FILE: &str = "config.json";
+
     fn beside(path: &Path) -> Self {
-        let file = path.with_file_name("config.json");
+        let file = path.with_file_name(Self::FILE);
         std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// The names of the labels that a graph has, `LABEL_0` and so on where there are none.
+    fn labels(&self, path: &Path, count: usize) -> Result<Labels, ForeignError> {
+        let problem = |problem| {
+            let config = path.with_file_name(Self::FILE);
+            ForeignError::Labels { path: path.to_owned(), config, problem }
+        };
+        let labels = match &self.id2label {
+            Some(names) => Labels::from_id2label(names).map_err(problem)?,
+            None => {
+                let refused = || ForeignError::Logits { path: path.to_owned(), found: format!("[batch, {count}]") };
+                return Labels::unnamed(count).ok_or_else(refused);
+            }
+        };
+        if labels.count() != count {
+            return Err(problem(format!("names {} labels, and the model has {count}", labels.count())));
+        }
+        Ok(labels)
+    }
+
+    /// The file, where something was read from it.
+    fn described_by(&self, path: &Path) -> Vec<PathBuf> {
+        let read = self.model_type.is_some() || self.pad_token_id.is_some() || self.id2label.is_some();
+        if read { vec![path.with_file_name(Self::FILE)] } else { Vec::new() }
     }
 }
 
@@ -230,27 +270,4 @@ fn is_causal(graph: &Graph, logits: Id) -> bool {
         masked[id.index()] = here;
     }
     all
-}
-
-/// The rows of a table of positions: more tokens have no place.
-fn positions(graph: &Graph, used: &[Id]) -> Option<usize> {
-    let counts = |id: Id| match &graph.value(moved_only(graph, id)).op {
-        Op::Arange(dim) => *dim == Dim::symbol(SEQ),
-        // The first places of a constant 0, 1, 2, ...
-        Op::Opaque(opaque) if opaque.op_type == "Slice" => {
-            let source = graph.value(moved_only(graph, id)).inputs[0];
-            matches!(&graph.value(moved_only(graph, source)).op, Op::Constant(tensor) if is_count(tensor))
-        }
-        _ => false,
-    };
-    let rows = used.iter().filter_map(|&id| {
-        let value = graph.value(id);
-        let (Op::Gather { axis: 0 }, &[table, indices]) = (&value.op, &value.inputs[..]) else { return None };
-        if graph.shape(table).len() == 2 && counts(indices) { graph.shape(table)[0].value() } else { None }
-    });
-    rows.min()
-}
-
-fn is_count(tensor: &Tensor) -> bool {
-    tensor.dtype == Dtype::I64 && tensor.bytes.chunks_exact(8).enumerate().all(|(i, b)| b == (i as i64).to_le_bytes())
 }

@@ -2,6 +2,7 @@
 
 use crate::grad::sites::Sites;
 use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
+use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
@@ -30,7 +31,7 @@ pub fn embed(source: &ForwardModel) -> Baked {
 /// The row of logits that is scored: a decoder's at `position`, a classifier's at its first token. A classifier has the
 /// input `position` like any other model, so that all bundles are asked alike, and does not heed it.
 fn scored_row(graph: &mut Graph, source: &ForwardModel, logits: Id, position: Id) -> Result<Id, GraphError> {
-    match source.labels {
+    match source.labels.as_ref().map(Labels::count) {
         // The file takes a row itself.
         Some(labels) if graph.shape(logits).len() == 2 => {
             graph.reshape(logits, vec![Dim::symbol(BATCH), Dim::known(1), Dim::known(labels)])
@@ -46,7 +47,8 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
     let row = scored_row(&mut graph, source, source.logits, position)?;
-    let logits = graph.reshape(row, vec![batch, Dim::known(source.labels.unwrap_or(source.vocab))])?;
+    let outputs = source.labels.as_ref().map_or(source.vocab, Labels::count);
+    let logits = graph.reshape(row, vec![batch, Dim::known(outputs)])?;
     Ok(Baked {
         file: "forward.onnx",
         graph,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::grad::Audit;
+use crate::labels::{Labels, MAX_LABELS};
 
 /// What a bundle is, as `bundle.json` says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct Manifest {
     /// `model_type` of the checkpoint, e.g. `llama`.
     pub architecture: String,
     pub dimensions: Dimensions,
+    /// The names of a classifier's labels, as many as `dimensions` says; bundles of before there were names have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
     /// Element type of the weights: `f32`.
     pub dtype: String,
     /// The token that stands for "nothing here"; `None` when the tokenizer offers none.
@@ -30,6 +34,25 @@ impl Manifest {
     /// How many logits the model gives: one a token of the vocabulary, or one a label.
     pub fn outputs(&self) -> usize {
         self.dimensions.labels.unwrap_or(self.dimensions.vocab)
+    }
+
+    /// The labels of a classifier, `LABEL_0` and so on where the bundle names none; `None` for a decoder.
+    ///
+    /// # Errors
+    /// Where the names and the dimensions contradict each other.
+    pub fn labels(&self) -> Result<Option<Labels>, String> {
+        match (self.dimensions.labels, &self.labels) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err("it names labels, and its dimensions say that it is no classifier".to_owned()),
+            (Some(count), Some(labels)) if labels.count() == count => Ok(Some(labels.clone())),
+            (Some(count), Some(labels)) => {
+                Err(format!("its dimension `labels` is {count}, and it names {}", labels.count()))
+            }
+            (Some(count), None) => match Labels::unnamed(count) {
+                Some(labels) => Ok(Some(labels)),
+                None => Err(format!("its dimension `labels` is {count}; 1 to {MAX_LABELS} are understood")),
+            },
+        }
     }
 }
 

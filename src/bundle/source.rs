@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::foreign::{self, ForeignError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::labels::Labels;
 use crate::onnx::weights::WeightSource;
 use crate::onnx::{Graph, Id};
 
@@ -42,8 +43,8 @@ pub struct ForwardModel {
     pub hidden: usize,
     /// Token ids that there are embeddings for.
     pub vocab: usize,
-    /// The number of labels, if it is a classifier.
-    pub labels: Option<usize>,
+    /// The names of the labels, if it is a classifier.
+    pub labels: Option<Labels>,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
 }

@@ -1,8 +1,10 @@
 //! BERT with a sequence classifier (arXiv 1810.04805): the first token goes through the pooler, a linear layer with a
 //! tanh, and then the classifier.
 
+use serde_json::{Value, json};
+
 use super::blocks::{linear, prefix};
-use super::encoder::encoder;
+use super::encoder::{self, encoder};
 use super::{Builder, CheckpointError, Forward};
 use crate::onnx::op::Unary;
 
@@ -16,11 +18,18 @@ const WITHOUT_EFFECT: &[&str] = &[
     "pooler_type",
 ];
 
+pub fn defaults() -> Value {
+    let mut defaults = encoder::defaults();
+    defaults["vocab_size"] = json!(30522);
+    defaults["pad_token_id"] = json!(0);
+    defaults
+}
+
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     for key in WITHOUT_EFFECT {
         b.config.get(key);
     }
-    let prefix = prefix(b, "bert.", "embeddings.word_embeddings.weight");
+    let prefix = prefix(b, &["bert."], "embeddings.word_embeddings.weight");
     let encoder = encoder(b, prefix, 0)?;
     let (hidden, labels) = (encoder.hidden, encoder.labels);
     b.graph.set_scope("pooler");

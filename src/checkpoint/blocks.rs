@@ -234,9 +234,12 @@ pub fn head(
     linear(b, x, if tied { table } else { head }, sizes, false)
 }
 
-/// The prefix of a model's tensors, which files of models without a head lack.
-pub fn prefix<'a>(b: &Builder, usual: &'a str, table: &str) -> &'a str {
-    if b.weights.contains(table) && !b.weights.contains(&format!("{usual}{table}")) { "" } else { usual }
+/// The prefix of a model's tensors: the first of these under which there is a table of embeddings. Files of models
+/// without a head have none.
+pub fn prefix<'a>(b: &Builder, usual: &[&'a str], table: &str) -> &'a str {
+    let mut all = usual.iter().chain(&[""]);
+    let found = all.find(|prefix| b.weights.contains(&format!("{prefix}{table}")));
+    found.or(usual.first()).copied().unwrap_or_default()
 }
 
 /// The activation function that a field names.
@@ -244,7 +247,8 @@ pub fn activation(config: &mut Config, key: &str) -> Result<Activation, Checkpoi
     Ok(match config.text(key)?.as_str() {
         "silu" | "swish" => Activation::Silu,
         "gelu" | "gelu_python" => Activation::Gelu,
-        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+        // Spellings of one function, which differ in what they round.
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => Activation::GeluTanh,
         "quick_gelu" => Activation::QuickGelu,
         "relu" => Activation::Relu,
         other => {

@@ -8,28 +8,40 @@ use serde_json::{Map, Value};
 use super::CheckpointError;
 
 /// Fields that cannot change what the forward pass computes at inference: identity, generation, training, caching.
+/// Classifiers read what is here about labels.
 const HARMLESS: &[&str] = &[
+    "_attn_implementation",
     "_attn_implementation_autoset",
+    "_commit_hash",
+    "_flash_attn_2_enabled",
     "_name_or_path",
+    "_num_labels",
     "architectures",
     "attention_dropout",
     "attention_probs_dropout_prob",
+    "attn_dropout",
+    "attn_implementation",
     "attn_pdrop",
     "auto_map",
     "bad_words_ids",
     "begin_suppress_tokens",
+    "bos_token",
     "bos_token_id",
     "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
+    "classifier_dropout_prob",
     "cls_token_id",
     "decoder_start_token_id",
     "diversity_penalty",
     "do_sample",
     "dtype",
     "early_stopping",
+    "embd_dropout",
     "embd_pdrop",
+    "embedding_dropout",
     "encoder_no_repeat_ngram_size",
+    "eos_token",
     "eos_token_id",
     "exponential_decay_length_penalty",
     "finetuning_task",
@@ -38,27 +50,38 @@ const HARMLESS: &[&str] = &[
     "gradient_checkpointing",
     "hidden_dropout",
     "hidden_dropout_prob",
+    "id2label",
     "initializer_factor",
     "initializer_range",
+    "is_llama_config",
     "label2id",
+    "language",
     "length_penalty",
     "mask_token_id",
     "max_length",
     "max_new_tokens",
+    "max_sequence_length",
     "min_length",
+    "mlp_dropout",
+    "model_max_length",
+    "neftune_noise_alpha",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_labels",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
     "output_past",
     "output_scores",
+    "pad_token",
     "prefix",
     "problem_type",
     "remove_invalid_values",
     "repetition_penalty",
+    "resid_dropout",
     "resid_pdrop",
+    "residual_dropout",
     "return_dict",
     "return_dict_in_generate",
     "sep_token_id",
@@ -67,18 +90,23 @@ const HARMLESS: &[&str] = &[
     "task_specific_params",
     "temperature",
     "tf_legacy_loss",
+    "token_healing",
     "tokenizer_class",
+    "tokenizer_model_max_length",
     "top_k",
     "top_p",
     "torch_dtype",
     "torchscript",
+    "transformers.js_config",
     "transformers_version",
+    "transformers_weights",
     "typical_p",
     "unk_token_id",
     "unsloth_fixed",
     "unsloth_version",
     "use_bfloat16",
     "use_cache",
+    "use_return_dict",
 ];
 
 /// Counts above this (layers, heads, elements of a head) are refused before anything is made by them.
@@ -98,6 +126,22 @@ impl Config {
         let fields: Map<String, Value> =
             serde_json::from_slice(&text).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })?;
         Ok(Config { path: path.to_owned(), fields, read: BTreeSet::new() })
+    }
+
+    /// Fills in the fields that the file leaves out. A field that is there stays as it is, null too: null often says
+    /// "none" where absence means a default.
+    pub fn with_defaults(mut self, defaults: Value) -> Self {
+        if let Value::Object(defaults) = defaults {
+            for (key, value) in defaults {
+                self.fields.entry(key).or_insert(value);
+            }
+        }
+        self
+    }
+
+    /// Puts a value in a field's place.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.fields.insert(key.to_owned(), value);
     }
 
     pub fn path(&self) -> &Path {
@@ -176,19 +220,9 @@ impl Config {
         self.parsed(key, "a whole number from 0 on", |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
-    /// Whether a field is there, be it null. Null often says "none" where absence means a default.
+    /// Whether a field is there, be it null.
     pub fn mentions(&self, key: &str) -> bool {
         self.fields.contains_key(key)
-    }
-
-    /// A size that null switches off.
-    pub fn size_or_default(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>, CheckpointError> {
-        if self.mentions(key) { self.size_or_none(key) } else { Ok(default) }
-    }
-
-    /// A number above 0 that null switches off.
-    pub fn positive_or_default(&mut self, key: &str, default: Option<f64>) -> Result<Option<f64>, CheckpointError> {
-        if self.mentions(key) { self.positive_or_none(key) } else { Ok(default) }
     }
 
     pub fn positive(&mut self, key: &str) -> Result<f64, CheckpointError> {
@@ -226,8 +260,13 @@ impl Config {
         self.parsed(key, "a finite number", |value| value.as_f64().filter(|n| n.is_finite()))
     }
 
-    pub fn flag(&mut self, key: &str, default: bool) -> Result<bool, CheckpointError> {
-        Ok(self.parsed(key, "true or false", Value::as_bool)?.unwrap_or(default))
+    /// A switch; where it is neither in the file nor among the defaults, or null, it is off.
+    pub fn flag(&mut self, key: &str) -> Result<bool, CheckpointError> {
+        Ok(self.flag_or_none(key)?.unwrap_or(false))
+    }
+
+    pub fn flag_or_none(&mut self, key: &str) -> Result<Option<bool>, CheckpointError> {
+        self.parsed(key, "true or false", Value::as_bool)
     }
 
     /// The id of a special token.

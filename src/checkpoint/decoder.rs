@@ -10,6 +10,9 @@ use super::{Builder, CheckpointError, Forward};
 use crate::onnx::Id;
 use crate::onnx::op::{Activation, Op, Real};
 
+/// Prefixes of tensors: usual ones, and those of decoders in models that see images too.
+const PREFIXES: &[&str] = &["model.", "model.language_model.", "language_model.model."];
+
 /// Which linear layers have biases.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Biases {
@@ -58,8 +61,8 @@ pub struct GatedDecoder {
 }
 
 impl GatedDecoder {
-    /// Reads what all of the family's files say alike. `activation` is the field's name; `tied` what its absence means.
-    pub fn read(config: &mut Config, activation_key: &str, tied: bool) -> Result<Self, CheckpointError> {
+    /// Reads what all of the family's files say alike. `activation_key` is the name of a field.
+    pub fn read(config: &mut Config, activation_key: &str) -> Result<Self, CheckpointError> {
         let hidden = config.size("hidden_size")?;
         let inner = config.size("intermediate_size")?;
         let layers = config.count("num_hidden_layers")?;
@@ -82,7 +85,7 @@ impl GatedDecoder {
             shape,
             eps: Real::new(config.number("rms_norm_eps")?),
             activation: activation(config, activation_key)?,
-            tied: config.flag("tie_word_embeddings", tied)?,
+            tied: config.flag("tie_word_embeddings")?,
             max_positions: config.size_or_none("max_position_embeddings")?,
             layers: vec![Layer { window: None, rotary: 0 }; layers],
             rotaries: Vec::new(),
@@ -107,14 +110,6 @@ impl GatedDecoder {
             longrope_names: &[],
             max_positions: self.max_positions,
             original: None,
-        }
-    }
-
-    /// Requires a field that says how many key heads there are: the family's defaults differ.
-    pub fn with_key_heads_given(self, config: &Config) -> Result<Self, CheckpointError> {
-        match config.mentions("num_key_value_heads") {
-            true => Ok(self),
-            false => Err(config.problem("'num_key_value_heads' is missing")),
         }
     }
 
@@ -153,7 +148,7 @@ impl GatedDecoder {
 
     /// The forward pass.
     pub fn build(&self, b: &mut Builder) -> Result<Forward, CheckpointError> {
-        let prefix = prefix(b, "model.", "embed_tokens.weight");
+        let prefix = prefix(b, PREFIXES, "embed_tokens.weight");
         let table = format!("{prefix}embed_tokens");
         let inputs_embeds = embed(b, &format!("{table}.weight"), [self.vocab, self.hidden])?;
         let mut x = b.graph.scaled(inputs_embeds, self.embedding_scale)?;
@@ -170,7 +165,7 @@ impl GatedDecoder {
         }
         b.graph.set_scope("norm");
         let x = self.norm(b, x, &format!("{prefix}norm"), self.hidden)?;
-        let mut logits = head(b, x, &table, "lm_head", self.tied, [self.vocab, self.hidden])?;
+        let mut logits = head(b, x, &table, &head_name(b), self.tied, [self.vocab, self.hidden])?;
         if let Some(cap) = self.logit_cap {
             logits = b.graph.add(Op::SoftCap { cap: Real::new(cap) }, &[logits])?;
         }
@@ -280,6 +275,11 @@ impl GatedDecoder {
         }
         Ok(b.graph.add(Op::RmsNorm { eps: self.eps }, &[x, weight])?)
     }
+}
+
+/// The name of the head, if the model has one of its own.
+fn head_name(b: &Builder) -> String {
+    prefix(b, &["", "language_model."], "lm_head.weight").to_owned() + "lm_head"
 }
 
 /// A layer's names in the checkpoint and in the graph.

@@ -1,12 +1,21 @@
 //! The encoder of BERT and of what follows it: attention in both directions, LayerNorm after each block.
 
+use serde_json::{Value, json};
+
 use super::blocks::{
     AttentionShape, Reach, Scores, activation, attention_bias, embed, layer_norm, learned_positions, linear, off,
 };
 use super::{Builder, CheckpointError};
 use crate::onnx::Id;
 use crate::onnx::op::Real;
-use serde_json::{Value, json};
+
+/// What BERT and RoBERTa mean where their files are silent.
+pub fn defaults() -> Value {
+    json!({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "hidden_act": "gelu", "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+    })
+}
 
 /// An encoder with a classifier on its first token.
 pub struct Encoder {
@@ -92,11 +101,12 @@ pub fn encoder(b: &mut Builder, prefix: &str, first_position: usize) -> Result<E
 fn labels(b: &mut Builder) -> Result<usize, CheckpointError> {
     let named = b.config.get("id2label").and_then(Value::as_object).map(|names| names.len());
     let counted = b.config.size_or_none("num_labels")?;
+    let formerly = b.config.size_or_none("_num_labels")?;
     match (named, counted) {
         (Some(named), Some(counted)) if named != counted => {
             Err(b.config.problem(format!("'id2label' names {named} labels, and 'num_labels' is {counted}")))
         }
         (Some(0), _) => Err(b.config.problem("'id2label' names no label")),
-        (named, counted) => Ok(named.or(counted).unwrap_or(2)),
+        (named, counted) => Ok(named.or(counted).or(formerly).unwrap_or(2)),
     }
 }

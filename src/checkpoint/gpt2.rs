@@ -1,6 +1,8 @@
 //! GPT-2 (Radford et al., 2019): LayerNorm before each block, learned positions, one projection for queries, keys and
 //! values.
 
+use serde_json::{Value, json};
+
 use super::blocks::{
     AttentionShape, Reach, Scores, activation, attention_bias, conv1d, embed, head, layer_norm, learned_positions, off,
     prefix,
@@ -18,6 +20,14 @@ const WITHOUT_EFFECT: &[&str] = &[
     "summary_use_proj",
 ];
 
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
+        "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": true,
+        "tie_word_embeddings": true,
+    })
+}
+
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let hidden = b.config.size("n_embd")?;
     let layers = b.config.count("n_layer")?;
@@ -27,9 +37,9 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let inner = b.config.size_or_none("n_inner")?.unwrap_or(hidden.saturating_mul(4));
     let eps = Real::new(b.config.number("layer_norm_epsilon")?);
     let act = activation(b.config, "activation_function")?;
-    let tied = b.config.flag("tie_word_embeddings", true)?;
-    let scaled = b.config.flag("scale_attn_weights", true)?;
-    let scaled_by_layer = b.config.flag("scale_attn_by_inverse_layer_idx", false)?;
+    let tied = b.config.flag("tie_word_embeddings")?;
+    let scaled = b.config.flag("scale_attn_weights")?;
+    let scaled_by_layer = b.config.flag("scale_attn_by_inverse_layer_idx")?;
     off(b.config, &["add_cross_attention"])?;
     for key in WITHOUT_EFFECT {
         b.config.get(key);
@@ -40,7 +50,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
         return Err(b.config.problem(format!("'n_embd' {hidden} is no multiple of 'n_head' {heads}")));
     }
 
-    let prefix = prefix(b, "transformer.", "wte.weight");
+    let prefix = prefix(b, &["transformer."], "wte.weight");
     let table = format!("{prefix}wte");
     let inputs_embeds = embed(b, &format!("{table}.weight"), [vocab, hidden])?;
     b.graph.set_scope("positions");

@@ -1,6 +1,8 @@
 //! GPT-NeoX and Pythia (arXiv 2204.06745; 2304.01373): attention and feed-forward side by side, parts of heads rotated,
 //! each head's query, key and value next to each other in one projection.
 
+use serde_json::{Value, json};
+
 use super::blocks::{
     AttentionShape, Reach, Scores, activation, attention_bias, embed, head, layer_norm, linear, off, prefix, rotate,
 };
@@ -10,6 +12,14 @@ use super::{BATCH, Builder, CheckpointError, Forward, SEQ};
 use crate::onnx::Dim;
 use crate::onnx::op::Real;
 
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44,
+        "num_attention_heads": 64, "hidden_act": "gelu", "max_position_embeddings": 2048, "layer_norm_eps": 1e-5,
+        "use_parallel_residual": true, "attention_bias": true, "rotary_emb_base": 10000, "rotary_pct": 0.25,
+    })
+}
+
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let hidden = b.config.size("hidden_size")?;
     let inner = b.config.size("intermediate_size")?;
@@ -18,9 +28,9 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let vocab = b.config.size("vocab_size")?;
     let eps = Real::new(b.config.number("layer_norm_eps")?);
     let act = activation(b.config, "hidden_act")?;
-    let tied = b.config.flag("tie_word_embeddings", false)?;
-    let parallel = b.config.flag("use_parallel_residual", true)?;
-    let attention_bias_given = b.config.flag("attention_bias", true)?;
+    let tied = b.config.flag("tie_word_embeddings")?;
+    let parallel = b.config.flag("use_parallel_residual")?;
+    let attention_bias_given = b.config.flag("attention_bias")?;
     let max_positions = b.config.size_or_none("max_position_embeddings")?;
     off(b.config, &["is_decoder"])?;
     let size = hidden / heads;
@@ -34,7 +44,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let rotary = rotary(b.config, size, max_positions)?;
     let max_positions = rotary.max_positions(max_positions);
 
-    let prefix = prefix(b, "gpt_neox.", "embed_in.weight");
+    let prefix = prefix(b, &["gpt_neox."], "embed_in.weight");
     let table = format!("{prefix}embed_in");
     let inputs_embeds = embed(b, &format!("{table}.weight"), [vocab, hidden])?;
     b.graph.set_scope("positions");
@@ -80,30 +90,29 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     Ok(Forward { inputs_embeds, logits, layers, heads, max_positions, labels: None })
 }
 
-/// Older files call the base `rotary_emb_base` and the fraction `rotary_pct`; some repeat them under the usual names.
+/// Beside the parameters of rotation the base is called `rotary_emb_base` and the fraction `rotary_pct`. Some files repeat
+/// them under the usual names, which the reference implementation does not read there.
 fn rotary(config: &mut Config, head_size: usize, max_positions: Option<usize>) -> Result<Rotary, CheckpointError> {
-    let base = config.positive_or_none("rotary_emb_base")?;
-    let theta = config.positive_or_none("rope_theta")?;
-    let fraction = config.positive_or_none("rotary_pct")?;
-    let partial = config.positive_or_none("partial_rotary_factor")?;
-    for (own, usual, names) in [
-        (base, theta, "'rotary_emb_base' and 'rope_theta'"),
-        (fraction, partial, "'rotary_pct' and 'partial_rotary_factor'"),
-    ] {
-        if let (Some(own), Some(usual)) = (own, usual)
-            && own != usual
-        {
-            return Err(config.problem(format!("{names} contradict each other: {own} and {usual}")));
+    let parameters = scaling(config)?;
+    let mut beside = |own: &str, usual: &str| {
+        let value = config.positive(own)?;
+        let inside = parameters.as_ref().is_some_and(|parameters| parameters.mentions(usual));
+        match config.positive_or_none(usual)? {
+            Some(other) if other != value && !inside => {
+                Err(config.problem(format!("'{usual}' is {other}, and '{own}', which counts, is {value}")))
+            }
+            _ => Ok(value),
         }
-    }
+    };
+    let theta = beside("rotary_emb_base", "rope_theta")?;
+    let fraction = beside("rotary_pct", "partial_rotary_factor")?;
     let defaults = RotaryDefaults {
         head_size,
-        theta: 10_000.0,
-        partial: Some(fraction.unwrap_or(0.25)),
+        theta,
+        partial: Some(fraction),
         longrope_names: &[],
         max_positions,
         original: None,
     };
-    let parameters = scaling(config)?;
-    Rotary::from_parts(config, base.or(theta), parameters, &defaults)
+    Rotary::from_parts(config, None, parameters, &defaults)
 }

@@ -23,6 +23,7 @@ pub mod weights;
 
 use std::path::{Path, PathBuf};
 
+use crate::labels::Labels;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 use config::Config;
 use weights::Weights;
@@ -74,6 +75,7 @@ pub struct Forward {
 }
 
 type Build = fn(&mut Builder) -> Result<Forward, CheckpointError>;
+type Defaults = fn() -> serde_json::Value;
 
 /// One kind of checkpoint.
 struct Architecture {
@@ -81,25 +83,39 @@ struct Architecture {
     model_type: &'static str,
     /// What `architectures` may name there: other heads compute something else.
     classes: &'static [&'static str],
+    /// What the absence of a field means: the defaults of the configuration class in Hugging Face transformers, which
+    /// leaves out of a file what it takes for granted.
+    defaults: Defaults,
     build: Build,
 }
 
-const fn architecture(model_type: &'static str, classes: &'static [&'static str], build: Build) -> Architecture {
-    Architecture { model_type, classes, build }
+const fn architecture(
+    model_type: &'static str,
+    classes: &'static [&'static str],
+    defaults: Defaults,
+    build: Build,
+) -> Architecture {
+    Architecture { model_type, classes, defaults, build }
 }
 
 const ARCHITECTURES: &[Architecture] = &[
-    architecture("llama", &["LlamaForCausalLM", "LlamaModel"], llama::build),
-    architecture("qwen2", &["Qwen2ForCausalLM", "Qwen2Model"], qwen2::build),
-    architecture("qwen3", &["Qwen3ForCausalLM", "Qwen3Model"], qwen3::build),
-    architecture("gemma2", &["Gemma2ForCausalLM", "Gemma2Model"], gemma2::build),
-    architecture("gemma3_text", &["Gemma3ForCausalLM", "Gemma3TextModel"], gemma3::build),
-    architecture("mistral", &["MistralForCausalLM", "MistralModel"], mistral::build),
-    architecture("phi3", &["Phi3ForCausalLM", "Phi3Model"], phi3::build),
-    architecture("gpt2", &["GPT2LMHeadModel", "GPT2Model"], gpt2::build),
-    architecture("gpt_neox", &["GPTNeoXForCausalLM", "GPTNeoXModel"], gpt_neox::build),
-    architecture("bert", &["BertForSequenceClassification"], bert::build),
-    architecture("roberta", &["RobertaForSequenceClassification"], roberta::build),
+    architecture("llama", &["LlamaForCausalLM", "LlamaModel"], llama::defaults, llama::build),
+    architecture("qwen2", &["Qwen2ForCausalLM", "Qwen2Model"], qwen2::defaults, qwen2::build),
+    architecture("qwen3", &["Qwen3ForCausalLM", "Qwen3Model"], qwen3::defaults, qwen3::build),
+    architecture("gemma2", &["Gemma2ForCausalLM", "Gemma2Model"], gemma2::defaults, gemma2::build),
+    architecture("gemma3_text", &["Gemma3ForCausalLM", "Gemma3TextModel"], gemma3::defaults, gemma3::build),
+    architecture(
+        "gemma3",
+        &["Gemma3ForConditionalGeneration"],
+        gemma3::defaults_without_images,
+        gemma3::build_without_images,
+    ),
+    architecture("mistral", &["MistralForCausalLM", "MistralModel"], mistral::defaults, mistral::build),
+    architecture("phi3", &["Phi3ForCausalLM", "Phi3Model"], phi3::defaults, phi3::build),
+    architecture("gpt2", &["GPT2LMHeadModel", "GPT2Model"], gpt2::defaults, gpt2::build),
+    architecture("gpt_neox", &["GPTNeoXForCausalLM", "GPTNeoXModel"], gpt_neox::defaults, gpt_neox::build),
+    architecture("bert", &["BertForSequenceClassification"], bert::defaults, bert::build),
+    architecture("roberta", &["RobertaForSequenceClassification"], roberta::defaults, roberta::build),
 ];
 
 impl Architecture {
@@ -124,6 +140,19 @@ fn vocab(graph: &Graph, inputs_embeds: Id) -> usize {
     table.and_then(|&table| graph.shape(table).first()).and_then(Dim::value).unwrap_or(0)
 }
 
+/// The names of as many labels as the classifier has weights for.
+fn label_names(config: &mut Config, count: usize) -> Result<Labels, CheckpointError> {
+    let named = config.get("id2label").map(Labels::from_id2label);
+    match named {
+        Some(Ok(labels)) if labels.count() == count => Ok(labels),
+        Some(Ok(labels)) => {
+            Err(config.problem(format!("'id2label' names {} labels, and the classifier has {count}", labels.count())))
+        }
+        Some(Err(problem)) => Err(config.problem(format!("'id2label' {problem}"))),
+        None => Labels::unnamed(count).ok_or_else(|| config.problem(format!("a classifier with {count} labels"))),
+    }
+}
+
 /// A checkpoint as a forward graph, its weights still in their files.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -141,9 +170,9 @@ pub struct Checkpoint {
     pub hidden: usize,
     /// Token ids that there are embeddings for.
     pub vocab: usize,
-    /// The number of labels, if it is a classifier: its logits are then `[batch, seq, labels]`, and the first token's
+    /// The names of the labels, if it is a classifier: its logits are then `[batch, seq, labels]`, and the first token's
     /// row is the one that counts.
-    pub labels: Option<usize>,
+    pub labels: Option<Labels>,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
 }
@@ -157,15 +186,18 @@ impl Checkpoint {
             return Err(CheckpointError::Architecture { path: config.path().to_owned(), found: architecture });
         };
         known.check_class(&mut config)?;
+        let mut config = config.with_defaults((known.defaults)());
         let mut weights = Weights::open(folder)?;
         let mut graph = Graph::new();
         let shape = vec![Dim::symbol(BATCH), Dim::symbol(SEQ)];
         let input_ids = graph.input("input_ids", Dtype::I64, shape.clone())?;
         let attention_mask = graph.input("attention_mask", Dtype::I64, shape)?;
-        let pad_token_id = config.token("pad_token_id")?;
         let builder =
             Builder { config: &mut config, weights: &mut weights, graph: &mut graph, input_ids, attention_mask };
         let forward = (known.build)(&mut { builder })?;
+        let labels = forward.labels.map(|count| label_names(&mut config, count)).transpose()?;
+        // Some architectures find it elsewhere in the file.
+        let pad_token_id = config.token("pad_token_id")?;
         config.finish()?;
         Ok(Checkpoint {
             folder: folder.to_owned(),
@@ -178,7 +210,7 @@ impl Checkpoint {
             heads: forward.heads,
             hidden: graph.shape(forward.inputs_embeds).last().and_then(Dim::value).unwrap_or(0),
             vocab: vocab(&graph, forward.inputs_embeds),
-            labels: forward.labels,
+            labels,
             max_positions: forward.max_positions,
             pad_token_id,
             graph,

@@ -1,13 +1,23 @@
 //! Qwen 2 and 2.5 (arXiv 2407.10671; 2412.15115): Llama with biases on queries, keys and values, and maybe a sliding
 //! window in the upper layers.
 
+use serde_json::{Value, json};
+
 use super::config::Config;
 use super::decoder::{Biases, GatedDecoder};
 use super::rope::Rotary;
 use super::{Builder, CheckpointError, Forward};
 
+pub fn defaults() -> Value {
+    json!({
+        "vocab_size": 151_936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
+        "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "sliding_window": 4096, "max_window_layers": 28,
+    })
+}
+
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
-    let mut decoder = GatedDecoder::read(b.config, "hidden_act", false)?.with_key_heads_given(b.config)?;
+    let mut decoder = GatedDecoder::read(b.config, "hidden_act")?;
     decoder.biases = Biases { queries_keys_values: true, ..Biases::default() };
     windows(b.config, &mut decoder)?;
     decoder.rotaries = vec![Rotary::read(b.config, &decoder.rotary_defaults(10_000.0))?];
@@ -16,9 +26,9 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
 
 /// The layers from `max_window_layers` on have a window, if `use_sliding_window`.
 pub fn windows(config: &mut Config, decoder: &mut GatedDecoder) -> Result<(), CheckpointError> {
-    let given = config.size_or_default("sliding_window", Some(4096))?;
-    let window = if config.flag("use_sliding_window", false)? { given } else { None };
+    let given = config.size_or_none("sliding_window")?;
+    let window = if config.flag("use_sliding_window")? { given } else { None };
     // 0 is a valid number here: all layers.
-    let first = config.index_or_none("max_window_layers")?.unwrap_or(28);
+    let first = config.index_or_none("max_window_layers")?.unwrap_or(0);
     decoder.set_windows(config, window, |layer| window.is_some() && layer >= first)
 }

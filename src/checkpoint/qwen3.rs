@@ -1,14 +1,22 @@
 //! Qwen 3, the dense models (arXiv 2505.09388): Qwen 2 without its biases, with norms on every head's queries and keys.
 
+use serde_json::{Value, json};
+
 use super::decoder::{Biases, GatedDecoder};
 use super::rope::Rotary;
 use super::{Builder, CheckpointError, Forward, qwen2};
 
+/// Qwen 2's; and the size of a head is 128, whatever the hidden size.
+pub fn defaults() -> Value {
+    let mut defaults = qwen2::defaults();
+    defaults["head_dim"] = json!(128);
+    defaults
+}
+
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
-    // The size of a head is 128 where the file does not say so, whatever the hidden size.
     b.config.count("head_dim")?;
-    let mut decoder = GatedDecoder::read(b.config, "hidden_act", false)?.with_key_heads_given(b.config)?;
-    let attention = b.config.flag("attention_bias", false)?;
+    let mut decoder = GatedDecoder::read(b.config, "hidden_act")?;
+    let attention = b.config.flag("attention_bias")?;
     decoder.biases = Biases { queries_keys_values: attention, attention_output: attention, feed_forward: false };
     decoder.query_key_norms = true;
     qwen2::windows(b.config, &mut decoder)?;

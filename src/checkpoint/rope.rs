@@ -45,10 +45,11 @@ pub struct Rotary {
 #[derive(Clone, Debug, PartialEq)]
 enum ByLength {
     Nothing,
-    /// Beyond `limit` tokens the base grows with the length.
+    /// Beyond `limit` tokens the base grows with the length, by a power that hangs on how many elements are rotated.
     DynamicNtk {
         factor: f64,
         limit: f64,
+        size: f64,
     },
     /// Beyond `limit` tokens other frequencies are used.
     Switch {
@@ -98,17 +99,17 @@ impl Rotary {
                 Rotary::plain(frequencies.into_iter().map(|f| f / factor).collect())
             }
             "dynamic" => {
-                if size < 4 {
-                    return Err(p.problem("dynamic scaling needs at least four rotated elements a head"));
+                if size < 3 {
+                    return Err(p.problem("dynamic scaling needs more than two rotated elements a head"));
                 }
                 let factor = p.positive("factor")?;
                 let limit = limits.max_positions(p)?;
                 // Accepted and without effect, as in the reference implementation.
                 p.positive_or_none("original_max_position_embeddings")?;
-                Rotary { frequencies, gain: 1.0, by_length: ByLength::DynamicNtk { factor, limit } }
+                Rotary { frequencies, gain: 1.0, by_length: ByLength::DynamicNtk { factor, limit, size: size as f64 } }
             }
             "llama3" => Rotary::plain(llama3(p, frequencies, &limits)?),
-            "yarn" => yarn(p, frequencies, theta, &limits)?,
+            "yarn" => yarn(p, frequencies, theta, size as f64, &limits)?,
             "longrope" => longrope(p, frequencies, &limits)?,
             other => {
                 return Err(p.problem(format!(
@@ -143,7 +144,7 @@ impl Rotary {
         let fixed = row(graph, &self.frequencies)?;
         let frequencies = match &self.by_length {
             ByLength::Nothing => fixed,
-            ByLength::DynamicNtk { factor, limit } => {
+            ByLength::DynamicNtk { factor, limit, size } => {
                 let (length, beyond) = longer(graph, attention_mask, *limit)?;
                 // theta' = theta (factor length / limit - (factor - 1))^(d / (d - 2)), so frequency i of d / 2 changes
                 // by that to the power -2 i / (d - 2).
@@ -153,7 +154,6 @@ impl Rotary {
                 let floor = graph.scalar(1.0, growth)?;
                 let growth = graph.choose(beyond, growth, floor)?;
                 let growth = graph.unary(Unary::Log, growth)?;
-                let size = 2.0 * self.frequencies.len() as f64;
                 let powers: Vec<f64> = (0..self.frequencies.len()).map(|i| -2.0 * i as f64 / (size - 2.0)).collect();
                 let powers = row(graph, &powers)?;
                 let exponents = graph.times(growth, powers)?;
@@ -209,7 +209,7 @@ fn rotated_size(config: &Config, partial: Option<f64>, defaults: &RotaryDefaults
         (fraction, default) => fraction.or(default).unwrap_or(1.0),
     };
     let size = (defaults.head_size as f64 * fraction) as usize;
-    if size < 2 || size > defaults.head_size || !size.is_multiple_of(2) {
+    if size < 2 || size.next_multiple_of(2) > defaults.head_size {
         return Err(config.problem(format!(
             "a fraction {fraction} of heads of {} elements cannot be rotated in pairs",
             defaults.head_size
@@ -218,8 +218,10 @@ fn rotated_size(config: &Config, partial: Option<f64>, defaults: &RotaryDefaults
     Ok(size)
 }
 
+/// The frequencies of the pairs that `size` elements make. An odd element, which a fraction may leave, is rotated with
+/// the next one.
 fn plain(theta: f64, size: usize) -> Vec<f64> {
-    (0..size / 2).map(|i| theta.powf(-2.0 * i as f64 / size as f64)).collect()
+    (0..size.div_ceil(2)).map(|i| theta.powf(-2.0 * i as f64 / size as f64)).collect()
 }
 
 /// The lengths that scalings refer to.
@@ -277,7 +279,13 @@ fn llama3(parameters: &mut Config, frequencies: Vec<f64>, limits: &Limits) -> Re
 
 /// YaRN: pairs that turn often within the original length keep their frequency, pairs that turn seldom are
 /// interpolated, with a linear ramp between; queries and keys are scaled up as the text is stretched.
-fn yarn(p: &mut Config, frequencies: Vec<f64>, theta: f64, limits: &Limits) -> Result<Rotary, CheckpointError> {
+fn yarn(
+    p: &mut Config,
+    frequencies: Vec<f64>,
+    theta: f64,
+    size: f64,
+    limits: &Limits,
+) -> Result<Rotary, CheckpointError> {
     let original = limits.original(p)?;
     let factor = match p.positive_or_none("factor")? {
         Some(factor) => factor,
@@ -285,7 +293,7 @@ fn yarn(p: &mut Config, frequencies: Vec<f64>, theta: f64, limits: &Limits) -> R
     };
     let fast = p.positive_or_none("beta_fast")?.unwrap_or(32.0);
     let slow = p.positive_or_none("beta_slow")?.unwrap_or(1.0);
-    let truncate = p.flag("truncate", true)?;
+    let truncate = p.flag_or_none("truncate")?.unwrap_or(true);
     let (scale, all) = (p.number_or_none("mscale")?, p.number_or_none("mscale_all_dim")?);
     let stretch = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     let gain = match (p.positive_or_none("attention_factor")?, scale, all) {
@@ -296,7 +304,6 @@ fn yarn(p: &mut Config, frequencies: Vec<f64>, theta: f64, limits: &Limits) -> R
     if theta == 1.0 {
         return Err(p.problem("describes no rotation"));
     }
-    let size = 2.0 * frequencies.len() as f64;
     // The pair that turns so many times within the original length.
     let pair = |turns: f64| size * (original / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln());
     let (mut low, mut high) = (pair(fast), pair(slow));

@@ -1,10 +1,14 @@
 //! `gim-harness bake`.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use gim_harness::bundle::bake::{BakeOptions, bake};
+use gim_harness::bundle::bake::BakeOptions;
+use gim_harness::bundle::{self, Manifest};
 use gim_harness::grad::SiteKind;
 use gim_harness::run::Progress;
+use gim_harness::runtime::{Runtime, RuntimeOptions};
+use gim_harness::verify::{Check, Step, VerifiedBakeError, bake};
 
 use super::Ended;
 use super::progress::Terminal;
@@ -20,6 +24,15 @@ pub struct Arguments {
     /// Another tokenizer.json than the source's
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    /// Bake also where a rule found fewer sites than the model has attention layers
+    #[arg(long)]
+    allow_missing_sites: bool,
+    /// Leave out the checks on random inputs at the end, which need ONNX Runtime
+    #[arg(long)]
+    no_verify: bool,
+    /// The ONNX Runtime library to verify with [default: found or installed]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_verify")]
+    runtime: Option<PathBuf>,
     /// Operators the graphs may use
     #[arg(long, value_enum, default_value = "standard")]
     ops: Ops,
@@ -41,14 +54,65 @@ enum WeightType {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let (Ops::Standard, WeightType::F32) = (arguments.ops, arguments.dtype);
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(4);
+        }
+        eprintln!("\nstopping");
+    })?;
+    let options = BakeOptions {
+        tokenizer: arguments.tokenizer.clone(),
+        allow_missing_sites: arguments.allow_missing_sites,
+        interrupted: Some(&INTERRUPTED),
+    };
     let progress = Terminal::new();
-    let options = BakeOptions { tokenizer: arguments.tokenizer.clone() };
-    let name = arguments.source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let manifest =
-        bake(&arguments.source, &arguments.out, &options, &mut |done, total| progress.baking(&name, done, total))?;
+    let (manifest, checks) = match made(arguments, &options, &progress) {
+        Err(error) if error.is_interruption() => {
+            eprintln!("{error}");
+            return Ok(Ended::Incomplete);
+        }
+        result => result?,
+    };
+    println!("{}", arguments.out.display());
     let counts: Vec<String> =
         SiteKind::ALL.iter().map(|&kind| format!("{} {kind} sites", manifest.audit.count(kind))).collect();
-    println!("{}", arguments.out.display());
     eprintln!("{}, {} layers: {}", manifest.architecture, manifest.dimensions.layers, counts.join(", "));
+    eprintln!("{}", verdict(&checks));
     Ok(Ended::Done)
+}
+
+fn made(
+    arguments: &Arguments,
+    options: &BakeOptions<'_>,
+    progress: &Terminal,
+) -> Result<(Manifest, Vec<Check>), VerifiedBakeError> {
+    let Arguments { source, out, .. } = arguments;
+    let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if arguments.no_verify {
+        let manifest =
+            bundle::bake::bake(source, out, options, &mut |done, total| progress.baking(&name, done, total))?;
+        return Ok((manifest, Vec::new()));
+    }
+    // First, so that nobody waits for a bake that cannot be verified.
+    let runtime = RuntimeOptions { library: arguments.runtime.clone(), ..RuntimeOptions::default() };
+    let runtime = Runtime::open(&runtime, &|line| progress.line(line))?;
+    let made = bake(&runtime, source, out, options, &|step| match step {
+        Step::Writing { done, total } => progress.baking(&name, done, total),
+        Step::Checking(next) => progress.checking(next),
+    });
+    progress.stop();
+    made
+}
+
+fn verdict(checks: &[Check]) -> String {
+    if checks.is_empty() {
+        return "not verified; gim-harness verify does it".to_owned();
+    }
+    let figures: Vec<String> = checks
+        .iter()
+        .filter(|check| check.tolerance > 0.0)
+        .map(|check| format!("{} {:.0e}", check.name, check.measured))
+        .collect();
+    format!("verified on random inputs, {} checks passed: {}", checks.len(), figures.join(", "))
 }

@@ -7,7 +7,8 @@ use anstyle::{Color, RgbColor, Style};
 use anyhow::bail;
 use gim_harness::attribution::{self, Case, Question, Settings};
 use gim_harness::config::Score;
-use gim_harness::diagnostics::nearest;
+use gim_harness::diagnostics::{list, nearest};
+use gim_harness::labels::{LabelError, Labels};
 use gim_harness::runtime::{Model, Row};
 use gim_harness::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -28,16 +29,16 @@ pub struct Arguments {
     /// The prompt as token ids, taken as they are
     #[arg(long, group = "input", value_delimiter = ',', value_name = "0,5,9")]
     input_ids: Option<Vec<i64>>,
-    /// The answer to explain, one token of text [default: what the model answers]
+    /// The answer to explain: one token of text, or a classifier's label [default: what the model answers]
     #[arg(long, value_name = "TOKEN", conflicts_with = "target_id")]
     target: Option<String>,
-    /// The answer to explain, as a token id
+    /// The answer to explain, as a token id or a label's number
     #[arg(long, value_name = "N")]
     target_id: Option<i64>,
-    /// Explain why the target rather than this token
+    /// Explain why the target rather than this token or label
     #[arg(long, value_name = "TOKEN", conflicts_with = "contrast_id")]
     contrast: Option<String>,
-    /// The same as a token id
+    /// The same as a token id or a label's number
     #[arg(long, value_name = "N")]
     contrast_id: Option<i64>,
     /// The attribution method (see `gim-harness methods`)
@@ -73,6 +74,7 @@ struct Explanation {
     tokens: Vec<String>,
     position: usize,
     target_id: i64,
+    /// Text of a decoder's token, name of a classifier's label.
     target: String,
     contrast_id: Option<i64>,
     /// f(x): the target's logit, or its difference from the contrast's.
@@ -92,7 +94,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let progress = Terminal::new();
     let mut model = arguments.model.open(&arguments.bundle, &progress)?;
     let tokenizer = Tokenizer::from_file(&model.path().join("tokenizer.json"))?;
-    let case = case(arguments, &mut model, &tokenizer)?;
+    let labels = model.manifest().labels().map_err(anyhow::Error::msg)?;
+    let answers = Answers { tokenizer: &tokenizer, labels: labels.as_ref() };
+    let case = case(arguments, &mut model, &answers)?;
     let needed: Vec<i64> = case.question.tokens().collect();
     let scores = model.scores(&[case.row()], &needed)?;
     let attributions = method.attribute(&mut model, std::slice::from_ref(&case))?;
@@ -101,7 +105,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         tokens: case.input_ids.iter().map(|&id| tokenizer.token(id)).collect(),
         position: case.position,
         target_id: case.question.target,
-        target: tokenizer.token(case.question.target),
+        target: answers.name(case.question.target),
         contrast_id: case.question.contrast,
         score: case.question.value(&needed, &scores[0]),
         baseline_id: case.baseline,
@@ -111,7 +115,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     if let Some(bad) = explanation.attributions.iter().position(|value| !value.is_finite()) {
         bail!("the attribution of token {bad} ('{}') is not a finite number", explanation.tokens[bad]);
     }
-    let contrast = explanation.contrast_id.map(|id| tokenizer.token(id));
+    let contrast = explanation.contrast_id.map(|id| answers.name(id));
     let text = match arguments.format {
         Format::Json => serde_json::to_string(&explanation)? + "\n",
         Format::Html => html(&explanation, contrast.as_deref()),
@@ -121,10 +125,51 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     Ok(Ended::Done)
 }
 
+/// What the model has logits for: a decoder's tokens, or a classifier's labels.
+struct Answers<'a> {
+    tokenizer: &'a Tokenizer,
+    labels: Option<&'a Labels>,
+}
+
+impl Answers<'_> {
+    /// For display.
+    fn name(&self, id: i64) -> String {
+        match self.labels {
+            Some(labels) => labels.name(id).map_or_else(|| format!("[{id}]"), str::to_owned),
+            None => self.tokenizer.token(id),
+        }
+    }
+
+    /// The id of what the user typed.
+    fn id(&self, text: &str) -> Result<i64, String> {
+        let Some(labels) = self.labels else {
+            return self.tokenizer.id_of_single_token(text).map_err(|error| error.to_string());
+        };
+        labels.find(text).map_err(|error| {
+            let names: Vec<&str> = labels.names().collect();
+            let hint = match (&error, nearest(text, names.iter().copied())) {
+                (LabelError::Ambiguous { .. }, _) => "; name one by its number".to_owned(),
+                (LabelError::Unknown { .. }, Some(name)) => format!("; did you mean '{name}'?"),
+                (LabelError::Unknown { .. }, None) => format!("; its labels are {}", list(&names)),
+            };
+            format!("the model {error}{hint}")
+        })
+    }
+
+    /// An id that the model has a logit for.
+    fn check(&self, id: i64, outputs: i64) -> Result<i64, String> {
+        match (0..outputs).contains(&id) {
+            true => Ok(id),
+            false if self.labels.is_some() => Err(format!("the model has the labels 0 to {}, not {id}", outputs - 1)),
+            false => Err(format!("the model has logits for 0 to {}, not for {id}", outputs - 1)),
+        }
+    }
+}
+
 /// The prompt and the question; what the model answers where no target is named.
-fn case(arguments: &Arguments, model: &mut Model, tokenizer: &Tokenizer) -> anyhow::Result<Case> {
+fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::Result<Case> {
     let input_ids = match (&arguments.prompt, &arguments.input_ids) {
-        (Some(prompt), _) => tokenizer.encode(prompt, true)?.ids,
+        (Some(prompt), _) => answers.tokenizer.encode(prompt, true)?.ids,
         (None, ids) => ids.clone().unwrap_or_default(),
     };
     if input_ids.is_empty() {
@@ -132,17 +177,12 @@ fn case(arguments: &Arguments, model: &mut Model, tokenizer: &Tokenizer) -> anyh
     }
     let position = model.manifest().dimensions.scored_position(input_ids.len());
     let outputs = model.manifest().outputs() as i64;
-    let named = |text: &Option<String>, id: Option<i64>, option: &str| -> anyhow::Result<Option<i64>> {
-        let id = match (text, id) {
-            (Some(text), _) => Some(tokenizer.id_of_single_token(text).map_err(|e| Usage(format!("{option}: {e}")))?),
-            (None, id) => id,
-        };
-        match id {
-            Some(id) if !(0..outputs).contains(&id) => {
-                Err(Usage(format!("{option}: the model has logits for 0 to {}, not for {id}", outputs - 1)).into())
-            }
-            id => Ok(id),
-        }
+    let named = |text: &Option<String>, id: Option<i64>, option: &str| -> Result<Option<i64>, Usage> {
+        let option = if text.is_some() { option.to_owned() } else { format!("{option}-id") };
+        let id = text.as_deref().map(|text| answers.id(text)).or(id.map(Ok));
+        id.map(|id| id.and_then(|id| answers.check(id, outputs)))
+            .transpose()
+            .map_err(|problem| Usage(format!("{option}: {problem}")))
     };
     let contrast = named(&arguments.contrast, arguments.contrast_id, "--contrast")?;
     let target = match named(&arguments.target, arguments.target_id, "--target")? {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use gim_harness::bundle::Manifest;
 use gim_harness::bundle::manifest::Port;
+use gim_harness::diagnostics::list;
 use gim_harness::grad::{Knobs, SiteKind};
 
 use super::{Ended, ignore_closed_pipe};
@@ -29,7 +30,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     Ok(Ended::Done)
 }
 
-fn describe(manifest: &Manifest) -> Result<String, std::fmt::Error> {
+fn describe(manifest: &Manifest) -> anyhow::Result<String> {
     let mut out = String::new();
     let size = &manifest.dimensions;
     writeln!(
@@ -44,6 +45,9 @@ fn describe(manifest: &Manifest) -> Result<String, std::fmt::Error> {
         "dimensions    {} layers, {} heads, {} features, {} tokens in the vocabulary, {positions} positions",
         size.layers, size.heads, size.hidden, size.vocab
     )?;
+    if let Some(labels) = manifest.labels().map_err(anyhow::Error::msg)? {
+        writeln!(out, "labels        {}", list(&labels.names().collect::<Vec<_>>()))?;
+    }
     let baseline = manifest.baseline_token_id.map_or("none".to_owned(), |id| id.to_string());
     writeln!(out, "baseline      token {baseline}")?;
 

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use gim_harness::config::ConfigError;
 use gim_harness::diagnostics::Diagnostics;
+use gim_harness::run::RunError;
 
 /// How far can you trust an explanation of a transformer?
 ///
@@ -36,7 +37,7 @@ Results go to stdout; progress and messages to stderr.";
 enum Verb {
     /// Carry out a harness file: every method on every task by every model, with statistics
     Run(run::Arguments),
-    /// Make a bundle of ONNX graphs from a Hugging Face folder
+    /// Make a bundle of ONNX graphs from a Hugging Face folder or a forward .onnx file, and verify it
     Bake(bake::Arguments),
     /// Show which tokens of a prompt made the model answer as it does
     Explain(explain::Arguments),
@@ -99,7 +100,22 @@ pub fn main() -> ExitCode {
 
 /// Whether the error is the user's configuration rather than something that happened.
 fn is_configuration(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<Diagnostics>() || cause.is::<ConfigError>() || cause.is::<Usage>())
+    let of_run = |cause: &RunError| {
+        matches!(cause, RunError::Device(_) | RunError::NoBaseline { .. } | RunError::Baseline { .. })
+    };
+    mistakes(error).is_some()
+        || error
+            .chain()
+            .any(|cause| cause.is::<ConfigError>() || cause.is::<Usage>() || cause.downcast_ref().is_some_and(of_run))
+}
+
+/// The mistakes in the user's files that an error consists of. Errors that are nothing but these are transparent, so
+/// that they do not appear as a cause.
+fn mistakes(error: &anyhow::Error) -> Option<&Diagnostics> {
+    error.chain().find_map(|cause| match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ConfigError::Invalid(mistakes)), _) | (_, Some(RunError::Invalid(mistakes))) => Some(mistakes),
+        _ => cause.downcast_ref(),
+    })
 }
 
 /// A mistake on the command line that clap cannot see.
@@ -109,8 +125,8 @@ pub struct Usage(pub String);
 
 /// The error and its causes, each said once: some errors already quote what caused them.
 fn report_error(error: &anyhow::Error) {
-    if let Some(diagnostics) = error.chain().find_map(|cause| cause.downcast_ref::<Diagnostics>()) {
-        eprintln!("{diagnostics}");
+    if let Some(mistakes) = mistakes(error) {
+        eprintln!("{mistakes}");
         return;
     }
     let mut said = error.to_string();

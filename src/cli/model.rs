@@ -34,14 +34,14 @@ impl ModelOptions {
     /// A bundle, or a Hugging Face folder, which is baked into the program's cache.
     pub fn open(&self, path: &Path, progress: &Terminal) -> anyhow::Result<Model> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let bundle = match path.join("config.json").is_file() || path.join("bundle.json").is_file() {
-            true => resolve_bundle(path, &name, &bundle_cache()?, progress)?,
-            false => anyhow::bail!(
+        if !path.join("config.json").is_file() && !path.join("bundle.json").is_file() {
+            anyhow::bail!(
                 "{} is neither a bundle (no bundle.json) nor a Hugging Face folder (no config.json)",
                 path.display()
-            ),
-        };
+            );
+        }
         let runtime = self.open_runtime(progress)?;
+        let bundle = resolve_bundle(&runtime, path, &name, &bundle_cache()?, None, progress)?;
         Ok(Model::open(&runtime, &bundle, &self.session())?)
     }
 }

@@ -40,13 +40,22 @@ impl Terminal {
         }
     }
 
+    /// What a verification is at.
+    pub fn checking(&self, next: &str) {
+        if self.bar.borrow().is_none() {
+            self.start(0, "verifying: {msg} {spinner}, {elapsed} gone", String::new());
+        }
+        self.with_bar(|bar| bar.set_message(next.to_owned()));
+    }
+
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
         if let Some(bar) = &*self.bar.borrow() {
             act(bar);
         }
     }
 
-    fn stop(&self) {
+    /// Takes a bar away, if there is one.
+    pub fn stop(&self) {
         if let Some(bar) = self.bar.borrow_mut().take() {
             bar.finish_and_clear();
         }

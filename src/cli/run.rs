@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_with_mistakes};
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::report::point_latest;
-use gim_harness::run::{Existing, Job, Outcome, data_mistakes, new_folder, run as carry_out};
+use gim_harness::run::{Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out};
 use gim_harness::{attribution, faithfulness, store};
 
 use super::model::{bundle_cache, open_runtime};
@@ -62,7 +62,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
     let bundles = bundle_cache()?;
     let job = Job { plan: &plan, folder: &folder, existing, interrupted: &interrupted, bundles: &bundles };
-    let outcome = carry_out(&job, &runtime, &progress)?;
+    let outcome = match carry_out(&job, &runtime, &progress) {
+        Err(error @ RunError::Interrupted { .. }) => {
+            eprintln!("{error}");
+            return Ok(Ended::Incomplete);
+        }
+        result => result?,
+    };
     if arguments.out.is_none() {
         point_latest(&plan.output, &folder)?;
     }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use gim_harness::verify::verify;
+use gim_harness::verify::{Effort, verify};
 
 use super::model::ModelOptions;
 use super::progress::Terminal;
@@ -28,9 +28,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     }
     let progress = Terminal::new();
     let runtime = arguments.model.open_runtime(&progress)?;
-    let checks = verify(&runtime, &arguments.bundle, &arguments.model.session(), arguments.seed, &|next| {
-        tracing::info!("checking {next}");
-    })?;
+    let session = arguments.model.session();
+    let checks = verify(&runtime, &arguments.bundle, &session, Effort::FULL, arguments.seed, &|next| {
+        progress.checking(next);
+    });
+    progress.stop();
+    let checks = checks?;
     let mut text = format!("{:24} {:>10} {:>10}\n", "check", "measured", "at most");
     for check in &checks {
         let verdict = if check.passed() { "ok" } else { "FAILED" };

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::diagnostics::{Diagnostic, Diagnostics};
 
 pub use plan::{MethodPlan, ModelPlan, Plan};
-pub use task::{MAX_DATA_BYTES, Rank, Score, TaskPlan};
+pub use task::{LabelRef, MAX_DATA_BYTES, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};
 
 /// A YAML file longer than this is refused.

@@ -5,8 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Vocabulary;
+use super::task::LabelRef;
 use super::yaml::{Atom, Content, Node};
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
+use crate::labels::MAX_LABELS;
 
 /// A mapping: the keys it may have.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(super) enum Kind {
     Method,
     /// A list of texts, or label: text.
     Options,
+    /// answer: the name or the number of a model's label.
+    Labels,
 }
 
 use Kind::*;
@@ -190,13 +194,19 @@ pub(super) static TASK: Table = Table {
             name: "answer",
             kind: Text,
             needed: Required,
-            about: "Template of the right answer: its label with options, else its text, which must be one token.",
+            about: "Template of the right answer: its label with options, else its text, which must be one token or name a classifier's label.",
         },
         Field {
             name: "options",
             kind: Options,
             needed: Optional,
-            about: "The possible answers: texts, or label: text. Each text must be one token.",
+            about: "The possible answers: texts, or label: text. Each text must be one token; for a classifier the label or the text names a label of the model.",
+        },
+        Field {
+            name: "labels",
+            kind: Labels,
+            needed: Optional,
+            about: "For classifiers whose labels are named otherwise than the answers: answer: the label's name, or its number.",
         },
         Field {
             name: "contrast",
@@ -299,6 +309,15 @@ pub(super) fn integer(node: &Node, least: u64, most: u64) -> Result<u64, Complai
             Err(Complaint::new("expected a whole number, found text", format!("without quotes it is one: {typed}")))
         }
         _ => Err(Complaint::expected("a whole number", node)),
+    }
+}
+
+/// A label of a classifier: a whole number is a label's number, text its name.
+pub(super) fn label_ref(node: &Node) -> Result<LabelRef, Complaint> {
+    match node.atom() {
+        Some(Atom::Integer(_)) => integer(node, 0, MAX_LABELS as u64).map(LabelRef::Number),
+        Some(Atom::Text(_)) => text(node).map(|name| LabelRef::Name(name.to_owned())),
+        _ => Err(Complaint::expected("the name of a label, or its number", node)),
     }
 }
 
@@ -427,6 +446,7 @@ impl Checker<'_> {
             Model => text(node).map(drop),
             Method => return self.method(node, key),
             Options => return self.options(node, key),
+            Labels => return self.labels(node, key),
             List(kind) => return self.list(node, kind, key),
         };
         if let Err(complaint) = checked {
@@ -518,6 +538,26 @@ impl Checker<'_> {
         if count < 2 {
             let message = "a choice needs at least two options".to_owned();
             self.mistakes.push(self.at(node, key, message));
+        }
+    }
+
+    /// Names and numbers of labels; whether a model has them is seen when the model is known.
+    fn labels(&mut self, node: &Node, key: &str) {
+        let Content::Mapping(entries) = &node.content else {
+            let found = Complaint::expected("a mapping", node).message;
+            let help = "e.g. `labels: {positive: LABEL_1, negative: LABEL_0}`";
+            self.mistakes.push(self.at(node, key, found).with_help(help));
+            return;
+        };
+        if entries.is_empty() {
+            self.mistakes.push(self.at(node, key, "this mapping is empty".to_owned()));
+        }
+        for (answer, label) in entries {
+            if let Err(complaint) = label_ref(label) {
+                let path = join(key, &answer.text);
+                let mistake = complaint.at(|message| self.at(label, &path, message));
+                self.mistakes.push(mistake);
+            }
         }
     }
 
@@ -630,5 +670,13 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
             {"type": "array", "minItems": 2, "items": scalar()},
             {"type": "object", "minProperties": 2, "additionalProperties": scalar()},
         ]}),
+        Labels => json!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "integer", "minimum": 0, "maximum": MAX_LABELS},
+            ]},
+        }),
     }
 }

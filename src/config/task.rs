@@ -39,17 +39,27 @@ pub struct TaskPlan {
     pub contrast: Option<Located<Template>>,
     /// Label and text, labels and texts unique; empty, or at least two.
     pub options: Vec<(Located<String>, Located<String>)>,
+    /// For classifiers: an answer (a label of the options where there are options) and the model's label that is meant.
+    pub labels: Vec<(Located<String>, Located<LabelRef>)>,
     pub score: Score,
     pub rank: Rank,
+}
+
+/// A label of a classifier, as a task file names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelRef {
+    Name(String),
+    /// Its place among the logits, from 0.
+    Number(u64),
 }
 
 /// The scalar that is explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Score {
-    /// Logit of the answer.
+    /// Logit of the answer: a token's, or a classifier's label's.
     Logit,
-    /// Softmax probability of the answer.
+    /// Softmax probability of the answer, among all tokens or all labels.
     Probability,
     /// Logit of the answer less that of the contrast.
     LogitDifference,
@@ -92,6 +102,7 @@ pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>)
     });
     check_context(&written, mistakes);
     check_options(&written, mistakes);
+    check_labels(&written, mistakes);
     check_score(&written, mistakes);
     Some(TaskPlan {
         name: written.name.unwrap_or_else(|| stem(file)),
@@ -108,6 +119,7 @@ pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>)
         answer: written.answer?,
         contrast: written.contrast,
         options: written.options,
+        labels: written.labels,
         score: match written.score.value.as_str() {
             "logit_difference" => Score::LogitDifference,
             "probability" => Score::Probability,
@@ -194,6 +206,18 @@ fn check_options(written: &Task, mistakes: &mut Vec<Diagnostic>) {
             let mistake = template.mistake(key, message).with_width(label.chars().count());
             let valid = written.options.iter().map(|(label, _)| label.value.as_str());
             mistakes.push(mistake.with_nearest(&label, valid));
+        }
+    }
+}
+
+/// Where there are options, what is mapped to a model's labels is one of them.
+fn check_labels(written: &Task, mistakes: &mut Vec<Diagnostic>) {
+    let options = || written.options.iter().map(|(label, _)| label.value.as_str());
+    for (answer, _) in written.labels.iter().filter(|_| !written.options.is_empty()) {
+        if !options().any(|option| option == answer.value) {
+            let message = format!("{} is not one of the options", quote(&answer.value));
+            let mistake = answer.mistake("labels", message).with_width(answer.value.chars().count());
+            mistakes.push(mistake.with_nearest(&answer.value, options()));
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::schema::{self, Checker, HARNESS, Kind, MODEL, Needed, TASK, Table};
+use super::task::LabelRef;
 use super::template::Template;
 use super::yaml::{self, Content, Node};
 use crate::diagnostics::{Diagnostic, Located};
@@ -57,6 +58,7 @@ pub(super) struct Task {
     pub evidence: Option<Located<String>>,
     pub answer: Option<Located<Template>>,
     pub options: Vec<(Located<String>, Located<String>)>,
+    pub labels: Vec<(Located<String>, Located<LabelRef>)>,
     pub contrast: Option<Located<Template>>,
     pub score: Located<String>,
     pub rank: Located<String>,
@@ -139,6 +141,7 @@ pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> O
         evidence: view.text("evidence"),
         answer: view.template("answer", mistakes),
         options: options(&view),
+        labels: labels(&view),
         contrast: view.template("contrast", mistakes),
         score: view.text_or_default("score"),
         rank: view.text_or_default("rank"),
@@ -159,6 +162,12 @@ fn options(view: &View) -> Vec<(Located<String>, Located<String>)> {
         }
         _ => Vec::new(),
     }
+}
+
+fn labels(view: &View) -> Vec<(Located<String>, Located<LabelRef>)> {
+    let Some(Content::Mapping(entries)) = view.given("labels").map(|node| &node.content) else { return Vec::new() };
+    let label = |node: &Node| schema::label_ref(node).ok().map(|label| view.located(node, label));
+    entries.iter().filter_map(|(answer, node)| Some((view.key(answer), label(node)?))).collect()
 }
 
 /// Typed access to a mapping; `None` where nothing is given or what is given is not of the field's kind.

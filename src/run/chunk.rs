@@ -77,9 +77,10 @@ impl<'a> Chunk<'a> {
             .collect();
         tokens.sort_unstable();
         tokens.dedup();
+        let position = |example: &Example| prepared.manifest.dimensions.scored_position(example.input_ids.len());
         let rows: Vec<Row> = fit
             .iter()
-            .map(|example| Row { input_ids: example.input_ids.clone(), position: example.position })
+            .map(|example| Row { input_ids: example.input_ids.clone(), position: position(example) })
             .collect();
         let scores = model.scores(&rows, &tokens)?;
         let mut scores = scores.iter();
@@ -116,7 +117,7 @@ impl<'a> Chunk<'a> {
                 let case = Case {
                     key: example.id.clone(),
                     input_ids: example.input_ids.clone(),
-                    position: example.position,
+                    position: position(example),
                     question,
                     baseline: prepared.baseline,
                 };

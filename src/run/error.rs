@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::bundle::bake::BakeError;
 use crate::diagnostics::Diagnostics;
 use crate::report::ReportError;
 use crate::runtime::{ParseDeviceError, RuntimeError};
 use crate::store::StoreError;
 use crate::tokenizer::TokenizerError;
+use crate::verify::VerifiedBakeError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -33,8 +33,10 @@ pub enum RunError {
     NothingToResume { folder: PathBuf },
     #[error("{path}")]
     Io { path: PathBuf, source: std::io::Error },
+    #[error("interrupted while baking the model '{model}': nothing was run, and nothing of the bake is left")]
+    Interrupted { model: String },
     #[error("baking the model '{model}'")]
-    Bake { model: String, source: Box<BakeError> },
+    Bake { model: String, source: Box<VerifiedBakeError> },
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]

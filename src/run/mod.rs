@@ -78,7 +78,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let started = Instant::now();
     let plan = job.plan;
     let device: Device = plan.device.parse()?;
-    let prepared = prepare::prepare(job, progress)?;
+    let prepared = prepare::prepare(job, runtime, progress)?;
     let identity = record::identity(plan, &prepared, runtime);
     let declared = record::declared(plan);
     let mut store = open_store(job, &identity, &declared)?;

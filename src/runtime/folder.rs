@@ -112,6 +112,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, RuntimeError> {
             return Err(problem(path, format!("its dimension `{name}` is {size}")));
         }
     }
+    manifest.labels().map_err(|text| problem(path, text))?;
     Ok(manifest)
 }
 

@@ -1,5 +1,6 @@
 //! One graph, ready to run: a thin layer over `ort` that speaks in owned arrays.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array, ArrayD, CowArray, Dimension, IxDyn};
@@ -10,6 +11,7 @@ use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, Tensor
 use super::device::Device;
 use super::error::RuntimeError;
 use super::library::Runtime;
+use super::residency::mappings_change;
 
 /// How much ONNX Runtime may rewrite a graph before running it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,8 +189,17 @@ impl Outputs {
 /// The same inputs give the same numbers, run after run, with any number of threads.
 #[derive(Debug)]
 pub struct Session {
-    session: ort::session::Session,
+    /// Always there until the session is dropped.
+    session: ManuallyDrop<ort::session::Session>,
     graph: PathBuf,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _change = mappings_change();
+        // SAFETY: nothing uses it after this.
+        unsafe { ManuallyDrop::drop(&mut self.session) };
+    }
 }
 
 impl Session {
@@ -230,8 +241,9 @@ impl Session {
                 problem: with_complaints(error.to_string(), runtime.complaints()),
             })?;
         }
+        let _change = mappings_change();
         let session = commit(&mut builder).map_err(|error| refused(error.to_string()))?;
-        Ok(Session { session, graph: graph.to_owned() })
+        Ok(Session { session: ManuallyDrop::new(session), graph: graph.to_owned() })
     }
 
     /// The file it was loaded from.

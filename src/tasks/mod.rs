@@ -1,4 +1,5 @@
-//! Records to examples: prompts rendered and encoded, answers resolved to token ids, character spans to tokens.
+//! Records to examples: prompts rendered and encoded, answers resolved to token ids or labels, character spans to
+//! tokens.
 
 mod answers;
 mod read;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use crate::config::{Score, TaskPlan};
 use crate::diagnostics::Diagnostics;
+use crate::labels::Labels;
 use crate::tokenizer::Tokenizer;
 
 /// Why a task's data cannot be used.
@@ -26,7 +28,17 @@ pub enum TaskError {
     Changed { path: PathBuf },
 }
 
-/// The examples of a task for one tokenizer.
+/// The model that a task is put to, as far as its examples depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What mistakes call it.
+    pub model: &'a str,
+    pub tokenizer: &'a Tokenizer,
+    /// Of a classifier: what answers are names of. A decoder's answers are tokens.
+    pub labels: Option<&'a Labels>,
+}
+
+/// The examples of a task for one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     pub name: String,
@@ -48,39 +60,37 @@ pub struct Example {
     pub input_ids: Vec<i64>,
     /// For display, one a token.
     pub tokens: Vec<String>,
-    /// Token of the right answer.
+    /// Token of the right answer, or its label's number.
     pub target: i64,
-    /// Token to compare with; `None` with options and [`Score::LogitDifference`]: the strongest other option.
+    /// Token or label to compare with; `None` with options and [`Score::LogitDifference`]: the strongest other option.
     pub contrast: Option<i64>,
-    /// Tokens of all options in the order of the task file; empty: the whole vocabulary.
+    /// Tokens or labels of all options in the order of the task file; empty: the whole vocabulary, or all labels.
     pub options: Vec<i64>,
     /// Positions that compete for a rank, ascending; may be empty.
     pub ranked: Vec<usize>,
     /// Positions that overlap an evidence span, ascending.
     pub evidence: Vec<usize>,
-    /// The scored position: that of the last token.
-    pub position: usize,
 }
 
-/// Reads a task's data and makes its first `limit` examples for a tokenizer.
+/// Reads a task's data and makes its first `limit` examples for a model.
 ///
 /// Every record is read and checked, also those beyond the limit.
 ///
 /// # Errors
 /// [`TaskError::Invalid`] with the mistakes in the data (the first twenty, the rest counted) and those of the task file
-/// that only the data or the tokenizer show; [`TaskError::Io`]; [`TaskError::Changed`].
-pub fn load(plan: &TaskPlan, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Dataset, TaskError> {
-    let (examples, available) = read::read(plan, Some(tokenizer), limit.unwrap_or(usize::MAX))?;
+/// that only the data or the model show; [`TaskError::Io`]; [`TaskError::Changed`].
+pub fn load(plan: &TaskPlan, subject: &Subject, limit: Option<usize>) -> Result<Dataset, TaskError> {
+    let (examples, available) = read::read(plan, Some(subject), limit.unwrap_or(usize::MAX))?;
     let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data_sha256);
     let sha256 = crate::config::sha256(hashes.as_bytes());
     let (name, version, score) = (plan.name.clone(), plan.version, plan.score);
     Ok(Dataset { name, version, sha256, score, examples, available })
 }
 
-/// Checks all of a task's data that can be checked without a tokenizer, and says how many records there are.
+/// Checks all of a task's data that can be checked without a model, and says how many records there are.
 ///
 /// # Errors
-/// As [`load`]; what is or is not one token is not looked at.
+/// As [`load`]; what is or is not one token or a label is not looked at.
 pub fn validate(plan: &TaskPlan) -> Result<usize, TaskError> {
     read::read(plan, None, 0).map(|(_, available)| available)
 }

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use super::answers::{Answers, Wrong};
 use super::records::{Cell, Records, Row, Value, without_place};
 use super::spans::{self, Span};
-use super::{Example, TaskError};
+use super::{Example, Subject, TaskError};
 use crate::config::{Part, Rank, TaskPlan, Template, sha256_of_file};
 use crate::diagnostics::{Capped, Diagnostic, Diagnostics, Located, quote};
-use crate::tokenizer::Tokenizer;
 
 /// Mistakes of one data file that are shown.
 const SHOWN: usize = 20;
@@ -22,10 +21,10 @@ struct Use<'a> {
     width: usize,
 }
 
-/// Reads all rows; makes examples of the first `limit` where there is a tokenizer.
+/// Reads all rows; makes examples of the first `limit` where there is a model to make them for.
 pub(super) fn read(
     plan: &TaskPlan,
-    tokenizer: Option<&Tokenizer>,
+    subject: Option<&Subject>,
     limit: usize,
 ) -> Result<(Vec<Example>, usize), TaskError> {
     let path = &plan.data.value;
@@ -44,7 +43,7 @@ pub(super) fn read(
     let mut in_task = Vec::new();
     let mut reader = Reader {
         plan,
-        answers: Answers::new(plan, tokenizer, &mut in_task),
+        answers: Answers::new(plan, subject, &mut in_task),
         columns: fields.iter().enumerate().map(|(index, &field)| (field, index)).collect(),
         seen: vec![0; fields.len()],
         absent: fields.iter().map(|_| Capped::new(SHOWN)).collect(),
@@ -56,8 +55,8 @@ pub(super) fn read(
     while let Some(row) = records.next().map_err(io)? {
         available += 1;
         let Some(asked) = reader.asked(row) else { continue };
-        if let Some(tokenizer) = tokenizer.filter(|_| available <= limit) {
-            examples.extend(reader.example(asked, tokenizer));
+        if let Some(subject) = subject.filter(|_| available <= limit) {
+            examples.extend(reader.example(asked, subject));
         }
     }
     let Reader { seen, absent, mut mistakes, .. } = reader;
@@ -153,7 +152,8 @@ impl<'a> Reader<'a> {
             None => Some(None),
         };
         let ((answer, target), contrast) = (answer?, contrast?);
-        if contrast.as_ref().is_some_and(|(other, _)| *other == answer) {
+        let same = |(other, id): &(String, Option<i64>)| *other == answer || (id.is_some() && *id == target);
+        if contrast.as_ref().is_some_and(same) {
             let message = format!("answer and contrast are the same, {}", quote(&answer));
             self.mistake(row.line, 1, "contrast", message);
             return None;
@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
         (prompt, span)
     }
 
-    /// An answer's label or text, and its token.
+    /// An answer's label or text, and its token or the model's label.
     fn answer(&mut self, row: &Row, template: &Template, key: &str) -> Option<(String, Option<i64>)> {
         let mut answer = String::new();
         for part in template.parts() {
@@ -276,9 +276,9 @@ impl<'a> Reader<'a> {
         }
         let first = template.placeholders().next();
         let column = first.and_then(|first| self.cell(row, &first.name)).map_or(1, |cell| cell.column);
-        match self.answers.token(&answer) {
-            Ok(token) => Some((answer, token)),
-            Err(Wrong::Label(labels)) => {
+        match self.answers.target(&answer) {
+            Ok(target) => Some((answer, target)),
+            Err(Wrong::Option(labels)) => {
                 let message = format!("the {key} {} is not one of the options", quote(&answer));
                 let mistake = Diagnostic::new(&self.plan.data.value, row.line, column, key, message);
                 self.mistakes.push(mistake.with_nearest(&answer, labels));
@@ -286,6 +286,11 @@ impl<'a> Reader<'a> {
             }
             Err(Wrong::Text(message)) => {
                 self.mistake(row.line, column, key, format!("the {key} {message}"));
+                None
+            }
+            Err(Wrong::Label(error)) => {
+                let place = |message: String| Diagnostic::new(&self.plan.data.value, row.line, column, key, message);
+                self.mistakes.push(self.answers.not_a_label(&error, place));
                 None
             }
         }
@@ -348,25 +353,29 @@ impl<'a> Reader<'a> {
         spans
     }
 
-    fn example(&mut self, asked: Asked, tokenizer: &Tokenizer) -> Option<Example> {
-        let encoding = match tokenizer.encode(&asked.prompt, true) {
+    fn example(&mut self, asked: Asked, subject: &Subject) -> Option<Example> {
+        let encoding = match subject.tokenizer.encode(&asked.prompt, true) {
             Ok(encoding) => encoding,
             Err(error) => {
                 self.mistake(asked.line, 1, "prompt", error.to_string());
                 return None;
             }
         };
-        let Some(position) = encoding.ids.len().checked_sub(1) else {
+        let Some(last) = encoding.ids.len().checked_sub(1) else {
             self.mistake(asked.line, 1, "prompt", "the prompt of this record has no token".to_owned());
             return None;
         };
         let whitespace = spans::whitespace(&asked.prompt);
-        let ranked = match (self.plan.rank, asked.context) {
-            (Rank::Interior, _) => (1..position).collect(),
-            (Rank::All, _) => (0..=position).collect(),
+        let mut ranked: Vec<usize> = match (self.plan.rank, asked.context) {
+            (Rank::Interior, _) => (1..last).collect(),
+            (Rank::All, _) => (0..=last).collect(),
             (Rank::Context, Some(context)) => spans::within(&whitespace, &encoding.offsets, context),
             (Rank::Context, None) => Vec::new(),
         };
+        if subject.labels.is_some() && self.plan.rank != Rank::All {
+            // A separator that is written in the prompt.
+            ranked.retain(|&place| !subject.tokenizer.is_special(encoding.ids[place]));
+        }
         Some(Example {
             id: asked.id,
             target: asked.target?,
@@ -374,7 +383,6 @@ impl<'a> Reader<'a> {
             options: self.answers.options(),
             ranked,
             evidence: spans::overlapping(&whitespace, &encoding.offsets, &asked.evidence),
-            position,
             input_ids: encoding.ids,
             tokens: encoding.tokens,
         })

@@ -3,12 +3,18 @@
 //! The checks use nothing but the bundle itself. What they compare with each other was computed in different ways: the
 //! score by the forward graph and by the gradient graph, the gradient by the backward pass and by differences.
 
+mod bake;
 mod checks;
+mod effort;
 
 use std::path::Path;
 
+use crate::bundle::Manifest;
 use crate::bundle::bake::fingerprint_file;
 use crate::runtime::{Model, Optimization, Runtime, RuntimeError, SessionOptions};
+
+pub use bake::{Step, VerifiedBakeError, bake};
+pub use effort::Effort;
 
 /// One check's outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +52,7 @@ pub fn verify(
     runtime: &Runtime,
     bundle: &Path,
     options: &SessionOptions,
+    effort: Effort,
     seed: u64,
     progress: &dyn Fn(&str),
 ) -> Result<Vec<Check>, VerifyError> {
@@ -53,23 +60,17 @@ pub fn verify(
     let options = &SessionOptions { padding: true, ..options.clone() };
     let mut model = Model::open(runtime, bundle, options)?;
     progress("hashes of the files");
-    for (name, entry) in &model.manifest().files.clone() {
-        let path = bundle.join(name);
-        let found = fingerprint_file(&path).map_err(|source| VerifyError::Read { path: path.clone(), source })?;
-        if found != entry.sha256 {
-            return Err(VerifyError::Changed { path, expected: entry.sha256.clone(), found });
-        }
-    }
-    let prompts = checks::prompts(model.manifest(), seed);
+    check_hashes(bundle, model.manifest())?;
+    let prompts = checks::prompts(model.manifest(), effort.lengths, seed);
     let mut done = Vec::new();
     progress("forward equality");
     done.push(checks::forward_equality(&mut model, &prompts)?);
     progress("padding");
     done.push(checks::padding(&mut model, &prompts)?);
     progress("finite differences");
-    done.push(checks::finite_differences(&mut model, &prompts)?);
+    done.push(checks::finite_differences(&mut model, &prompts, effort.places)?);
     progress("completeness");
-    done.push(checks::completeness(&mut model, &prompts)?);
+    done.push(checks::completeness(&mut model, &prompts, effort.points)?);
     progress("knobs");
     done.extend(checks::knobs(&mut model, &prompts)?);
     progress("optimization");
@@ -77,4 +78,15 @@ pub fn verify(
     let mut unoptimized = Model::open(runtime, bundle, &plain)?;
     done.push(checks::optimization(&mut model, &mut unoptimized, &prompts)?);
     Ok(done)
+}
+
+fn check_hashes(bundle: &Path, manifest: &Manifest) -> Result<(), VerifyError> {
+    for (name, entry) in &manifest.files {
+        let path = bundle.join(name);
+        let found = fingerprint_file(&path).map_err(|source| VerifyError::Read { path: path.clone(), source })?;
+        if found != entry.sha256 {
+            return Err(VerifyError::Changed { path, expected: entry.sha256.clone(), found });
+        }
+    }
+    Ok(())
 }

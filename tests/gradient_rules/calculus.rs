@@ -151,8 +151,16 @@ fn every_operator() -> Vec<Op> {
     use Activation::{Gelu, GeluTanh, QuickGelu, Relu, Silu};
     all.extend([Silu, Gelu, GeluTanh, QuickGelu, Relu].map(Op::Activation));
     all.extend([WeightLayout::OutIn, WeightLayout::InOut].map(Op::Linear));
+    all.extend(["GatherElements", "ScatterElements"].map(|op_type| {
+        Op::Opaque(Arc::new(Opaque {
+            op_type: op_type.to_owned(),
+            attributes: vec![],
+            dtype: Dtype::F64,
+            shape: vec![],
+        }))
+    }));
     let reduce = |kind| Op::Reduce { kind, axes: vec![0], keep: true };
-    all.extend([Reduction::Sum, Reduction::Mean].map(reduce));
+    all.extend([Reduction::Sum, Reduction::Mean, Reduction::Max].map(reduce));
     all.iter().for_each(listed);
     all
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use gim_harness::onnx::op::{Activation, Binary, Logic, Reduction, Unary, WeightLayout};
+use gim_harness::onnx::op::{Activation, Attribute, Binary, Logic, Opaque, Reduction, Unary, WeightLayout};
 use gim_harness::onnx::{Dim, Dtype, Graph, Id, Op, Tensor};
 use ndarray::{Array3, ArrayD, Axis, Dimension, IxDyn, Slice, Zip};
 
@@ -115,9 +115,16 @@ pub fn compute(graph: &Graph, id: Id, feeds: &Feeds, sizes: &Sizes, values: &mut
         Data::Truth(_) => value.dtype == Dtype::Bool,
     };
     assert!(kind, "{:?} of inferred type {:?}", value.op, value.dtype);
-    if let Op::Unary(Unary::Abs) | Op::Activation(Activation::Relu) = value.op {
-        let side = Data::Truth(inputs[0].real().mapv(|x| x > 0.0));
-        values.decide(&side);
+    let side = match &value.op {
+        Op::Unary(Unary::Abs) | Op::Activation(Activation::Relu) => Some(inputs[0].real().mapv(|x| x > 0.0)),
+        Op::Reduce { kind: Reduction::Max, axes, .. } => {
+            let largest = reduce(Reduction::Max, inputs[0].real(), axes, true);
+            Some(pairwise(inputs[0].real(), &largest, |x, largest| x == largest))
+        }
+        _ => None,
+    };
+    if let Some(side) = side {
+        values.decide(&Data::Truth(side));
     }
     values.set(id, data);
 }
@@ -126,11 +133,14 @@ fn apply(op: &Op, inputs: &[&Data], sizes: &Sizes) -> Data {
     let x = || inputs[0].real();
     match op {
         Op::Input { .. } => unreachable!(),
-        Op::Opaque(opaque) => panic!("the tests use no {}", opaque.op_type),
+        Op::Opaque(opaque) => opaque_operator(opaque, inputs),
         Op::Constant(tensor) => constant(tensor),
         Op::Weight(_) => panic!("the tests feed weights as inputs"),
         Op::Unary(kind) => Data::Real(x().mapv(unary(*kind))),
-        Op::Binary(kind) => Data::Real(pairwise(x(), inputs[1].real(), binary(*kind))),
+        Op::Binary(kind) => match (inputs[0], inputs[1]) {
+            (Data::Whole(a), Data::Whole(b)) => Data::Whole(pairwise(a, b, whole_binary(*kind))),
+            (a, b) => Data::Real(pairwise(a.real(), b.real(), binary(*kind))),
+        },
         Op::Logic(kind) => logic(*kind, inputs[0], inputs[1]),
         Op::Not => Data::Truth(inputs[0].truth().mapv(|truth| !truth)),
         Op::Where => choose(inputs[0].truth(), inputs[1].real(), inputs[2].real()),
@@ -144,7 +154,10 @@ fn apply(op: &Op, inputs: &[&Data], sizes: &Sizes) -> Data {
             Data::Truth(array) => Data::Truth(reshaped(array, &sizes_of(shape, sizes))),
         },
         Op::Transpose(order) => Data::Real(x().clone().permuted_axes(IxDyn(order))),
-        Op::Expand(shape) => Data::Real(stretch(x(), &sizes_of(shape, sizes))),
+        Op::Expand(shape) => match inputs[0] {
+            Data::Whole(array) => Data::Whole(stretch(array, &sizes_of(shape, sizes))),
+            array => Data::Real(stretch(array.real(), &sizes_of(shape, sizes))),
+        },
         Op::Concat { axis } => {
             let views: Vec<_> = inputs.iter().map(|data| data.real().view()).collect();
             Data::Real(ndarray::concatenate(Axis(*axis), &views).unwrap())
@@ -159,7 +172,7 @@ fn apply(op: &Op, inputs: &[&Data], sizes: &Sizes) -> Data {
             Data::Real(padded)
         }
         Op::Gather { axis } => {
-            let indices: Vec<usize> = inputs[1].whole().iter().map(|&i| i as usize).collect();
+            let indices: Vec<usize> = inputs[1].whole().iter().map(|&i| from_front(i, x().shape()[*axis])).collect();
             let flat = x().select(Axis(*axis), &indices);
             let mut shape = x().shape()[..*axis].to_vec();
             shape.extend(inputs[1].shape());
@@ -246,6 +259,44 @@ fn binary(kind: Binary) -> fn(&f64, &f64) -> f64 {
         Binary::Mul => |a, b| a * b,
         Binary::Div => |a, b| a / b,
         Binary::Pow => |a, b| a.powf(*b),
+    }
+}
+
+fn whole_binary(kind: Binary) -> fn(&i64, &i64) -> i64 {
+    match kind {
+        Binary::Add => |a, b| a + b,
+        Binary::Sub => |a, b| a - b,
+        other => panic!("no {other:?} of whole numbers"),
+    }
+}
+
+fn from_front(index: i64, size: usize) -> usize {
+    usize::try_from(if index < 0 { index + size as i64 } else { index }).unwrap()
+}
+
+fn opaque_operator(opaque: &Opaque, inputs: &[&Data]) -> Data {
+    let axis = opaque.attributes.iter().find_map(|(name, value)| match value {
+        Attribute::Int(axis) if name == "axis" => Some(*axis as usize),
+        _ => None,
+    });
+    let (mut data, indices, axis) = (inputs[0].real().clone(), inputs[1].whole(), axis.unwrap());
+    let size = data.shape()[axis];
+    let place = |index: &IxDyn| {
+        let mut place = index.clone();
+        place[axis] = from_front(indices[index], size);
+        place
+    };
+    match opaque.op_type.as_str() {
+        "GatherElements" => Data::Real(ArrayD::from_shape_fn(indices.raw_dim(), |index| data[place(&index)])),
+        "ScatterElements" => {
+            let add = ("reduction".to_owned(), Attribute::Text("add".to_owned()));
+            assert!(opaque.attributes.contains(&add));
+            for (index, update) in inputs[2].real().indexed_iter() {
+                data[place(&index)] += update;
+            }
+            Data::Real(data)
+        }
+        other => panic!("the tests use no {other}"),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use gim_harness::grad::{Derivative, GradError, KnobInputs, Knobs, SiteKind, differentiate};
 use gim_harness::onnx::infer::broadcast;
-use gim_harness::onnx::op::{Activation, Binary, Logic, Real, Reduction, Unary, WeightLayout};
-use gim_harness::onnx::{Dim, Dtype, Graph, Id, Op, Shape};
+use gim_harness::onnx::op::{Activation, Attribute, Binary, Logic, Opaque, Real, Reduction, Unary, WeightLayout};
+use gim_harness::onnx::{Dim, Dtype, Graph, Id, Op, Shape, Tensor};
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -34,6 +34,8 @@ pub enum Kind {
     Concat,
     Slice,
     Pad,
+    Gather,
+    GatherElements,
     /// Several operators: the parts of a fused projection, which cover an axis or do not, used apart.
     Split,
     /// Several operators: `softmax(q k^T) v`.
@@ -42,7 +44,7 @@ pub enum Kind {
     Gate,
 }
 
-pub const KINDS: [Kind; 42] = [
+pub const KINDS: [Kind; 45] = [
     Kind::Unary(Unary::Neg),
     Kind::Unary(Unary::Abs),
     Kind::Unary(Unary::Sqrt),
@@ -68,6 +70,7 @@ pub const KINDS: [Kind; 42] = [
     Kind::Linear(WeightLayout::InOut),
     Kind::Reduce(Reduction::Sum),
     Kind::Reduce(Reduction::Mean),
+    Kind::Reduce(Reduction::Max),
     Kind::Where,
     Kind::SoftCap,
     Kind::MatMul,
@@ -82,6 +85,8 @@ pub const KINDS: [Kind; 42] = [
     Kind::Concat,
     Kind::Slice,
     Kind::Pad,
+    Kind::Gather,
+    Kind::GatherElements,
     Kind::Split,
     Kind::Attention,
     Kind::Gate,
@@ -504,6 +509,36 @@ impl Builder {
                 let (x, axis) = self.with_known_axis(c);
                 self.op(Op::Pad { axis, before: c.below(3), after: c.below(3) }, &[x])
             }
+            Kind::Gather => {
+                let x = self.of_rank(1, c);
+                let axis = c.below(self.shape(x).len());
+                let indices = self.indices(&self.shape(x)[axis], 1 + c.below(4), c);
+                let count = self.graph.shape(indices)[0].clone();
+                let indices = match c.below(3) {
+                    0 if count == Dim::known(1) => self.graph.reshape(indices, vec![]).unwrap(),
+                    1 => self.graph.reshape(indices, vec![Dim::known(1), count]).unwrap(),
+                    _ => indices,
+                };
+                self.op(Op::Gather { axis }, &[x, indices])
+            }
+            Kind::GatherElements => {
+                let x = self.of_rank(1, c);
+                let axis = c.below(self.shape(x).len());
+                let indices = self.indices(&self.shape(x)[axis], 1 + c.below(4), c);
+                let mut shape = self.shape(x);
+                let mut narrow = vec![Dim::known(1); shape.len()];
+                narrow[axis] = self.graph.shape(indices)[0].clone();
+                shape[axis] = narrow[axis].clone();
+                let indices = self.graph.reshape(indices, narrow).unwrap();
+                let indices = self.op(Op::Expand(shape.clone()), &[indices]);
+                let opaque = Opaque {
+                    op_type: "GatherElements".to_owned(),
+                    attributes: vec![("axis".to_owned(), Attribute::Int(axis as i64))],
+                    dtype: Dtype::F64,
+                    shape,
+                };
+                self.op(Op::Opaque(opaque.into()), &[x, indices])
+            }
             Kind::Split => {
                 let (x, axis) = self.with_known_axis(c);
                 let x = self.op(Op::Pad { axis, before: 2, after: 1 }, &[x]);
@@ -534,6 +569,14 @@ impl Builder {
                 self.graph.times(gate, up).unwrap()
             }
         }
+    }
+
+    /// Indices into an axis, counted from the front and from the end, maybe the same one twice: `[count]`.
+    fn indices(&mut self, size: &Dim, count: usize, c: &mut Choices) -> Id {
+        // An axis of any size has its ends.
+        let known = size.value().map_or(1, |size| size as i64);
+        let indices: Vec<i64> = (0..count).map(|_| c.below(2 * known as usize) as i64 - known).collect();
+        self.graph.constant(Tensor::i64s(&indices)).unwrap()
     }
 
     fn linear(&mut self, x: Id, size_in: Dim, size_out: usize, layout: WeightLayout, bias: bool) -> Id {

@@ -1,7 +1,7 @@
 //! Where the rules apply, what is recorded of it, and what is refused.
 
 use gim_harness::grad::{GradError, SiteKind};
-use gim_harness::onnx::op::{Activation, Binary, Logic, Op, Real, Reduction, Unary};
+use gim_harness::onnx::op::{Activation, Binary, Logic, Op, Opaque, Real, Reduction, Unary};
 use gim_harness::onnx::{Dtype, Id};
 use ndarray::ArrayD;
 
@@ -142,18 +142,23 @@ fn a_required_site_that_is_missing_is_refused() {
 fn an_operator_without_a_rule_is_named_with_its_place() {
     let mut sketch = Sketch::new(numbers("x", &[3, 4]));
     sketch.graph.set_scope("layers.5.router");
-    let largest = sketch.graph.reduce(Reduction::Max, sketch.x, &[1], true).unwrap();
+    let opaque = |op_type: &str| {
+        let shape = sketch.graph.shape(sketch.x).to_vec();
+        Op::Opaque(Opaque { op_type: op_type.to_owned(), attributes: vec![], dtype: Dtype::F64, shape }.into())
+    };
+    let (hardmax, sum) = (opaque("Hardmax"), opaque("CumSum"));
+    let largest = sketch.graph.add(hardmax, &[sketch.x]).unwrap();
     let (error, text) = refusal(&sketch, largest, &[]);
     assert!(matches!(error, GradError::NoRule { .. }));
     assert_eq!(
         text,
-        "ReduceMax in 'layers.5.router' has no gradient rule, and needs one: the score depends on the embeddings \
+        "Hardmax in 'layers.5.router' has no gradient rule, and needs one: the score depends on the embeddings \
          through it"
     );
 
-    let index = sketch.graph.constant(gim_harness::onnx::Tensor::i64(1)).unwrap();
-    let picked = sketch.graph.add(Op::Gather { axis: 0 }, &[sketch.x, index]).unwrap();
-    assert!(refusal(&sketch, picked, &[]).1.starts_with("Gather in 'layers.5.router'"));
+    let axis = sketch.graph.constant(gim_harness::onnx::Tensor::i64(1)).unwrap();
+    let summed = sketch.graph.add(sum, &[sketch.x, axis]).unwrap();
+    assert!(refusal(&sketch, summed, &[]).1.starts_with("CumSum in 'layers.5.router'"));
 }
 
 /// What would be a wrong gradient in silence is an error that says why.

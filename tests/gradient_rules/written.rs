@@ -1,6 +1,6 @@
 //! The files that are written, run by ONNX Runtime.
 
-use gim_harness::onnx::op::{Activation, Unary};
+use gim_harness::onnx::op::{Activation, Opaque, Unary};
 use gim_harness::onnx::tensor::Tensor as Constant;
 use gim_harness::onnx::write::{Export, to_model};
 use gim_harness::onnx::{Dtype, Graph, Id, Op};
@@ -82,6 +82,7 @@ fn single(graph: &Graph, ids: &[Id]) -> (Graph, Vec<Id>) {
                 Op::Constant(Constant { dims: tensor.dims.clone(), ..Constant::floats(&numbers, Dtype::F32) })
             }
             Op::Cast(dtype) => Op::Cast(narrow(*dtype)),
+            Op::Opaque(opaque) => Op::Opaque(Opaque { dtype: narrow(opaque.dtype), ..(**opaque).clone() }.into()),
             op => op.clone(),
         };
         out.set_scope(&value.scope);

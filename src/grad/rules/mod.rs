@@ -1,6 +1,7 @@
 //! The table of backward rules.
 
 mod activation;
+mod gather;
 mod linear;
 mod movement;
 mod norm;
@@ -74,12 +75,13 @@ pub fn rule(op: &Op) -> Option<Rule> {
         Op::Concat { .. } => movement::concat,
         Op::Slice { .. } => movement::slice,
         Op::Pad { .. } => movement::pad,
+        Op::Gather { .. } => gather::gather,
+        Op::Opaque(opaque) if opaque.op_type == "GatherElements" => gather::gather_elements,
         Op::Input { .. }
         | Op::Constant(_)
         | Op::Weight(_)
         | Op::Logic(_)
         | Op::Not
-        | Op::Gather { .. }
         | Op::DimSize(_)
         | Op::Arange(_)
         | Op::Gemm { .. }

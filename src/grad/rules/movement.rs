@@ -18,7 +18,8 @@ pub fn rotary(v: &mut Vjp) -> Gradients {
     Ok(vec![Some(rotate(v.graph, v.gradient, cos, sin, true)?), None, None])
 }
 
-/// Sums and means hand every element the gradient of its sum.
+/// Sums and means hand every element the gradient of its sum; a maximum hands it to the largest, in equal shares where
+/// several are.
 pub fn reduction(v: &mut Vjp) -> Gradients {
     let Op::Reduce { kind, axes, .. } = &v.value.op else { return Ok(vec![None]) };
     let shape = v.graph.shape(v.input(0)).to_vec();
@@ -35,11 +36,12 @@ pub fn reduction(v: &mut Vjp) -> Gradients {
             }
         }
         Reduction::Max => {
-            return Err(GradError::NoRule {
-                operator: "ReduceMax".to_owned(),
-                scope: v.value.scope.to_string(),
-                detail: String::new(),
-            });
+            let largest = v.graph.reshape(v.id, v.graph.shape(gradient).to_vec())?;
+            let here = v.graph.logic(Logic::Equal, v.input(0), largest)?;
+            let here = v.graph.cast(here, v.graph.dtype(gradient))?;
+            let count = v.graph.reduce(Reduction::Sum, here, axes, true)?;
+            let share = v.graph.divided(gradient, count)?;
+            return Ok(vec![Some(v.graph.times(here, share)?)]);
         }
     }
     Ok(vec![Some(v.graph.add(Op::Expand(shape), &[gradient])?)])

@@ -1,11 +1,11 @@
 //! Operators that take some elements of an axis.
 
-use crate::onnx::op::{Attribute, Op};
+use crate::onnx::op::{Attribute, Logic, Op};
 use crate::onnx::read::array::{Array, Scalar};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val, dim_of, size_of};
 use crate::onnx::read::fold::{self, axis};
 use crate::onnx::read::size::Size;
-use crate::onnx::{Dim, Id, Tensor};
+use crate::onnx::{Dim, Dtype, Id, Tensor};
 
 /// Bounds from here on mean "to the end".
 const FAR: i64 = i32::MAX as i64 - 1;
@@ -204,6 +204,63 @@ fn pick(c: &mut Converter, x: Id, axis: usize, indices: &Array) -> Outcome<Optio
     result.extend(indices.dims.iter().map(|&d| Dim::known(d)));
     result.extend_from_slice(&shape[axis + 1..]);
     Ok(Some(c.graph.reshape(taken, result)?))
+}
+
+/// data, indices `[.., n]`: the last axis of the indices addresses the first `n` axes of the data.
+pub fn gather_nd(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    call.only_first_output()?;
+    let data = c.id(call.input(0)?)?;
+    let (from, at) = (c.graph.shape(data).to_vec(), c.shape(call.input(1)?));
+    let skipped = call.attributes.int("batch_dims").unwrap_or(0);
+    let skipped = usize::try_from(skipped).map_err(|_| "has a negative number of batch axes")?;
+    let depth = at.last().and_then(Dim::value).ok_or("has indices of unknown depth")?;
+    let rest = skipped.checked_add(depth).and_then(|taken| from.get(taken..)).ok_or("has indices that are too deep")?;
+    let mut shape = at[..at.len() - 1].to_vec();
+    shape.extend_from_slice(rest);
+    let dtype = c.graph.dtype(data);
+    // Masks are looked up as they stand. Activations are looked up in a way that has a gradient: by one axis.
+    if skipped > 0 || depth == 0 || !dtype.is_float() || c.is_parameter(data) {
+        let indices = c.id(call.input(1)?)?;
+        let batch = ("batch_dims", Attribute::Int(skipped as i64));
+        return Ok(vec![c.opaque("GatherND", &[data, indices], &[batch], dtype, shape)?.into()]);
+    }
+    if let (1, Some(known)) = (depth, call.input(1)?.known()) {
+        let rows = Array { dims: known.dims[..known.dims.len() - 1].to_vec(), ..known.clone() };
+        if let Some(picked) = pick(c, data, 0, &rows)? {
+            return Ok(vec![picked.into()]);
+        }
+    }
+    let indices = c.id(call.input(1)?)?;
+    let place = flat_index(c, indices, &from[..depth])?;
+    let rows = Dim::product(&from[..depth]).ok_or("has data of an absurd shape")?;
+    let flat = c.graph.reshape(data, [&[rows], rest].concat())?;
+    Ok(vec![c.graph.add(Op::Gather { axis: 0 }, &[flat, place])?.into()])
+}
+
+/// Of indices `[.., n]` into `n` axes, the row-major place: `[..]`.
+fn flat_index(c: &mut Converter, indices: Id, axes: &[Dim]) -> Outcome<Id> {
+    let last = c.graph.shape(indices).len() - 1;
+    let shape = c.graph.shape(indices)[..last].to_vec();
+    let zero = c.graph.constant(Tensor::i64(0))?;
+    let mut place = None;
+    for (i, size) in axes.iter().enumerate() {
+        let index = c.graph.slice(indices, last, i, i + 1)?;
+        let index = c.graph.reshape(index, shape.clone())?;
+        let index = c.graph.cast(index, Dtype::I64)?;
+        let size = c.id(&Array { dims: vec![], ..Array::sizes(vec![size_of(size)?]) }.into())?;
+        // Counted from the end where negative.
+        let from_end = c.graph.plus(index, size)?;
+        let negative = c.graph.logic(Logic::Less, index, zero)?;
+        let index = c.graph.choose(negative, from_end, index)?;
+        place = Some(match place {
+            None => index,
+            Some(place) => {
+                let row = c.graph.times(place, size)?;
+                c.graph.plus(row, index)?
+            }
+        });
+    }
+    place.ok_or_else(|| "has indices of depth 0".into())
 }
 
 /// `GatherElements` and its kin need an attribute only.

@@ -2,6 +2,7 @@
 
 mod attention;
 mod contrib;
+mod einsum;
 mod indexing;
 mod movement;
 mod norms;
@@ -54,9 +55,11 @@ fn standard_operator(op: &str) -> Option<Convert> {
         "Clip" => pointwise::clip,
         "Relu" | "Gelu" => pointwise::activation,
         "Softmax" => pointwise::softmax,
+        "LogSoftmax" => pointwise::log_softmax,
 
         "MatMul" => products::matmul,
         "Gemm" => products::gemm,
+        "Einsum" => einsum::einsum,
 
         "Shape" => movement::shape,
         "Size" => movement::size,
@@ -71,13 +74,13 @@ fn standard_operator(op: &str) -> Option<Convert> {
         "Concat" => movement::concat,
         "Pad" => movement::pad,
         "Tile" => movement::tile,
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceSumSquare" | "ReduceL2" | "ReduceMin" | "ReduceProd" => {
-            movement::reduce
-        }
+        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceSumSquare" | "ReduceL1"
+        | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" => movement::reduce,
 
         "Slice" => indexing::slice,
         "Split" => indexing::split,
         "Gather" => indexing::gather,
+        "GatherND" => indexing::gather_nd,
 
         "LayerNormalization" => norms::layer_norm,
         "RMSNormalization" => norms::rms_norm,

@@ -1,5 +1,6 @@
 //! Shapes, and operators that move elements without looking at them.
 
+use super::pointwise::log_sum_exp;
 use crate::onnx::dim::show;
 use crate::onnx::infer::broadcast;
 use crate::onnx::op::{Attribute, Binary, Op, Reduction, Unary};
@@ -243,7 +244,7 @@ pub fn reduce(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
         _ => (0..rank).collect(),
     };
     let keep = call.attributes.int("keepdims").unwrap_or(1) != 0;
-    let sum = |c: &mut Converter, kind: Reduction, x: Id| Ok(c.graph.reduce(kind, x, &axes, keep)?);
+    let sum = |c: &mut Converter, kind: Reduction, x: Id| -> Outcome<Id> { Ok(c.graph.reduce(kind, x, &axes, keep)?) };
     let result: Outcome<Id> = match call.op.as_str() {
         "ReduceSum" => sum(c, Reduction::Sum, x),
         "ReduceMean" => sum(c, Reduction::Mean, x),
@@ -253,6 +254,25 @@ pub fn reduce(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
             let square = c.binary(Binary::Pow, x, two)?;
             let total = sum(c, Reduction::Sum, square)?;
             if call.op == "ReduceL2" { Ok(c.graph.unary(Unary::Sqrt, total)?) } else { Ok(total) }
+        }
+        "ReduceL1" => {
+            let sizes = c.graph.unary(Unary::Abs, x)?;
+            sum(c, Reduction::Sum, sizes)
+        }
+        "ReduceLogSum" => {
+            let total = sum(c, Reduction::Sum, x)?;
+            Ok(c.graph.unary(Unary::Log, total)?)
+        }
+        "ReduceLogSumExp" => {
+            let total = log_sum_exp(c, x, &axes)?;
+            let shape = c.graph.reduce(Reduction::Sum, x, &axes, keep)?;
+            let shape = c.graph.shape(shape).to_vec();
+            Ok(c.graph.reshape(total, shape)?)
+        }
+        "ReduceMin" if c.graph.dtype(x).is_float() => {
+            let negative = c.graph.unary(Unary::Neg, x)?;
+            let largest = sum(c, Reduction::Max, negative)?;
+            Ok(c.graph.unary(Unary::Neg, largest)?)
         }
         _ => {
             // The same shape as any other reduction's.

@@ -12,12 +12,11 @@ pub fn operator(op: &str) -> Option<Convert> {
     Some(match op {
         "Floor" | "Ceil" | "Round" | "Sign" | "Trilu" | "CumSum" | "BitwiseNot" | "Softplus" | "Softsign"
         | "HardSwish" | "HardSigmoid" | "Mish" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "ThresholdedRelu" | "Tan"
-        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "LogSoftmax" | "Hardmax"
-        | "ScatterND" | "ScatterElements" | "PRelu" => like_first,
+        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "Hardmax" | "ScatterND"
+        | "ScatterElements" | "PRelu" => like_first,
         "IsNaN" | "IsInf" => truth_of_first,
         "Mod" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitShift" => broadcasting,
         "Xor" => truth_of_all,
-        "GatherND" => gather_nd,
         "GatherElements" => gather_elements,
         "ArgMax" | "ArgMin" => extreme_index,
         _ => return None,
@@ -72,21 +71,6 @@ fn truth_of_all(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let inputs = ids(c, call)?;
     let shape = broadcast_all(c, &inputs)?;
     with(c, call, &inputs, Dtype::Bool, shape)
-}
-
-/// data, indices `[.., n]`: the last axis of the indices addresses the first `n` axes of the data.
-fn gather_nd(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
-    let inputs = ids(c, call)?;
-    let [data, indices] = inputs[..] else { return Err("takes two inputs".into()) };
-    let (from, at) = (c.graph.shape(data).to_vec(), c.graph.shape(indices).to_vec());
-    let skipped = call.attributes.int("batch_dims").unwrap_or(0);
-    let skipped = usize::try_from(skipped).map_err(|_| "has a negative number of batch axes")?;
-    let depth = at.last().and_then(Dim::value).ok_or("has indices of unknown depth")?;
-    let rest = skipped.checked_add(depth).and_then(|taken| from.get(taken..)).ok_or("has indices that are too deep")?;
-    let mut shape = at[..at.len() - 1].to_vec();
-    shape.extend_from_slice(rest);
-    let dtype = c.graph.dtype(data);
-    with(c, call, &inputs, dtype, shape)
 }
 
 /// data, indices: the result has the indices' shape.

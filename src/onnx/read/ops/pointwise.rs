@@ -1,7 +1,7 @@
 //! Element-wise operators, and constants.
 
 use crate::onnx::infer::broadcast;
-use crate::onnx::op::{Activation, Binary, Logic, Op, Unary};
+use crate::onnx::op::{Activation, Binary, Logic, Op, Reduction, Unary};
 use crate::onnx::read::array::{Array, Scalar};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::read::fold;
@@ -197,4 +197,24 @@ pub fn softmax(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let number = call.attributes.int("axis").unwrap_or(-1);
     let axis = axis(number, rank).ok_or_else(|| format!("has no axis {number}"))?;
     Ok(vec![c.graph.add(Op::Softmax { axis }, &[x])?.into()])
+}
+
+/// `x - log(sum(exp(x)))`, with the largest element taken out of the sum so that nothing overflows.
+pub fn log_softmax(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let x = c.id(call.input(0)?)?;
+    let rank = c.graph.shape(x).len();
+    let number = call.attributes.int("axis").unwrap_or(-1);
+    let axis = axis(number, rank).ok_or_else(|| format!("has no axis {number}"))?;
+    let total = log_sum_exp(c, x, &[axis])?;
+    Ok(vec![c.graph.minus(x, total)?.into()])
+}
+
+/// `log(sum(exp(x)))` over axes, which stay.
+pub fn log_sum_exp(c: &mut Converter, x: Id, axes: &[usize]) -> Outcome<Id> {
+    let largest = c.graph.reduce(Reduction::Max, x, axes, true)?;
+    let below = c.graph.minus(x, largest)?;
+    let powers = c.graph.unary(Unary::Exp, below)?;
+    let sum = c.graph.reduce(Reduction::Sum, powers, axes, true)?;
+    let log = c.graph.unary(Unary::Log, sum)?;
+    Ok(c.graph.plus(log, largest)?)
 }
