@@ -39,7 +39,12 @@ pub fn tokenizer() -> PathBuf {
 /// something, a bundle that is whole or not there, and nothing else left behind.
 pub fn bake_anything(source: &Path, folder: &Path) {
     let out = folder.join("out");
-    let result = bake(source, &out.join("bundle"), &BakeOptions { tokenizer: Some(tokenizer()) }, &mut |_, _| {});
+    let result = bake(
+        source,
+        &out.join("bundle"),
+        &BakeOptions { tokenizer: Some(tokenizer()), ..BakeOptions::default() },
+        &mut |_, _| {},
+    );
     let left: Vec<_> = std::fs::read_dir(&out).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
     match result {
         Ok(manifest) => {
