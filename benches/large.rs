@@ -68,7 +68,10 @@ fn benchmark(words: &[&str]) -> anyhow::Result<()> {
         child(&["measure-bake", &source, &out])?;
         println!("weights: {} MB", std::fs::metadata(bundle.join(bake::WEIGHT_FILE))?.len() / MEGABYTE);
         child(&["measure-gradient", &out, tokens, runs, "mapped"])?;
-        child(&["measure-gradient", &out, tokens, runs, "packed"])?;
+        // Takes several times the weights, which a machine may not have: then the system ends it.
+        if let Err(error) = child(&["measure-gradient", &out, tokens, runs, "packed"]) {
+            println!("GIM gradient, {tokens} tokens, weights prepacked: not measured, {error}");
+        }
     }
     Ok(())
 }

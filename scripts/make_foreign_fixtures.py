@@ -8,7 +8,7 @@
 - `roberta.ts17`: counts positions over the ids that are not the padding token; a classifier.
 - `llama-classifier.dynamo18`: no attention_mask, scores the last id that is not the padding token (GatherND).
 - `bert.ort`: as ONNX Runtime's optimizer fuses it (EmbedLayerNormalization, Attention, SkipLayerNormalization).
-- `operators.rotary`, `operators.einsum`: written by hand, with the operators of opset 23 in forms that exporters do not
+- `operators.rotary`, `operators.einsum`, `operators.positions`, `operators.padded_positions`: written by hand, with the operators of opset 23 in forms that exporters do not
   choose for these models. ONNX Runtime on the file itself is their reference, so they have no numbers here.
 
 Gradients are with respect to the output of the embedding lookup; the modified ones are those of
@@ -224,6 +224,25 @@ def einsum():
     s.save("operators.einsum", ["input_ids", "attention_mask"])
 
 
+def positions(name, padding_row):
+    """Position embeddings looked up by an input; with `padding_row`, as a table whose positions begin behind it has it."""
+    s = Sketch(3)
+    table = (0.5 * s.rng.standard_normal((40, s.WIDTH))).astype(np.float32)
+    if padding_row is not None:
+        table[padding_row] = 0
+    x = s.node("Gather", [s.weight("embeddings", VOCAB, s.WIDTH), "input_ids"], "embedded")
+    x = s.node("Add", [x, s.node("Gather", [s.tensor("positions", table), "position_ids"], "placed")], "input")
+    for layer in range(2):
+        p = f"layers.{layer}."
+        h = s.norm(x, p + "norm1")
+        parts = [s.node("MatMul", [h, s.weight(p + part, s.WIDTH, s.HEADS * s.SIZE)], p + part + ".out") for part in "qkv"]
+        mixed = s.node("Attention", parts, p + "attention", is_causal=1, q_num_heads=s.HEADS, kv_num_heads=s.HEADS)
+        mixed = s.node("MatMul", [mixed, s.weight(p + "o", s.HEADS * s.SIZE, s.WIDTH)], p + "o.out")
+        x = s.mlp(s.node("Add", [x, mixed], p + "mid"), p)
+    s.node("MatMul", [x, s.weight("head", s.WIDTH, VOCAB)], "logits")
+    s.save(name, ["input_ids", "position_ids"])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     shutil.rmtree(OUT, ignore_errors=True)
@@ -233,5 +252,7 @@ if __name__ == "__main__":
             make(name, Path(folder))
     rotary()
     einsum()
+    positions("operators.positions", None)
+    positions("operators.padded_positions", 1)
     for path in sorted(OUT.iterdir()):
         print(f"{path.name}: {path.stat().st_size // 1024} KB")

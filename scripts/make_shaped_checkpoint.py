@@ -2,7 +2,7 @@
 """Writes a random checkpoint with the shapes of a real model, to measure what baking it costs.
 
     pip install numpy
-    python scripts/make_shaped_checkpoint.py llama-3.2-1b /some/folder [--shards N]
+    python scripts/make_shaped_checkpoint.py llama-3.2-1b /some/folder [--shards N] [--layers N]
     cargo bench --bench large -- /some/folder
 
 Weights are bf16 normals, streamed to disk a few megabytes at a time; the tokenizer is the test fixtures'.
@@ -41,6 +41,12 @@ SHAPES = {
     "gemma-2-2b": dict(
         model_type="gemma2", architectures=["Gemma2ForCausalLM"], hidden_size=2304, intermediate_size=9216,
         num_hidden_layers=26, num_attention_heads=8, num_key_value_heads=4, head_dim=256, vocab_size=256000,
+        tie_word_embeddings=True, max_position_embeddings=8192, rms_norm_eps=1e-6,
+        hidden_activation="gelu_pytorch_tanh", rope_theta=10000.0, sliding_window=4096, query_pre_attn_scalar=256,
+        attn_logit_softcapping=50.0, final_logit_softcapping=30.0),
+    "gemma-2-9b": dict(
+        model_type="gemma2", architectures=["Gemma2ForCausalLM"], hidden_size=3584, intermediate_size=14336,
+        num_hidden_layers=42, num_attention_heads=16, num_key_value_heads=8, head_dim=256, vocab_size=256000,
         tie_word_embeddings=True, max_position_embeddings=8192, rms_norm_eps=1e-6,
         hidden_activation="gelu_pytorch_tanh", rope_theta=10000.0, sliding_window=4096, query_pre_attn_scalar=256,
         attn_logit_softcapping=50.0, final_logit_softcapping=30.0),
@@ -108,8 +114,11 @@ def main():
     parser.add_argument("shape", choices=sorted(SHAPES))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--layers", type=int, help="fewer of them than the real model has")
     arguments = parser.parse_args()
     config, generator = SHAPES[arguments.shape], np.random.default_rng(0)
+    if arguments.layers is not None:
+        config["num_hidden_layers"] = arguments.layers
     arguments.folder.mkdir(parents=True, exist_ok=True)
     (arguments.folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copy(ROOT / "tests/fixtures/llama-a/tokenizer.json", arguments.folder / "tokenizer.json")

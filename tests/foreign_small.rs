@@ -115,7 +115,8 @@ fn computes_the_same(name: &str, inputs: &[&str], expected: [usize; 4]) {
 
     let (runtime, options) = (runtime(), SessionOptions::default());
     let ids = Array2::from_shape_fn((2, 9), |(row, i)| (3 + 7 * row + 11 * i) as i64 % 131);
-    let feeds = [("input_ids", ids.clone()), ("attention_mask", Array2::ones((2, 9)))];
+    let places = Array2::from_shape_fn((2, 9), |(_, i)| i as i64);
+    let feeds = [("input_ids", ids.clone()), ("attention_mask", Array2::ones((2, 9))), ("position_ids", places)];
     let feeds: Vec<(&str, Tensor)> =
         feeds.into_iter().filter(|(name, _)| inputs.contains(name)).map(|(name, x)| (name, x.into())).collect();
     let outputs = Session::open(&runtime, &file, &options).unwrap().run(&feeds).unwrap();
@@ -140,6 +141,24 @@ fn interleaved_rotation_and_capped_attention_with_shared_heads() {
 #[test]
 fn attention_by_einsum_and_logarithms_of_probabilities() {
     computes_the_same("operators.einsum", &["input_ids", "attention_mask"], [2, 4, 4, 2]);
+}
+
+#[test]
+fn positions_given_as_an_input() {
+    computes_the_same("operators.positions", &["input_ids", "position_ids"], [2, 4, 4, 2]);
+}
+
+/// They are given as 0, 1, 2, ..., which is wrong for models whose positions begin behind a padding row.
+#[test]
+fn positions_that_do_not_begin_at_0() {
+    refusal("operators.positions.onnx", r#"{"model_type": "gpt2"}"#).unwrap();
+    let error = refusal("operators.positions.onnx", r#"{"model_type": "xlm-roberta"}"#).unwrap_err();
+    assert!(error.contains("xlm-roberta") && error.contains("export it without position_ids"), "{error}");
+    let error = refusal("operators.padded_positions.onnx", "{}").unwrap_err();
+    for part in ["model.onnx", "row 1 of its table of positions in 'placed' is zero", "export it without position_ids"]
+    {
+        assert!(error.contains(part), "no '{part}' in: {error}");
+    }
 }
 
 /// Bakes a file beside a config.json; the error with all its causes.

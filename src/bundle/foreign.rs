@@ -8,8 +8,9 @@ use crate::grad::sites::Sites;
 use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ, show};
 use crate::onnx::op::{Logic, Op};
+use crate::onnx::read::weights::FileWeights;
 use crate::onnx::read::{Foreign, ReadError, read};
-use crate::onnx::{Dim, Graph, GraphError, Id};
+use crate::onnx::{Dim, Graph, GraphError, Id, Tensor};
 use crate::raise::raise;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +43,9 @@ pub enum ForeignError {
     )]
     Vocabulary { path: PathBuf, found: usize, vocab: usize },
     #[error(
-        "{path}: it takes position_ids, and config.json beside it says that it is a {architecture}, whose positions do \
-         not count from 0; export it without position_ids, so that it makes them itself"
+        "{path}: it takes position_ids, and {reason}; export it without position_ids, so that it makes them itself"
     )]
-    Positions { path: PathBuf, architecture: String },
+    Positions { path: PathBuf, reason: String },
     #[error("{path}: no attention was found: no softmax that weighs another activation")]
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
@@ -71,8 +71,8 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     // Asked before anything else is made from the mask.
     let is_masked = graph.descendants(attention_mask)[logits.index()];
     let config = Config::beside(path);
-    if let (true, Some(architecture)) = (takes_positions, config.model_type.as_deref().filter(|x| counts_from_pad(x))) {
-        return Err(ForeignError::Positions { path: owned(), architecture: architecture.to_owned() });
+    if takes_positions {
+        check_positions(path, &graph, &weights, &config)?;
     }
     let (graph, roots) = padding::from_mask(path, &graph, [input_ids, attention_mask], &roots, config.pad_token_id)?;
     let [logits, input_ids, attention_mask] = roots[..] else {
@@ -172,6 +172,51 @@ fn counts_from_pad(model_type: &str) -> bool {
         "data2vec-text",
     ];
     OFFSET.contains(&model_type)
+}
+
+/// Positions that come from outside are given as 0, 1, 2, ...; that must be what the model was trained with.
+///
+/// A table with one row of zeros among its first has a padding row (`padding_idx` of PyTorch, which is set to 0 and never
+/// trained), and the positions of tokens begin behind it. Its very first row is not looked at: there a table of sines
+/// has zeros.
+fn check_positions(path: &Path, graph: &Graph, weights: &FileWeights, config: &Config) -> Result<(), ForeignError> {
+    let refused = |reason| Err(ForeignError::Positions { path: path.to_owned(), reason });
+    if let Some(architecture) = config.model_type.as_deref().filter(|name| counts_from_pad(name)) {
+        let reason = "whose positions do not count from 0";
+        return refused(format!("config.json beside it says that it is a {architecture}, {reason}"));
+    }
+    for id in graph.ids() {
+        let value = graph.value(id);
+        let (Op::Gather { axis: 0 }, &[table, indices]) = (&value.op, &value.inputs[..]) else { continue };
+        if graph.value(moved_only(graph, indices)).op != Op::Arange(Dim::symbol(SEQ)) {
+            continue;
+        }
+        let loaded = match &graph.value(table).op {
+            Op::Weight(weight) => weights.small(weight.index, MAX_POSITION_TABLE),
+            Op::Constant(tensor) => Some(tensor.clone()),
+            _ => None,
+        };
+        let rows = loaded.map(|tensor| zero_rows(&tensor)).unwrap_or_default();
+        if let [row @ 1..4] = rows[..] {
+            return refused(format!(
+                "row {row} of its table of positions in '{}' is zero, as where the positions of tokens begin behind a \
+                 padding row",
+                value.scope
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a table of positions that is looked into: 32,768 positions of 1,024 numbers.
+const MAX_POSITION_TABLE: u64 = 128 << 20;
+
+/// Rows of a matrix that are all zero.
+fn zero_rows(tensor: &Tensor) -> Vec<usize> {
+    let &[_, columns] = &tensor.dims[..] else { return Vec::new() };
+    let width = columns.saturating_mul(tensor.dtype.size()).max(1);
+    let rows = tensor.bytes.chunks_exact(width).enumerate();
+    rows.filter(|(_, row)| row.iter().all(|&byte| byte == 0)).map(|(row, _)| row).collect()
 }
 
 fn is_token_axes(shape: &[Dim]) -> bool {

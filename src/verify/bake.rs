@@ -37,7 +37,7 @@ fn failures(checks: &[Check]) -> String {
 }
 
 /// Bytes of mapped weights beyond which they are given up: baking is to stay below 500 MB, whatever the model.
-const RESIDENT_WEIGHTS: u64 = 96 << 20;
+const RESIDENT_WEIGHTS: u64 = 48 << 20;
 
 /// Tokens in one batch, at most, for a model with so many bytes of weights: what a token's activations take grows with
 /// width and depth, and 32 tokens of Llama 3.2 1B (5 GB) take some 100 MB.
@@ -72,6 +72,7 @@ pub fn bake(
     let weights = bundle.manifest().files.get(WEIGHT_FILE).map_or(0, |entry| entry.bytes);
     let session = SessionOptions {
         prepacking: Some(false),
+        arena: false,
         batch_tokens: batch_tokens(weights),
         reuse_bytes: 0,
         ..SessionOptions::default()

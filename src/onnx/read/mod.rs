@@ -137,6 +137,8 @@ impl Reader<'_> {
             })?;
             values.insert(name.to_owned(), value);
         }
+        // Before nodes add names of their own.
+        let takes_positions = ["position_ids", "positions"].iter().any(|name| values.contains_key(*name));
         for (name, tensor) in &stored {
             if plan.uses(name) {
                 let value = self.initializer(name, tensor)?;
@@ -156,7 +158,7 @@ impl Reader<'_> {
             input_ids: inputs.input_ids,
             attention_mask: inputs.attention_mask,
             logits,
-            takes_positions: ["position_ids", "positions"].iter().any(|name| values.contains_key(*name)),
+            takes_positions,
             producer: model.producer.clone(),
         })
     }

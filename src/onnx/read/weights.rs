@@ -203,6 +203,12 @@ impl FileWeights {
         Ok(Tensor { dtype: tensor.dtype, dims: tensor.dims.clone(), bytes })
     }
 
+    /// The tensor that a graph means by this number, if it takes no more than so many bytes and can be read.
+    pub fn small(&self, index: usize, bytes: u64) -> Option<Tensor> {
+        let tensor = self.used.get(index).filter(|tensor| tensor.length <= bytes)?;
+        self.load(tensor).ok()
+    }
+
     /// Says which tensors the finished graph mentions; the others are not copied.
     pub fn keep(&mut self, indices: impl IntoIterator<Item = usize>) {
         let mut kept = vec![false; self.used.len()];
