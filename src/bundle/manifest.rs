@@ -22,6 +22,9 @@ pub struct Manifest {
     pub dtype: String,
     /// The token that stands for "nothing here"; `None` when the tokenizer offers none.
     pub baseline_token_id: Option<i64>,
+    /// What was decided while the bundle was made and its user should know: a sentence each, without a full stop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Every file of the bundle but `bundle.json`, by its name in the folder.
     pub files: BTreeMap<String, FileEntry>,
     /// By file name: `embed.onnx`, `forward.onnx`, `gradient.onnx`, `attention.onnx`.

@@ -78,6 +78,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let counts: Vec<String> =
         SiteKind::ALL.iter().map(|&kind| format!("{} {kind} sites", manifest.audit.count(kind))).collect();
     eprintln!("{}, {} layers: {}", manifest.architecture, manifest.dimensions.layers, counts.join(", "));
+    for note in &manifest.notes {
+        eprintln!("note: {note}");
+    }
     eprintln!("{}", verdict(&checks));
     Ok(Ended::Done)
 }

@@ -50,6 +50,9 @@ fn describe(manifest: &Manifest) -> anyhow::Result<String> {
     }
     let baseline = manifest.baseline_token_id.map_or("none".to_owned(), |id| id.to_string());
     writeln!(out, "baseline      token {baseline}")?;
+    for note in &manifest.notes {
+        writeln!(out, "note          {note}")?;
+    }
 
     writeln!(out, "\ngraphs")?;
     for (file, ports) in &manifest.graphs {
