@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use gim_harness::bundle::bake::{self, BakeOptions};
+use gim_harness::bundle::manifest::WEIGHT_FILE;
 use gim_harness::grad::Knobs;
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::verify::{self, Check};
@@ -66,7 +67,7 @@ fn benchmark(words: &[&str]) -> anyhow::Result<()> {
         let (source, out) = (folder.display().to_string(), bundle.display().to_string());
         child(&["measure-write", &source, &out])?;
         child(&["measure-bake", &source, &out])?;
-        println!("weights: {} MB", std::fs::metadata(bundle.join(bake::WEIGHT_FILE))?.len() / MEGABYTE);
+        println!("weights: {} MB", std::fs::metadata(bundle.join(WEIGHT_FILE))?.len() / MEGABYTE);
         child(&["measure-gradient", &out, tokens, runs, "mapped"])?;
         // Takes several times the weights, which a machine may not have: then the system ends it.
         if let Err(error) = child(&["measure-gradient", &out, tokens, runs, "packed"]) {

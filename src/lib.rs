@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod config;
 pub mod diagnostics;
+mod digest;
 pub mod faithfulness;
 pub mod grad;
 pub mod labels;

@@ -104,10 +104,15 @@ impl Tokenizer {
             return Err(read(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 GiB")));
         }
         let bytes = std::fs::read(path).map_err(read)?;
-        Self::from_bytes(&bytes).map_err(|message| TokenizerError::Invalid { path: path.to_path_buf(), message })
+        Self::from_bytes(path, &bytes)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    /// From the contents of a file; `path` stands for it in messages.
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, TokenizerError> {
+        Self::parse(bytes).map_err(|message| TokenizerError::Invalid { path: path.to_path_buf(), message })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
         let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
         guarded(|| Self::build(bytes, file)).and_then(|built| built)
@@ -370,7 +375,7 @@ mod tests {
         let text = std::fs::read_to_string(path)
             .unwrap()
             .replace("{\"SpecialToken\": {\"id\": \"<s>\"", "{\"SpecialToken\": {\"id\": \"<t>\"");
-        let error = Tokenizer::from_bytes(text.as_bytes()).unwrap_err();
+        let error = Tokenizer::parse(text.as_bytes()).unwrap_err();
         assert!(!error.is_empty());
         assert!(panic::catch_unwind(|| panic!("still told")).is_err());
     }
@@ -408,7 +413,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] = byte;
             bytes.drain(at..(at + cut).min(at.max(bytes.len())).min(bytes.len()));
-            if let Ok(tokenizer) = Tokenizer::from_bytes(&bytes) {
+            if let Ok(tokenizer) = Tokenizer::parse(&bytes) {
                 let _ = tokenizer.encode("The film w3 é 日", true);
             }
         }

@@ -282,12 +282,16 @@ fn bundles_of_before_labels_had_names_are_read() {
     let manifest = baked(&fixture("classifier"), &bundle, None);
     assert_eq!(manifest.dimensions.labels, Some(3));
     let path = bundle.join("bundle.json");
-    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let as_baked = fs::read(&path).unwrap();
+    let whole: Value = serde_json::from_slice(&as_baked).unwrap();
     assert_eq!(whole["labels"]["names"], serde_json::json!(["negative", "neutral", "positive"]));
     let with = |labels: Option<Value>| {
         let mut changed = whole.clone();
         let fields = changed.as_object_mut().unwrap();
         fields.remove("labels");
+        // Those bundles are of the first version, which has no hash of the manifest.
+        fields.remove("manifest_sha256");
+        fields.insert("format_version".to_owned(), 1.into());
         fields.extend(labels.map(|labels| ("labels".to_owned(), labels)));
         fs::write(&path, serde_json::to_vec(&changed).unwrap()).unwrap();
         let arguments = ["--prompt", "the film", "--target-id", "1", "--format", "json"];
@@ -298,6 +302,9 @@ fn bundles_of_before_labels_had_names_are_read() {
     let said = fails(with(Some(serde_json::json!({"names": ["a", "b"]}))), 1);
     assert!(said.contains("bundle.json") && said.contains("its dimension `labels` is 3, and it names 2"), "{said}");
     fs::write(&path, serde_json::to_vec(&whole).unwrap()).unwrap();
+    let said = fails(program().arg("inspect").arg(&bundle).output().unwrap(), 1);
+    assert!(said.contains("bundle.json: it is not as it was written"), "{said}");
+    fs::write(&path, as_baked).unwrap();
     let inspected = program().arg("inspect").arg(&bundle).output().unwrap();
     assert!(succeeds(inspected).contains("labels        `negative`, `neutral`, `positive`"));
 }

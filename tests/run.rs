@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use assert_cmd::Command;
 use gim_harness::attribution;
+use gim_harness::bundle::Opening;
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::config::{Overrides, Plan, Vocabulary, load_plan};
 use gim_harness::faithfulness;
-use gim_harness::run::{Existing, Job, Outcome, Progress, RunError, run};
+use gim_harness::run::{Bundles, Existing, Job, Outcome, Progress, RunError, run};
 use gim_harness::runtime::{Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::tokenizer::Tokenizer;
 use predicates::prelude::*;
@@ -105,7 +106,8 @@ impl Progress for Stop<'_> {
 fn run_units(plan: &Plan, folder: &Path, existing: Existing, units: u64) -> Result<(u64, bool), RunError> {
     let interrupted = AtomicBool::new(false);
     let progress = Stop { interrupted: &interrupted, left: Cell::new(units), done: Cell::new(0) };
-    let job = Job { plan, folder, existing, interrupted: &interrupted, bundles: folder };
+    let bundles = Bundles { folder, opening: &Opening::default() };
+    let job = Job { plan, folder, existing, interrupted: &interrupted, bundles };
     let complete = matches!(run(&job, &runtime(), &progress)?, Outcome::Complete(_));
     Ok((progress.done.get(), complete))
 }

@@ -10,6 +10,7 @@ use gim_harness::runtime::{
     Session, SessionOptions, Tensor,
 };
 use ndarray::{Array2, Axis, array};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 const VOCAB: usize = 11;
@@ -398,7 +399,12 @@ fn damaged_manifests_are_refused() {
     assert!(open_error(folder.path()).contains("bundle.json"));
 
     for (from, to, expected) in [
-        ("\"format_version\": 1", "\"format_version\": 2", "its format version is 2; this program reads version 1"),
+        (
+            "\"format_version\": 1",
+            "\"format_version\": 3",
+            "its format version is 3; this program reads versions 1 to 2",
+        ),
+        ("\"format_version\": 1", "\"format_version\": 2", "it lacks its own SHA-256"),
         ("\"hidden\": 4", "\"hidden\": 0", "its dimension `hidden` is 0"),
         ("\"vocab\": 11", "\"vocab\": 9007199254740993", "its dimension `vocab`"),
         ("\"bytes\": 4272", "\"bytes\": 4273", "weights.bin: it has 4272 bytes, and bundle.json says 4273"),
@@ -443,11 +449,16 @@ fn links_out_of_the_bundle_are_refused() {
     assert!(Model::open(&runtime(), &link, &options()).is_ok());
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Puts a file in the place of a graph, with the manifest to match.
 fn replace_graph(folder: &Path, name: &str, bytes: &[u8]) {
-    let old = fs::metadata(folder.join(name)).unwrap().len();
+    let old = fs::read(folder.join(name)).unwrap();
     fs::write(folder.join(name), bytes).unwrap();
-    edit(folder, &format!("\"bytes\": {old}"), &format!("\"bytes\": {}", bytes.len()));
+    let entry = |bytes: &[u8]| format!("\"sha256\": \"{}\",\n   \"bytes\": {}", sha256(bytes), bytes.len());
+    edit(folder, &entry(&old), &entry(bytes));
 }
 
 #[test]

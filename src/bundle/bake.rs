@@ -10,20 +10,19 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::graphs::{self, Baked};
-use super::manifest::{Dimensions, FileEntry, GraphPorts, Manifest, Port, Source};
+use super::manifest::{
+    Dimensions, FORMAT_VERSION, FileEntry, GraphPorts, MANIFEST_FILE, Manifest, Port, Source, TOKENIZER_FILE,
+    WEIGHT_FILE,
+};
 use super::source::{ForwardModel, SourceError};
 use super::unpublished::Unpublished;
+use crate::digest::hexadecimal;
 use crate::grad::{Audit, GradError, SiteKind};
 use crate::labels::Labels;
 use crate::onnx::weights::CopyError;
 use crate::onnx::write::{Export, WeightLocation, to_model};
 use crate::onnx::{Graph, GraphError, Id};
 use crate::tokenizer::{Tokenizer, TokenizerError};
-
-/// The layout of bundles that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
-/// The file all graphs of a bundle share.
-pub const WEIGHT_FILE: &str = "weights.bin";
 
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
@@ -140,6 +139,7 @@ pub fn write(
         files: BTreeMap::new(),
         graphs: BTreeMap::new(),
         audit,
+        manifest_sha256: None,
     };
 
     let partial = Unpublished::folder(out)?;
@@ -192,16 +192,7 @@ pub fn fingerprint(files: &[PathBuf]) -> Result<String, (PathBuf, io::Error)> {
             hasher.update(&buffer[..read]);
         }
     }
-    Ok(hex(&hasher.finalize()))
-}
-
-/// SHA-256 of one file's contents, hexadecimal.
-pub fn fingerprint_file(path: &Path) -> io::Result<String> {
-    crate::config::sha256_of_file(path)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hexadecimal(&hasher.finalize()))
 }
 
 fn write_files(
@@ -235,7 +226,7 @@ fn write_files(
     manifest.files.insert(WEIGHT_FILE.to_owned(), entry);
 
     let text = std::fs::read(tokenizer).map_err(|source| BakeError::Read { path: tokenizer.to_owned(), source })?;
-    write_bytes(folder, "tokenizer.json", &text, manifest)?;
+    write_bytes(folder, TOKENIZER_FILE, &text, manifest)?;
 
     for graph in baked {
         manifest.graphs.insert(graph.file.to_owned(), ports(graph));
@@ -243,10 +234,8 @@ fn write_files(
             .map_err(|error| BakeError::Graph { folder: source.path.clone(), source: error })?;
         write_bytes(folder, graph.file, &model, manifest)?;
     }
-    let mut text = serde_json::to_vec_pretty(manifest)
-        .map_err(|error| BakeError::Write { path: folder.join("bundle.json"), source: error.into() })?;
-    text.push(b'\n');
-    let path = folder.join("bundle.json");
+    let path = folder.join(MANIFEST_FILE);
+    let text = manifest.seal().map_err(|error| BakeError::Write { path: path.clone(), source: error.into() })?;
     write_hashed(&path, |out| out.write_all(&text).map_err(|source| BakeError::Write { path: path.clone(), source }))?;
     Ok(())
 }
@@ -312,7 +301,7 @@ fn write_hashed(
     fill(&mut out)?;
     let file = out.inner.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(io)?;
-    Ok(FileEntry { sha256: hex(&out.hasher.finalize()), bytes: out.bytes })
+    Ok(FileEntry { sha256: hexadecimal(&out.hasher.finalize()), bytes: out.bytes })
 }
 
 struct Hashing<W> {

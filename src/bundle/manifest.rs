@@ -4,8 +4,21 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::sha256;
 use crate::grad::Audit;
 use crate::labels::{Labels, MAX_LABELS};
+
+/// The layout of bundles that this program writes. Since version 2 the manifest states its own hash.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest layout that it reads.
+pub const OLDEST_VERSION: u32 = 1;
+/// The manifest itself.
+pub const MANIFEST_FILE: &str = "bundle.json";
+/// The file all graphs of a bundle share.
+pub const WEIGHT_FILE: &str = "weights.bin";
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// The graphs, of which `attention.onnx` may be missing.
+pub const GRAPH_FILES: [&str; 4] = ["embed.onnx", "forward.onnx", "gradient.onnx", "attention.onnx"];
 
 /// What a bundle is, as `bundle.json` says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,9 +44,40 @@ pub struct Manifest {
     pub graphs: BTreeMap<String, GraphPorts>,
     /// Which rule was applied where in the gradient graph.
     pub audit: Audit,
+    /// SHA-256 of `bundle.json` without these 64 digits (`"manifest_sha256": ""`); none in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
 }
 
 impl Manifest {
+    /// The text of `bundle.json`, with its own hash.
+    pub(super) fn seal(&mut self) -> serde_json::Result<Vec<u8>> {
+        self.manifest_sha256 = Some(String::new());
+        self.manifest_sha256 = Some(sha256(&self.text()?));
+        self.text()
+    }
+
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// That the text it was read from has the hash that it states.
+    pub(super) fn check_seal(&self, text: &str) -> Result<(), String> {
+        let Some(stated) = &self.manifest_sha256 else {
+            // Before version 2 there was none.
+            return if self.format_version < 2 { Ok(()) } else { Err("it lacks its own SHA-256".to_owned()) };
+        };
+        if !stated.is_empty() && text.matches(stated.as_str()).count() == 1 {
+            let found = sha256(text.replacen(stated.as_str(), "", 1).as_bytes());
+            if found == *stated {
+                return Ok(());
+            }
+        }
+        Err("it is not as it was written: its SHA-256 is not the one that it states of itself".to_owned())
+    }
+
     /// How many logits the model gives: one a token of the vocabulary, or one a label.
     pub fn outputs(&self) -> usize {
         self.dimensions.labels.unwrap_or(self.dimensions.vocab)

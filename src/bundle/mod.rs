@@ -3,12 +3,17 @@
 pub mod bake;
 pub mod foreign;
 pub mod graphs;
+mod lock;
 pub mod manifest;
+pub mod open;
 mod padding;
 mod positions;
+mod records;
 pub mod select;
 pub mod source;
+mod stamp;
 mod unpublished;
 
 pub use manifest::Manifest;
+pub use open::{BundleError, OpenedBundle, Opening};
 pub use unpublished::Unpublished;

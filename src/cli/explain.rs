@@ -93,7 +93,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     };
     let progress = Terminal::new();
     let mut model = arguments.model.open(&arguments.bundle, &progress)?;
-    let tokenizer = Tokenizer::from_file(&model.path().join("tokenizer.json"))?;
+    let tokenizer = model.bundle().tokenizer()?;
     let labels = model.manifest().labels().map_err(anyhow::Error::msg)?;
     let answers = Answers { tokenizer: &tokenizer, labels: labels.as_ref() };
     let case = case(arguments, &mut model, &answers)?;

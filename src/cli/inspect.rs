@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use gim_harness::bundle::Manifest;
 use gim_harness::bundle::manifest::Port;
 use gim_harness::diagnostics::list;
 use gim_harness::grad::{Knobs, SiteKind};
 
+use super::model::open_bundle;
+use super::progress::Terminal;
 use super::{Ended, ignore_closed_pipe};
 
 #[derive(clap::Args)]
@@ -17,16 +18,14 @@ pub struct Arguments {
     /// The bundle's folder
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
+    /// Read every file of the bundle, also weights that were read before and seem not to have changed since
+    #[arg(long)]
+    verify_files: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let path = arguments.bundle.join("bundle.json");
-    if !path.is_file() {
-        bail!("{} is no bundle: it holds no bundle.json; make one with `gim-harness bake`", arguments.bundle.display());
-    }
-    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    let manifest: Manifest = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-    ignore_closed_pipe(std::io::stdout().write_all(describe(&manifest)?.as_bytes()))?;
+    let bundle = open_bundle(&arguments.bundle, arguments.verify_files, &Terminal::new())?;
+    ignore_closed_pipe(std::io::stdout().write_all(describe(&bundle.manifest)?.as_bytes()))?;
     Ok(Ended::Done)
 }
 

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use gim_harness::run::resolve_bundle;
+use gim_harness::bundle::manifest::MANIFEST_FILE;
+use gim_harness::bundle::{OpenedBundle, Opening};
+use gim_harness::run::{Bundles, resolve_bundle};
 use gim_harness::runtime::{Device, Env, Model, Runtime, RuntimeOptions, SessionOptions};
 
 use super::progress::Terminal;
@@ -20,6 +22,9 @@ pub struct ModelOptions {
     /// The ONNX Runtime library to use [default: found or installed]
     #[arg(long, value_name = "FILE")]
     pub runtime: Option<PathBuf>,
+    /// Read every file of the bundle, also weights that were read before and seem not to have changed since
+    #[arg(long)]
+    pub verify_files: bool,
 }
 
 impl ModelOptions {
@@ -41,14 +46,32 @@ impl ModelOptions {
             );
         }
         let runtime = self.open_runtime(progress)?;
-        let bundle = resolve_bundle(&runtime, path, &name, &bundle_cache()?, None, progress)?;
-        Ok(Model::open(&runtime, &bundle, &self.session())?)
+        let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(self.verify_files) };
+        let bundle = resolve_bundle(&runtime, path, &name, bundles, None, progress)?;
+        Ok(Model::of_bundle(&runtime, bundle, &self.session())?)
     }
 }
 
 pub fn open_runtime(library: Option<PathBuf>, device: Device, progress: &Terminal) -> anyhow::Result<Runtime> {
     let options = RuntimeOptions { library, device, ..RuntimeOptions::default() };
     Ok(Runtime::open(&options, &|line| progress.line(line))?)
+}
+
+/// How bundles are opened; what is found out about large files is kept in the program's cache, if there is one.
+pub fn opening(verify_files: bool) -> Opening {
+    Opening { records: Env::of_process().cache_folder().map(|cache| cache.join("verified")), verify_files }
+}
+
+/// A folder that has to be a bundle.
+pub fn open_bundle(path: &Path, verify_files: bool, progress: &Terminal) -> anyhow::Result<OpenedBundle> {
+    if !path.join(MANIFEST_FILE).is_file() {
+        anyhow::bail!("{} is no bundle: it holds no bundle.json; make one with `gim-harness bake`", path.display());
+    }
+    let bundle = OpenedBundle::open(path, &opening(verify_files))?;
+    if let Some(caution) = bundle.caution() {
+        progress.line(&caution);
+    }
+    Ok(bundle)
 }
 
 /// Where bundles that are baked on the way are kept.

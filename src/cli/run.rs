@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_with_mistakes};
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::report::point_latest;
-use gim_harness::run::{Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out};
+use gim_harness::run::{Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out};
 use gim_harness::{attribution, faithfulness, store};
 
-use super::model::{bundle_cache, open_runtime};
+use super::model::{bundle_cache, open_runtime, opening};
 use super::progress::Terminal;
 use super::{Ended, Usage};
 
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Only these tasks of the file
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     tasks: Option<Vec<String>>,
+    /// Read every file of the bundles, also weights that were read before and seem not to have changed since
+    #[arg(long)]
+    verify_files: bool,
     /// These methods, whatever the file lists
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     methods: Option<Vec<String>>,
@@ -60,8 +63,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
 
     let progress = Terminal::new();
     let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
-    let bundles = bundle_cache()?;
-    let job = Job { plan: &plan, folder: &folder, existing, interrupted: &interrupted, bundles: &bundles };
+    let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(arguments.verify_files) };
+    let job = Job { plan: &plan, folder: &folder, existing, interrupted: &interrupted, bundles };
     let outcome = match carry_out(&job, &runtime, &progress) {
         Err(error @ RunError::Interrupted { .. }) => {
             eprintln!("{error}");

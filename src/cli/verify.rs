@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use gim_harness::verify::{Effort, verify};
+use gim_harness::runtime::{Runtime, SessionOptions};
+use gim_harness::verify::{Check, Effort, verify_opened};
 
-use super::model::ModelOptions;
+use super::model::{ModelOptions, open_bundle};
 use super::progress::Terminal;
 use super::{Ended, ignore_closed_pipe};
 
@@ -22,16 +24,10 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    if !arguments.bundle.join("bundle.json").is_file() {
-        let message = "is no bundle: it holds no bundle.json; make one with `gim-harness bake`";
-        anyhow::bail!("{} {message}", arguments.bundle.display());
-    }
     let progress = Terminal::new();
     let runtime = arguments.model.open_runtime(&progress)?;
     let session = arguments.model.session();
-    let checks = verify(&runtime, &arguments.bundle, &session, Effort::FULL, arguments.seed, &|next| {
-        progress.checking(next);
-    });
+    let checks = checks(arguments, &runtime, &session, &progress);
     progress.stop();
     let checks = checks?;
     let mut text = format!("{:24} {:>10} {:>10}\n", "check", "measured", "at most");
@@ -49,4 +45,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         return Ok(Ended::Negative);
     }
     Ok(Ended::Done)
+}
+
+fn checks(
+    arguments: &Arguments,
+    runtime: &Runtime,
+    session: &SessionOptions,
+    progress: &Terminal,
+) -> anyhow::Result<Vec<Check>> {
+    progress.checking("hashes of the files");
+    // What is checked is what is there now, whatever was found earlier.
+    let bundle = Arc::new(open_bundle(&arguments.bundle, true, progress)?);
+    let next = |next: &str| progress.checking(next);
+    Ok(verify_opened(runtime, &bundle, session, Effort::FULL, arguments.seed, &next)?)
 }

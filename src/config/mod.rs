@@ -16,9 +16,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::diagnostics::{Diagnostic, Diagnostics};
+
+pub(crate) use crate::digest::{sha256, sha256_of_file};
 
 pub use plan::{MethodPlan, ModelPlan, Plan};
 pub use task::{LabelRef, MAX_DATA_BYTES, Rank, Score, TaskPlan};
@@ -140,27 +140,4 @@ fn text<'a>(file: &Path, bytes: &'a [u8], mistakes: &mut Vec<Diagnostic>) -> Opt
             None
         }
     }
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-/// SHA-256 of a file in hexadecimal, read in pieces.
-pub(crate) fn sha256_of_file(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hexadecimal(&hash.finalize())),
-            read => hash.update(&buffer[..read]),
-        }
-    }
-}
-
-/// Two digits a byte.
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::bundle::BundleError;
 use crate::diagnostics::Diagnostics;
 use crate::report::ReportError;
 use crate::runtime::{ParseDeviceError, RuntimeError};
@@ -37,6 +38,8 @@ pub enum RunError {
     Interrupted { model: String },
     #[error("baking the model '{model}'")]
     Bake { model: String, source: Box<VerifiedBakeError> },
+    #[error(transparent)]
+    Opening(#[from] BundleError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]

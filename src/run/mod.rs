@@ -1,5 +1,6 @@
 //! A plan carried out: every method on every example of every task by every model, each finished unit put into the store.
 
+mod bundles;
 mod chunk;
 mod error;
 mod prepare;
@@ -7,6 +8,7 @@ mod record;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -17,8 +19,9 @@ use crate::runtime::{Device, Model, Runtime, SessionOptions};
 use crate::store::{self, DatasetFacts, Store, UnitKey};
 use crate::tasks::Dataset;
 
+pub use bundles::{Bundles, resolve_bundle};
 pub use error::RunError;
-pub use prepare::{data_mistakes, resolve_bundle};
+pub use prepare::data_mistakes;
 
 use chunk::{Chunk, Sizes};
 use prepare::Prepared;
@@ -46,8 +49,7 @@ pub struct Job<'a> {
     pub existing: Existing,
     /// Becomes true when the run is to stop after the work in hand.
     pub interrupted: &'a AtomicBool,
-    /// Where bundles baked from checkpoints are kept.
-    pub bundles: &'a Path,
+    pub bundles: Bundles<'a>,
 }
 
 /// Is told what a run does. Every method may be ignored.
@@ -89,7 +91,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let mut complete = true;
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
-        let mut model = Model::open(runtime, &prepared.bundle, &options)?;
+        let mut model = Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?;
         for dataset in &prepared.datasets {
             store.write_dataset(&dataset_facts(&prepared.name, plan, dataset))?;
             let complete_here = run_task(&work, &mut model, prepared, dataset, &mut store)?;

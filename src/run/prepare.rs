@@ -1,12 +1,14 @@
 //! What a run needs before the first model runs: checked data, and bundles.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
+use super::bundles::{is_bundle, resolve_bundle};
 use super::{Job, Progress, RunError};
-use crate::bundle::Manifest;
-use crate::bundle::bake::{BakeError, BakeOptions, fingerprint};
+use crate::bundle::bake::BakeError;
+use crate::bundle::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
+use crate::bundle::open::described;
 use crate::bundle::source::SourceError;
+use crate::bundle::{Manifest, OpenedBundle};
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelPlan, Plan};
 use crate::diagnostics::Diagnostics;
@@ -14,15 +16,11 @@ use crate::labels::Labels;
 use crate::runtime::Runtime;
 use crate::tasks::{self, Dataset, Subject, TaskError};
 use crate::tokenizer::Tokenizer;
-use crate::verify::{Step, bake};
-
-/// What makes a folder a bundle.
-const BUNDLE: &str = "bundle.json";
 
 /// A model with its bundle, and the tasks as its tokenizer reads them.
 pub struct Prepared {
     pub name: String,
-    pub bundle: PathBuf,
+    pub bundle: Arc<OpenedBundle>,
     pub manifest: Manifest,
     pub tokenizer: Tokenizer,
     pub tokenizer_sha256: String,
@@ -67,11 +65,9 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
         .map(|(model, (tokenizer, datasets))| {
             let bundle =
                 resolve_bundle(runtime, &model.path, &model.name, job.bundles, Some(job.interrupted), progress)?;
-            let manifest = read_manifest(&bundle)?;
+            let manifest = bundle.manifest.clone();
             let baseline = baseline(model, &manifest, &tokenizer)?;
-            let path = tokenizer_path(&model.path);
-            let tokenizer_sha256 =
-                crate::config::sha256_of_file(&path).map_err(|source| RunError::Io { path, source })?;
+            let tokenizer_sha256 = bundle.files.get(TOKENIZER_FILE).cloned().unwrap_or_default();
             Ok(Prepared { name: model.name.clone(), bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets })
         })
         .collect()
@@ -96,20 +92,19 @@ fn read_data(
     if mistakes.0.is_empty() { Ok(datasets) } else { Err(mistakes.finished().into()) }
 }
 
-fn tokenizer_path(model: &Path) -> PathBuf {
-    model.join("tokenizer.json")
-}
-
 fn tokenizer(model: &ModelPlan) -> Result<Tokenizer, RunError> {
-    let path = tokenizer_path(&model.path);
+    if is_bundle(&model.path) {
+        return Ok(described(&model.path)?.1);
+    }
+    let path = model.path.join(TOKENIZER_FILE);
     Tokenizer::from_file(&path).map_err(|source| RunError::Tokenizer { path, source })
 }
 
 /// The labels of a classifier, as its bundle or its checkpoint names them; `None` for a decoder.
 fn labels(model: &ModelPlan) -> Result<Option<Labels>, RunError> {
-    if model.path.join(BUNDLE).is_file() {
-        let problem = |problem| RunError::Bundle { path: model.path.join(BUNDLE), problem };
-        return read_manifest(&model.path)?.labels().map_err(problem);
+    if is_bundle(&model.path) {
+        let problem = |problem| RunError::Bundle { path: model.path.join(MANIFEST_FILE), problem };
+        return described(&model.path)?.0.labels().map_err(problem);
     }
     let refused = |error| BakeError::Source(SourceError::Checkpoint(error)).into();
     match Checkpoint::open(&model.path) {
@@ -128,60 +123,4 @@ fn baseline(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer) -> Re
         None => manifest.baseline_token_id,
     };
     found.ok_or_else(|| RunError::NoBaseline { model: model.name.clone() })
-}
-
-fn read_manifest(bundle: &Path) -> Result<Manifest, RunError> {
-    let path = bundle.join(BUNDLE);
-    let text = std::fs::read(&path).map_err(|source| RunError::Io { path: path.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|error| RunError::Bundle { path, problem: error.to_string() })
-}
-
-/// The bundle of a model: the folder itself, or one baked from it and kept under `bundles`.
-///
-/// What is baked is verified before it is kept. A kept bundle is found again by the contents of the model's files and of
-/// this program: another build may bake otherwise. The one that an earlier build baked from the same files is removed.
-pub fn resolve_bundle(
-    runtime: &Runtime,
-    model: &Path,
-    name: &str,
-    bundles: &Path,
-    interrupted: Option<&AtomicBool>,
-    progress: &dyn Progress,
-) -> Result<PathBuf, RunError> {
-    if model.join(BUNDLE).is_file() {
-        return Ok(model.to_owned());
-    }
-    let io = |path: PathBuf| move |source| RunError::Io { path, source };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(model)
-        .map_err(io(model.to_owned()))?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json" || extension == "safetensors"))
-        .collect();
-    files.sort();
-    let source = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;
-    let program = std::env::current_exe().map_err(io(PathBuf::from("this program")))?;
-    let build = crate::config::sha256_of_file(&program).map_err(io(program))?;
-    let prefix = format!("{}-", &source[..16]);
-    let bundle = bundles.join(format!("{prefix}{}", &build[..16]));
-    if bundle.join(BUNDLE).is_file() {
-        return Ok(bundle);
-    }
-    progress.note(&format!("baking the gradient graph of {name} into {}", bundle.display()));
-    let options = BakeOptions { interrupted, ..BakeOptions::default() };
-    bake(runtime, model, &bundle, &options, &|step| match step {
-        Step::Writing { done, total } => progress.baking(name, done, total),
-        Step::Checking(_) => {}
-    })
-    .map_err(|source| match source.is_interruption() {
-        true => RunError::Interrupted { model: name.to_owned() },
-        false => RunError::Bake { model: name.to_owned(), source: Box::new(source) },
-    })?;
-    for entry in std::fs::read_dir(bundles).map_err(io(bundles.to_owned()))?.flatten() {
-        let former = entry.path();
-        if former != bundle && entry.file_name().to_string_lossy().starts_with(&prefix) {
-            // Another program may be using it; then it stays.
-            let _ = std::fs::remove_dir_all(former);
-        }
-    }
-    Ok(bundle)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::install::{Flavour, PINNED_VERSION};
 use super::library::MINIMUM_VERSION;
 use super::locate::Attempt;
+use crate::bundle::BundleError;
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ pub enum RuntimeError {
 
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
+
+    #[error(transparent)]
+    Opening(#[from] BundleError),
 
     #[error("{}: {problem}\n  hint: `gim-harness bake` makes a bundle; a damaged one is best baked anew", .path.display())]
     Bundle { path: PathBuf, problem: String },

@@ -7,8 +7,7 @@
 
 use prost::Message;
 
-/// The file of a bundle that holds the weights of all its graphs.
-pub(crate) const WEIGHTS: &str = "weights.bin";
+use crate::bundle::manifest::WEIGHT_FILE as WEIGHTS;
 
 /// Checks a serialised `ModelProto`: all external data is in `weights.bin`, and within its `weights` bytes.
 ///

@@ -21,7 +21,6 @@ mod elf;
 mod env;
 mod error;
 mod external;
-mod folder;
 mod install;
 mod library;
 mod locate;

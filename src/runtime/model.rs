@@ -10,13 +10,14 @@ use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
 use super::batch::{Bounds, batches};
 use super::device::Device;
 use super::error::{InputError, RuntimeError};
-use super::folder::Folder;
+use super::external;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
 use super::reuse::Reuse;
 use super::score::{Score, reduce};
 use super::session::{Outputs, Session, SessionOptions, Tensor};
-use crate::bundle::Manifest;
+use crate::bundle::manifest::WEIGHT_FILE;
+use crate::bundle::{Manifest, OpenedBundle, Opening};
 use crate::grad::knobs::Knobs;
 
 /// The graphs of a bundle.
@@ -119,7 +120,7 @@ impl Sub for Counters {
 #[derive(Debug)]
 pub struct Model {
     runtime: Runtime,
-    folder: Folder,
+    bundle: Arc<OpenedBundle>,
     options: SessionOptions,
     prepacking: Prepacking,
     sessions: HashMap<Graph, Session>,
@@ -131,22 +132,33 @@ pub struct Model {
 const OUTPUT_LIMIT: usize = 64 << 20;
 
 impl Model {
-    /// Opens a bundle: reads `bundle.json` and checks that its files are there with the sizes stated. No graph is loaded
-    /// yet.
+    /// Opens a bundle, all of whose files are read to see that they are the ones that were baked. No graph is loaded yet.
     ///
     /// # Errors
-    /// [`RuntimeError::Bundle`] or [`RuntimeError::Io`] for a folder that is no sound bundle, [`RuntimeError::NoCuda`].
+    /// [`RuntimeError::Opening`] for a folder that is no sound bundle, [`RuntimeError::NoCuda`].
     pub fn open(runtime: &Runtime, bundle: &Path, options: &SessionOptions) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
-        let folder = Folder::open(bundle)?;
+        Model::of_bundle(runtime, Arc::new(OpenedBundle::open(bundle, &Opening::default())?), options)
+    }
+
+    /// As [`Model::open`], of a bundle that was opened before.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoCuda`].
+    pub fn of_bundle(
+        runtime: &Runtime,
+        bundle: Arc<OpenedBundle>,
+        options: &SessionOptions,
+    ) -> Result<Model, RuntimeError> {
+        runtime.check_device(options.device)?;
         // The embedding graph gathers from its table and has no products to pack weights for.
         let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
-        let sessions = packing.iter().filter(|&&graph| folder.has(graph)).count() as u64;
-        let prepacking = Prepacking::choose(options.prepacking, folder.weights, sessions, Memory::of_machine());
-        tracing::debug!(bundle = %bundle.display(), %prepacking, "opened a bundle");
+        let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
+        let prepacking = Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine());
+        tracing::debug!(bundle = %bundle.path().display(), %prepacking, "opened a bundle");
         Ok(Model {
             runtime: runtime.clone(),
-            folder,
+            bundle,
             options: SessionOptions { prepacking: Some(prepacking.on), ..options.clone() },
             prepacking,
             sessions: HashMap::new(),
@@ -156,12 +168,12 @@ impl Model {
     }
 
     pub fn manifest(&self) -> &Manifest {
-        &self.folder.manifest
+        &self.bundle.manifest
     }
 
-    /// The folder it was opened from.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
+    /// What it was opened from.
+    pub fn bundle(&self) -> &Arc<OpenedBundle> {
+        &self.bundle
     }
 
     pub fn device(&self) -> Device {
@@ -353,15 +365,26 @@ impl Model {
         match self.sessions.entry(graph) {
             std::collections::hash_map::Entry::Occupied(session) => Ok(session.into_mut()),
             std::collections::hash_map::Entry::Vacant(space) => {
-                let file = self.folder.graph(graph)?;
+                let file = self.bundle.path().join(graph.file());
+                let problem = |problem: String| RuntimeError::Bundle { path: file.clone(), problem };
+                if !self.bundle.has(graph.file()) {
+                    return Err(problem("this bundle has no such graph".to_owned()));
+                }
+                external::check(&self.bundle.read(graph.file())?, self.bundle.weights()).map_err(problem)?;
                 let session = Session::open(&self.runtime, &file, &self.options)?;
+                // What ONNX Runtime has read is what was checked.
+                self.bundle.check_unchanged(graph.file())?;
+                self.bundle.check_unchanged(WEIGHT_FILE)?;
                 let names: Vec<&str> = session.input_names().collect();
                 let knobs: &[&str] = if graph == Graph::Gradient { &Knobs::NAMES } else { &[] };
                 let expected = || graph.inputs().iter().chain(knobs);
                 if names.len() != expected().count() || expected().any(|name| !names.contains(name)) {
                     let expected: Vec<&str> = expected().copied().collect();
-                    let problem = format!("its inputs are {}; expected {}", names.join(", "), expected.join(", "));
-                    return Err(RuntimeError::Bundle { path: file, problem });
+                    return Err(problem(format!(
+                        "its inputs are {}; expected {}",
+                        names.join(", "),
+                        expected.join(", ")
+                    )));
                 }
                 Ok(space.insert(session))
             }

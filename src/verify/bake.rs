@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Check, Effort, VerifyError, verify};
+use super::{Check, Effort, verify};
 use crate::bundle::Manifest;
-use crate::bundle::bake::{BakeError, BakeOptions, WEIGHT_FILE, write};
+use crate::bundle::bake::{BakeError, BakeOptions, write};
+use crate::bundle::manifest::WEIGHT_FILE;
 use crate::runtime::{Residency, Runtime, RuntimeError, SessionOptions};
 
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum VerifiedBakeError {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("the bundle of {source_path} could not be verified, and was not kept")]
-    Verify { source_path: PathBuf, source: VerifyError },
+    Verify { source_path: PathBuf, source: RuntimeError },
     #[error("the bundle of {source_path} does not compute what it says, and was not kept:{}", failures(.checks))]
     Failed { source_path: PathBuf, checks: Vec<Check> },
 }

@@ -8,9 +8,9 @@ mod checks;
 mod effort;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::bundle::Manifest;
-use crate::bundle::bake::fingerprint_file;
+use crate::bundle::{OpenedBundle, Opening};
 use crate::runtime::{Model, Optimization, Runtime, RuntimeError, SessionOptions};
 
 pub use bake::{Step, VerifiedBakeError, bake};
@@ -34,20 +34,10 @@ impl Check {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    #[error("{path}")]
-    Read { path: std::path::PathBuf, source: std::io::Error },
-    #[error("{path} is not the file that was baked: its SHA-256 is {found}, and bundle.json says {expected}")]
-    Changed { path: std::path::PathBuf, expected: String, found: String },
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-}
-
-/// Runs all checks. `progress` is told which one is next.
+/// Reads all files of a bundle, to see that they are the ones that were baked, and runs all checks.
 ///
 /// # Errors
-/// For what keeps a check from being made; a check that was made and failed is in the result.
+/// As [`verify_opened`], and those of [`OpenedBundle::open`].
 pub fn verify(
     runtime: &Runtime,
     bundle: &Path,
@@ -55,12 +45,27 @@ pub fn verify(
     effort: Effort,
     seed: u64,
     progress: &dyn Fn(&str),
-) -> Result<Vec<Check>, VerifyError> {
+) -> Result<Vec<Check>, RuntimeError> {
+    progress("hashes of the files");
+    let bundle = Arc::new(OpenedBundle::open(bundle, &Opening::default())?);
+    verify_opened(runtime, &bundle, options, effort, seed, progress)
+}
+
+/// Runs all checks of a bundle that was opened. `progress` is told which one is next.
+///
+/// # Errors
+/// For what keeps a check from being made; a check that was made and failed is in the result.
+pub fn verify_opened(
+    runtime: &Runtime,
+    bundle: &Arc<OpenedBundle>,
+    options: &SessionOptions,
+    effort: Effort,
+    seed: u64,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<Check>, RuntimeError> {
     // Batches as in a run have no padding, so it would not be checked.
     let options = &SessionOptions { padding: true, ..options.clone() };
-    let mut model = Model::open(runtime, bundle, options)?;
-    progress("hashes of the files");
-    check_hashes(bundle, model.manifest())?;
+    let mut model = Model::of_bundle(runtime, Arc::clone(bundle), options)?;
     let prompts = checks::prompts(model.manifest(), effort.lengths, seed);
     let mut done = Vec::new();
     progress("forward equality");
@@ -75,18 +80,7 @@ pub fn verify(
     done.extend(checks::knobs(&mut model, &prompts)?);
     progress("optimization");
     let plain = SessionOptions { optimization: Optimization::Disable, ..options.clone() };
-    let mut unoptimized = Model::open(runtime, bundle, &plain)?;
+    let mut unoptimized = Model::of_bundle(runtime, Arc::clone(bundle), &plain)?;
     done.push(checks::optimization(&mut model, &mut unoptimized, &prompts)?);
     Ok(done)
-}
-
-fn check_hashes(bundle: &Path, manifest: &Manifest) -> Result<(), VerifyError> {
-    for (name, entry) in &manifest.files {
-        let path = bundle.join(name);
-        let found = fingerprint_file(&path).map_err(|source| VerifyError::Read { path: path.clone(), source })?;
-        if found != entry.sha256 {
-            return Err(VerifyError::Changed { path, expected: entry.sha256.clone(), found });
-        }
-    }
-    Ok(())
 }
