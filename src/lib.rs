@@ -11,6 +11,7 @@ mod digest;
 pub mod faithfulness;
 pub mod grad;
 pub mod labels;
+pub mod lfs;
 pub mod onnx;
 pub mod raise;
 pub mod report;

@@ -65,14 +65,39 @@ fn fields_that_change_the_result_are_refused_by_name() {
     for (path, Published { config, tensors }) in all() {
         for (key, value) in [
             ("quantization_config", json!({"quant_method": "bitsandbytes", "load_in_4bit": true})),
-            ("compression_config", json!({"format": "pack-quantized"})),
-            ("dual_chunk_attention_config", json!({"chunk_size": 262_144})),
-            ("pruned_heads", json!({"0": [1]})),
+            ("per_layer_config", json!({"1": {"num_attention_heads": 1}})),
+            ("configuration_files", json!(["config.4.0.0.json"])),
         ] {
             let mut changed = config.clone();
             changed[key] = value;
             let error = Checkpoint::open(folder(&changed, &tensors).path()).unwrap_err().to_string();
             assert!(error.contains(key), "{}: {error}", path.display());
+        }
+    }
+}
+
+#[test]
+fn fields_that_nobody_reads_are_noted() {
+    for (path, Published { config, tensors }) in all() {
+        let mut changed = config.clone();
+        let fields = [
+            ("unsloth_version", json!("2025.1.5")),
+            ("custom_pipelines", json!({"sentiment": {"impl": "pipeline.Sentiment"}})),
+            ("num_steps", json!(1000)),
+            ("emb_size", json!(768)),
+            ("_model_name_or_path", json!("SmolLM2")),
+            ("sentence_transformers", json!({"version": "5.0.0"})),
+            ("pruned_heads", json!({"0": [1]})),
+            ("dual_chunk_attention_config", json!({"chunk_size": 262_144})),
+        ];
+        for (key, value) in &fields {
+            changed[*key] = value.clone();
+        }
+        let before = Checkpoint::open(folder(&config, &tensors).path()).unwrap();
+        let after = Checkpoint::open(folder(&changed, &tensors).path()).unwrap();
+        for (key, _) in fields {
+            assert!(after.ignored_fields.iter().any(|field| field == key), "{}: {key}", path.display());
+            assert!(!before.ignored_fields.iter().any(|field| field == key), "{}: {key}", path.display());
         }
     }
 }

@@ -136,6 +136,7 @@ pub fn write(
         dtype: "f32".to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
         notes: source.notes.clone(),
+        ignored_fields: source.ignored_fields.clone(),
         files: BTreeMap::new(),
         graphs: BTreeMap::new(),
         audit,

@@ -113,6 +113,7 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
         max_positions: positions::longest(&graph, &used, attention_mask),
         pad_token_id: config.pad_token_id,
         weights: Box::new(weights),
+        ignored_fields: Vec::new(),
         notes: Vec::new(),
         graph,
     })

@@ -38,6 +38,10 @@ pub struct Manifest {
     /// What was decided while the bundle was made and its user should know: a sentence each, without a full stop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Fields of `config.json` that nobody reads, neither this program nor the transformers library, and which hence change
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_fields: Vec<String>,
     /// Every file of the bundle but `bundle.json`, by its name in the folder.
     pub files: BTreeMap<String, FileEntry>,
     /// By file name: `embed.onnx`, `forward.onnx`, `gradient.onnx`, `attention.onnx`.

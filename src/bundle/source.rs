@@ -47,6 +47,8 @@ pub struct ForwardModel {
     pub labels: Option<Labels>,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
+    /// Fields of the configuration that change nothing; see [`Manifest::ignored_fields`](super::Manifest::ignored_fields).
+    pub ignored_fields: Vec<String>,
     /// What was decided while the model was read and its user should know; see [`Manifest::notes`](super::Manifest::notes).
     pub notes: Vec<String>,
 }
@@ -84,7 +86,8 @@ impl From<Checkpoint> for ForwardModel {
             labels: checkpoint.labels,
             max_positions: checkpoint.max_positions,
             pad_token_id: checkpoint.pad_token_id,
-            notes: Vec::new(),
+            ignored_fields: checkpoint.ignored_fields,
+            notes: checkpoint.notes,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The parts that transformers are made of.
 
-use serde_json::Value;
-
 use super::config::Config;
 use super::rope::RotaryTables;
 use super::{BATCH, Builder, CheckpointError, SEQ};
@@ -20,6 +18,8 @@ pub enum Reach {
     Before,
     /// The last so many up to its own position, itself included.
     Window(usize),
+    /// Those up to so many places away, on both sides.
+    Around(usize),
 }
 
 /// What is added to attention scores: 0 where a token may look, a large negative number elsewhere.
@@ -32,15 +32,29 @@ pub fn attention_bias(graph: &mut Graph, attention_mask: Id, reach: Reach) -> Re
         let places = graph.add(Op::Arange(seq.clone()), &[])?;
         let queries = graph.reshape(places, vec![seq.clone(), one.clone()])?;
         let keys = graph.reshape(places, vec![one, seq])?;
-        let mut near = graph.logic(Logic::LessOrEqual, keys, queries)?;
-        if let Reach::Window(size) = reach {
-            // No text is so long, and no sum overflows.
-            let size = graph.constant(Tensor::i64(size.min(1 << 40) as i64))?;
-            let ends = graph.plus(keys, size)?;
-            let within = graph.logic(Logic::Less, queries, ends)?;
-            near = graph.logic(Logic::And, near, within)?;
+        // No text is so long, and no sum overflows.
+        let mut farther = |from: Id, by: usize| {
+            let by = graph.constant(Tensor::i64(by.min(1 << 40) as i64))?;
+            graph.plus(from, by)
+        };
+        let near = match reach {
+            Reach::Everywhere => None,
+            Reach::Before => Some((graph.logic(Logic::LessOrEqual, keys, queries)?, None)),
+            Reach::Window(size) => {
+                let ends = farther(keys, size)?;
+                let before = graph.logic(Logic::LessOrEqual, keys, queries)?;
+                Some((before, Some(graph.logic(Logic::Less, queries, ends)?)))
+            }
+            Reach::Around(distance) => {
+                let (last, first) = (farther(queries, distance)?, farther(keys, distance)?);
+                let before = graph.logic(Logic::LessOrEqual, keys, last)?;
+                Some((before, Some(graph.logic(Logic::LessOrEqual, queries, first)?)))
+            }
+        };
+        if let Some((near, within)) = near {
+            let near = within.map_or(Ok(near), |within| graph.logic(Logic::And, near, within))?;
+            allowed = graph.logic(Logic::And, near, allowed)?;
         }
-        allowed = graph.logic(Logic::And, near, allowed)?;
     }
     let zero = graph.constant(Tensor::float(0.0, Dtype::F32))?;
     let masked = graph.constant(Tensor::float(MASKED, Dtype::F32))?;
@@ -259,7 +273,8 @@ pub fn activation(config: &mut Config, key: &str) -> Result<Activation, Checkpoi
     })
 }
 
-/// Requires that a switch, where present, is off.
-pub fn off(config: &mut Config, keys: &[&str]) -> Result<(), CheckpointError> {
-    keys.iter().try_for_each(|key| config.only(key, Value::Bool(false)))
+/// Whether queries look at what comes after them too: a decoder with `"is_causal": false`. Null says so as well, as it does
+/// to the reference implementation.
+pub fn looks_both_ways(config: &mut Config) -> Result<bool, CheckpointError> {
+    Ok(!config.flag_or_none("is_causal")?.unwrap_or(false))
 }

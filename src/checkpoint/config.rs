@@ -6,137 +6,70 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::CheckpointError;
-
-/// Fields that cannot change what the forward pass computes at inference: identity, generation, training, caching.
-/// Classifiers read what is here about labels.
-const HARMLESS: &[&str] = &[
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_flash_attn_2_enabled",
-    "_name_or_path",
-    "_num_labels",
-    "architectures",
-    "attention_dropout",
-    "attention_probs_dropout_prob",
-    "attn_dropout",
-    "attn_implementation",
-    "attn_pdrop",
-    "auto_map",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token",
-    "bos_token_id",
-    "cache_implementation",
-    "chunk_size_feed_forward",
-    "classifier_dropout",
-    "classifier_dropout_prob",
-    "cls_token_id",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "embd_dropout",
-    "embd_pdrop",
-    "embedding_dropout",
-    "encoder_no_repeat_ngram_size",
-    "eos_token",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "hidden_dropout_prob",
-    "id2label",
-    "initializer_factor",
-    "initializer_range",
-    "is_llama_config",
-    "label2id",
-    "language",
-    "length_penalty",
-    "mask_token_id",
-    "max_length",
-    "max_new_tokens",
-    "max_sequence_length",
-    "min_length",
-    "mlp_dropout",
-    "model_max_length",
-    "neftune_noise_alpha",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_labels",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_past",
-    "output_scores",
-    "pad_token",
-    "prefix",
-    "problem_type",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "resid_dropout",
-    "resid_pdrop",
-    "residual_dropout",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "summary_first_dropout",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "token_healing",
-    "tokenizer_class",
-    "tokenizer_model_max_length",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "transformers_weights",
-    "typical_p",
-    "unk_token_id",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
-    "use_return_dict",
-];
+use super::fields::{self, Fields};
+use crate::lfs;
 
 /// Counts above this (layers, heads, elements of a head) are refused before anything is made by them.
 const COUNT_LIMIT: usize = 1 << 16;
 
-/// `config.json` with a record of which fields were read. [`Config::finish`] refuses the rest.
+/// `config.json`, or an object in it, with a record of which fields were read. [`Config::finish`] looks at the rest.
 #[derive(Debug)]
 pub struct Config {
     path: PathBuf,
+    /// Where in the file this object is, with a full stop behind it: `rope_scaling.`.
+    place: String,
     fields: Map<String, Value>,
+    /// What the reference implementation reads here.
+    listed: Fields,
     read: BTreeSet<String>,
+    ignored: Vec<String>,
 }
 
 impl Config {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let text = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        if lfs::is_pointer(&text) {
+            return Err(CheckpointError::Config { path: path.to_owned(), problem: lfs::PROBLEM.to_owned() });
+        }
         let fields: Map<String, Value> =
             serde_json::from_slice(&text).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })?;
-        Ok(Config { path: path.to_owned(), fields, read: BTreeSet::new() })
+        Ok(Config {
+            path: path.to_owned(),
+            place: String::new(),
+            fields,
+            listed: Fields::new(),
+            read: BTreeSet::new(),
+            ignored: Vec::new(),
+        })
     }
 
-    /// Fills in the fields that the file leaves out. A field that is there stays as it is, null too: null often says
-    /// "none" where absence means a default.
-    pub fn with_defaults(mut self, defaults: Value) -> Self {
-        if let Value::Object(defaults) = defaults {
-            for (key, value) in defaults {
-                self.fields.entry(key).or_insert(value);
+    /// Takes what the reference implementation reads here: other names of a field are put under its own, and fields that
+    /// the file leaves out get their defaults. A field that is there stays as it is, null too: null often says "none"
+    /// where absence means a default.
+    ///
+    /// # Errors
+    /// Where a field and another name of it contradict each other.
+    pub fn expecting(mut self, listed: Fields) -> Result<Self, CheckpointError> {
+        for (alias, own) in listed.iter().filter_map(|(alias, field)| Some((alias, field.means.as_ref()?))) {
+            let Some(value) = self.fields.remove(alias).filter(|value| !value.is_null()) else { continue };
+            match self.fields.get(own) {
+                Some(other) if !fields::equal(other, &value) => {
+                    let problem = format!("'{alias}' is {value} and '{own}' {other}, which are two names of one field");
+                    return Err(self.problem(problem));
+                }
+                _ => drop(self.fields.insert(own.clone(), value)),
             }
         }
-        self
+        for (key, value) in fields::defaults(&listed) {
+            self.fields.entry(key).or_insert(value);
+        }
+        self.listed = listed;
+        Ok(self)
+    }
+
+    /// The fields that change nothing, as far as they were met: `rope_scaling.mrope_section`.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// Puts a value in a field's place.
@@ -220,6 +153,22 @@ impl Config {
         self.parsed(key, "a whole number from 0 on", |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
     }
 
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The name of a field that holds an object and that nobody read.
+    pub fn unread_object(&self) -> Option<&str> {
+        let unread = self.fields.iter().filter(|(key, _)| !self.read.contains(*key));
+        unread.filter(|(_, value)| value.is_object()).map(|(key, _)| key.as_str()).next()
+    }
+
+    /// Takes what the reference implementation reads here, once that is known.
+    pub fn expect(&mut self, listed: Fields) {
+        self.listed = listed;
+    }
+
     /// Whether a field is there, be it null.
     pub fn mentions(&self, key: &str) -> bool {
         self.fields.contains_key(key)
@@ -278,7 +227,15 @@ impl Config {
     pub fn object(&mut self, key: &str) -> Result<Option<Config>, CheckpointError> {
         let fields = self.parsed(key, "an object", |value| value.as_object().cloned())?;
         let path = PathBuf::from(format!("{}: {key}", self.path.display()));
-        Ok(fields.map(|fields| Config { path, fields, read: BTreeSet::new() }))
+        let place = format!("{}{key}.", self.place);
+        Ok(fields.map(|fields| Config {
+            path,
+            place,
+            fields,
+            listed: Fields::new(),
+            read: BTreeSet::new(),
+            ignored: Vec::new(),
+        }))
     }
 
     /// Requires that a field, where present, has the one value that is supported.
@@ -292,27 +249,69 @@ impl Config {
         }
     }
 
-    /// Refuses fields that nobody read, unless they are known not to matter or say nothing.
-    pub fn finish(&self) -> Result<(), CheckpointError> {
+    /// Looks at what nobody read. A field that the reference implementation reads is refused, unless it is harmless or at
+    /// its default; one that it does not read changes nothing, and is noted.
+    pub fn finish(&mut self) -> Result<(), CheckpointError> {
         let silent = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
+            Value::Null => true,
             Value::Object(fields) => fields.is_empty(),
             Value::Array(items) => items.is_empty(),
             _ => false,
         };
-        let unknown: Vec<String> = self
-            .fields
-            .iter()
-            .filter(|(key, value)| !self.read.contains(*key) && !HARMLESS.contains(&key.as_str()) && !silent(value))
-            .map(|(key, value)| format!("'{key}' ({value})"))
-            .collect();
-        if unknown.is_empty() {
-            return Ok(());
+        let mut problems = Vec::new();
+        for (key, value) in self.fields.iter().filter(|(key, value)| !self.read.contains(*key) && !silent(value)) {
+            match self.listed.get(key) {
+                None => self.ignored.push(format!("{}{key}", self.place)),
+                Some(field) if field.harmless.is_some() => {}
+                Some(field) if field.default.as_ref().is_some_and(|default| fields::equal(default, value)) => {}
+                Some(field) => problems.push(unsupported(key, value, field.default.as_ref())),
+            }
         }
-        Err(self.problem(format!(
-            "these fields are not understood and may change what the model computes: {}; \
-             remove those that do not matter",
-            unknown.join(", ")
-        )))
+        if problems.is_empty() { Ok(()) } else { Err(self.problem(problems.join("; "))) }
+    }
+
+    /// [`Config::finish`] for an object in the file, whose ignored fields become this one's.
+    pub fn finish_inner(&mut self, mut inner: Config) -> Result<(), CheckpointError> {
+        inner.finish()?;
+        self.ignored.append(&mut inner.ignored);
+        Ok(())
+    }
+}
+
+/// What is wrong with a field that changes the result in a way that is not built, and what to do.
+fn unsupported(key: &str, value: &Value, default: Option<&Value>) -> String {
+    match key {
+        "quantization_config" => {
+            let method = value.get("quant_method").and_then(Value::as_str);
+            let method = method.map_or_else(String::new, |method| format!(" by {method}"));
+            format!(
+                "'{key}' says that the weights are quantised{method}: bake the model they were made from, or load this \
+                 one with transformers, call its `dequantize()` and save it with `save_pretrained`"
+            )
+        }
+        "configuration_files" => {
+            format!(
+                "'{key}' names other configuration files, by version of transformers: put the contents of the newest in here"
+            )
+        }
+        _ => {
+            let only = default.filter(|default| !default.is_null());
+            let only = only.map_or_else(String::new, |default| format!(", and only {default} is supported"));
+            format!(
+                "'{key}' is {}{only}; it changes what the model computes, so remove it if it should not be there, or export \
+                 the model to an .onnx file and bake that",
+                shortened(value)
+            )
+        }
+    }
+}
+
+/// A value as JSON, its end cut off where it is long.
+fn shortened(value: &Value) -> String {
+    const LONGEST: usize = 120;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }

@@ -2,7 +2,8 @@
 //! feed-forward. The architectures that follow it differ in what is described by [`GatedDecoder`].
 
 use super::blocks::{
-    AttentionShape, Reach, Scores, activation, attention_bias, embed, head, linear, linear_rows, prefix, rotate,
+    AttentionShape, Reach, Scores, activation, attention_bias, embed, head, linear, linear_rows, looks_both_ways,
+    prefix, rotate,
 };
 use super::config::Config;
 use super::rope::{Rotary, RotaryDefaults, RotaryTables};
@@ -24,7 +25,7 @@ pub struct Biases {
 /// What tells one layer from another.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    /// How many tokens back a query may look.
+    /// How many tokens back a query may look, itself included; of a decoder that looks both ways, how far on either side.
     pub window: Option<usize>,
     /// Index into [`GatedDecoder::rotaries`].
     pub rotary: usize,
@@ -58,6 +59,8 @@ pub struct GatedDecoder {
     pub score_scale: f64,
     pub score_cap: Option<f64>,
     pub logit_cap: Option<f64>,
+    /// Queries look at what comes after them too.
+    pub both_ways: bool,
 }
 
 impl GatedDecoder {
@@ -98,6 +101,7 @@ impl GatedDecoder {
             score_scale: (head_size as f64).powf(-0.5),
             score_cap: None,
             logit_cap: None,
+            both_ways: looks_both_ways(config)?,
         })
     }
 
@@ -236,7 +240,12 @@ impl GatedDecoder {
             q = rotate(b.graph, q, tables)?;
             k = rotate(b.graph, k, tables)?;
         }
-        let reach = layer.window.map_or(Reach::Before, Reach::Window);
+        let reach = match (self.both_ways, layer.window) {
+            (false, None) => Reach::Before,
+            (false, Some(size)) => Reach::Window(size),
+            (true, None) => Reach::Everywhere,
+            (true, Some(distance)) => Reach::Around(distance),
+        };
         let scores = Scores {
             scale: self.score_scale,
             cap: self.score_cap.map(Real::new),

@@ -3,19 +3,11 @@
 use serde_json::{Value, json};
 
 use super::blocks::{
-    AttentionShape, Reach, Scores, activation, attention_bias, embed, layer_norm, learned_positions, linear, off,
+    AttentionShape, Reach, Scores, activation, attention_bias, embed, layer_norm, learned_positions, linear,
 };
 use super::{Builder, CheckpointError};
 use crate::onnx::Id;
 use crate::onnx::op::Real;
-
-/// What BERT and RoBERTa mean where their files are silent.
-pub fn defaults() -> Value {
-    json!({
-        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-        "hidden_act": "gelu", "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
-    })
-}
 
 /// An encoder with a classifier on its first token.
 pub struct Encoder {
@@ -44,9 +36,6 @@ pub fn encoder(b: &mut Builder, prefix: &str, first_position: usize) -> Result<E
     let act = activation(b.config, "hidden_act")?;
     let labels = labels(b)?;
     b.config.only("position_embedding_type", json!("absolute"))?;
-    off(b.config, &["is_decoder", "add_cross_attention"])?;
-    // A classifier has no head over the vocabulary that could be tied.
-    b.config.get("tie_word_embeddings");
     let shape = AttentionShape { heads, key_heads: heads, head_size: hidden / heads };
     shape.check().map_err(|problem| b.config.problem(problem))?;
     if shape.query_size() != hidden {

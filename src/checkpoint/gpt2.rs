@@ -1,32 +1,12 @@
 //! GPT-2 (Radford et al., 2019): LayerNorm before each block, learned positions, one projection for queries, keys and
 //! values.
 
-use serde_json::{Value, json};
-
 use super::blocks::{
-    AttentionShape, Reach, Scores, activation, attention_bias, conv1d, embed, head, layer_norm, learned_positions, off,
-    prefix,
+    AttentionShape, Reach, Scores, activation, attention_bias, conv1d, embed, head, layer_norm, learned_positions,
+    looks_both_ways, prefix,
 };
 use super::{Builder, CheckpointError, Forward};
 use crate::onnx::op::Real;
-
-/// Fields of heads that a language model does not have, a repetition of `n_positions`, and one about precision.
-const WITHOUT_EFFECT: &[&str] = &[
-    "n_ctx",
-    "reorder_and_upcast_attn",
-    "summary_activation",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-];
-
-pub fn defaults() -> Value {
-    json!({
-        "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
-        "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": true,
-        "tie_word_embeddings": true,
-    })
-}
 
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let hidden = b.config.size("n_embd")?;
@@ -40,10 +20,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let tied = b.config.flag("tie_word_embeddings")?;
     let scaled = b.config.flag("scale_attn_weights")?;
     let scaled_by_layer = b.config.flag("scale_attn_by_inverse_layer_idx")?;
-    off(b.config, &["add_cross_attention"])?;
-    for key in WITHOUT_EFFECT {
-        b.config.get(key);
-    }
+    let reach = if looks_both_ways(b.config)? { Reach::Everywhere } else { Reach::Before };
     let shape = AttentionShape { heads, key_heads: heads, head_size: hidden / heads };
     shape.check().map_err(|problem| b.config.problem(problem))?;
     if shape.query_size() != hidden {
@@ -56,7 +33,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     b.graph.set_scope("positions");
     let places = learned_positions(b, &format!("{prefix}wpe.weight"), [positions, hidden], 0)?;
     let mut x = b.graph.plus(inputs_embeds, places)?;
-    let bias = attention_bias(b.graph, b.attention_mask, Reach::Before)?;
+    let bias = attention_bias(b.graph, b.attention_mask, reach)?;
 
     for layer in 0..layers {
         let own = format!("{prefix}h.{layer}");

@@ -1,24 +1,15 @@
 //! GPT-NeoX and Pythia (arXiv 2204.06745; 2304.01373): attention and feed-forward side by side, parts of heads rotated,
 //! each head's query, key and value next to each other in one projection.
 
-use serde_json::{Value, json};
-
 use super::blocks::{
-    AttentionShape, Reach, Scores, activation, attention_bias, embed, head, layer_norm, linear, off, prefix, rotate,
+    AttentionShape, Reach, Scores, activation, attention_bias, embed, head, layer_norm, linear, looks_both_ways,
+    prefix, rotate,
 };
 use super::config::Config;
-use super::rope::{Rotary, RotaryDefaults, scaling};
+use super::rope::{Rotary, RotaryDefaults, from_either};
 use super::{BATCH, Builder, CheckpointError, Forward, SEQ};
 use crate::onnx::Dim;
 use crate::onnx::op::Real;
-
-pub fn defaults() -> Value {
-    json!({
-        "vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44,
-        "num_attention_heads": 64, "hidden_act": "gelu", "max_position_embeddings": 2048, "layer_norm_eps": 1e-5,
-        "use_parallel_residual": true, "attention_bias": true, "rotary_emb_base": 10000, "rotary_pct": 0.25,
-    })
-}
 
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let hidden = b.config.size("hidden_size")?;
@@ -32,8 +23,14 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let parallel = b.config.flag("use_parallel_residual")?;
     let attention_bias_given = b.config.flag("attention_bias")?;
     let max_positions = b.config.size_or_none("max_position_embeddings")?;
-    off(b.config, &["is_decoder"])?;
+    let reach = if looks_both_ways(b.config)? { Reach::Everywhere } else { Reach::Before };
     let size = hidden / heads;
+    if let Some(other) = b.config.size_or_none("head_dim")?.filter(|&other| other != size) {
+        // The reference implementation would take it for the rotation alone.
+        let problem =
+            format!("'head_dim' is {other}, and heads have {size} elements ('hidden_size' / 'num_attention_heads')");
+        return Err(b.config.problem(problem));
+    }
     let shape = AttentionShape { heads, key_heads: heads, head_size: size };
     shape.check().map_err(|problem| b.config.problem(problem))?;
     if shape.query_size() != hidden {
@@ -49,7 +46,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let inputs_embeds = embed(b, &format!("{table}.weight"), [vocab, hidden])?;
     b.graph.set_scope("positions");
     let tables = rotary.tables(b.graph, b.attention_mask)?;
-    let bias = attention_bias(b.graph, b.attention_mask, Reach::Before)?;
+    let bias = attention_bias(b.graph, b.attention_mask, reach)?;
 
     let mut x = inputs_embeds;
     for layer in 0..layers {
@@ -93,7 +90,15 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
 /// Beside the parameters of rotation the base is called `rotary_emb_base` and the fraction `rotary_pct`. Some files repeat
 /// them under the usual names, which the reference implementation does not read there.
 fn rotary(config: &mut Config, head_size: usize, max_positions: Option<usize>) -> Result<Rotary, CheckpointError> {
-    let parameters = scaling(config)?;
+    from_either(config, |config, parameters| one_rotary(config, parameters, head_size, max_positions))
+}
+
+fn one_rotary(
+    config: &mut Config,
+    parameters: Option<Config>,
+    head_size: usize,
+    max_positions: Option<usize>,
+) -> Result<Rotary, CheckpointError> {
     let mut beside = |own: &str, usual: &str| {
         let value = config.positive(own)?;
         let inside = parameters.as_ref().is_some_and(|parameters| parameters.mentions(usual));

@@ -5,13 +5,17 @@
 
 mod bert;
 pub mod blocks;
+mod code;
 pub mod config;
 pub mod decoder;
 pub mod encoder;
+pub mod fields;
+mod folder;
 mod gemma2;
 mod gemma3;
 mod gpt2;
 mod gpt_neox;
+mod leftovers;
 mod llama;
 mod mistral;
 mod phi3;
@@ -40,8 +44,13 @@ pub enum CheckpointError {
     Config { path: PathBuf, problem: String },
     #[error("{path}: {problem}")]
     Weights { path: PathBuf, problem: String },
-    #[error("{path}: the architecture '{found}' is not supported; supported are {}", supported())]
-    Architecture { path: PathBuf, found: String },
+    #[error(
+        "{path}: the architecture '{found}'{} is not supported; supported are {}; an .onnx file exported from this model \
+         (its forward pass, without a cache) may well bake",
+        if *.own_code { ", which comes with code of its own ('auto_map')," } else { "" },
+        supported()
+    )]
+    Architecture { path: PathBuf, found: String, own_code: bool },
     #[error("the forward graph could not be built")]
     Graph(#[from] GraphError),
 }
@@ -75,47 +84,33 @@ pub struct Forward {
 }
 
 type Build = fn(&mut Builder) -> Result<Forward, CheckpointError>;
-type Defaults = fn() -> serde_json::Value;
 
 /// One kind of checkpoint.
 struct Architecture {
-    /// `model_type` in `config.json`.
+    /// `model_type` in `config.json`. What the absence of a field means for it is in [`fields`].
     model_type: &'static str,
     /// What `architectures` may name there: other heads compute something else.
     classes: &'static [&'static str],
-    /// What the absence of a field means: the defaults of the configuration class in Hugging Face transformers, which
-    /// leaves out of a file what it takes for granted.
-    defaults: Defaults,
     build: Build,
 }
 
-const fn architecture(
-    model_type: &'static str,
-    classes: &'static [&'static str],
-    defaults: Defaults,
-    build: Build,
-) -> Architecture {
-    Architecture { model_type, classes, defaults, build }
+const fn architecture(model_type: &'static str, classes: &'static [&'static str], build: Build) -> Architecture {
+    Architecture { model_type, classes, build }
 }
 
 const ARCHITECTURES: &[Architecture] = &[
-    architecture("llama", &["LlamaForCausalLM", "LlamaModel"], llama::defaults, llama::build),
-    architecture("qwen2", &["Qwen2ForCausalLM", "Qwen2Model"], qwen2::defaults, qwen2::build),
-    architecture("qwen3", &["Qwen3ForCausalLM", "Qwen3Model"], qwen3::defaults, qwen3::build),
-    architecture("gemma2", &["Gemma2ForCausalLM", "Gemma2Model"], gemma2::defaults, gemma2::build),
-    architecture("gemma3_text", &["Gemma3ForCausalLM", "Gemma3TextModel"], gemma3::defaults, gemma3::build),
-    architecture(
-        "gemma3",
-        &["Gemma3ForConditionalGeneration"],
-        gemma3::defaults_without_images,
-        gemma3::build_without_images,
-    ),
-    architecture("mistral", &["MistralForCausalLM", "MistralModel"], mistral::defaults, mistral::build),
-    architecture("phi3", &["Phi3ForCausalLM", "Phi3Model"], phi3::defaults, phi3::build),
-    architecture("gpt2", &["GPT2LMHeadModel", "GPT2Model"], gpt2::defaults, gpt2::build),
-    architecture("gpt_neox", &["GPTNeoXForCausalLM", "GPTNeoXModel"], gpt_neox::defaults, gpt_neox::build),
-    architecture("bert", &["BertForSequenceClassification"], bert::defaults, bert::build),
-    architecture("roberta", &["RobertaForSequenceClassification"], roberta::defaults, roberta::build),
+    architecture("llama", &["LlamaForCausalLM", "LlamaModel"], llama::build),
+    architecture("qwen2", &["Qwen2ForCausalLM", "Qwen2Model"], qwen2::build),
+    architecture("qwen3", &["Qwen3ForCausalLM", "Qwen3Model"], qwen3::build),
+    architecture("gemma2", &["Gemma2ForCausalLM", "Gemma2Model"], gemma2::build),
+    architecture("gemma3_text", &["Gemma3ForCausalLM", "Gemma3TextModel"], gemma3::build),
+    architecture("gemma3", &["Gemma3ForConditionalGeneration"], gemma3::build_without_images),
+    architecture("mistral", &["MistralForCausalLM", "MistralModel"], mistral::build),
+    architecture("phi3", &["Phi3ForCausalLM", "Phi3Model"], phi3::build),
+    architecture("gpt2", &["GPT2LMHeadModel", "GPT2Model"], gpt2::build),
+    architecture("gpt_neox", &["GPTNeoXForCausalLM", "GPTNeoXModel"], gpt_neox::build),
+    architecture("bert", &["BertForSequenceClassification"], bert::build),
+    architecture("roberta", &["RobertaForSequenceClassification"], roberta::build),
 ];
 
 impl Architecture {
@@ -126,7 +121,7 @@ impl Architecture {
             return Ok(());
         }
         Err(config.problem(format!(
-            "'architectures' is {}; of '{}' only {} is supported",
+            "'architectures' is {}; of '{}' only {} is supported; an .onnx file exported from the model may well bake",
             given.join(", "),
             self.model_type,
             self.classes.join(" and ")
@@ -175,19 +170,31 @@ pub struct Checkpoint {
     pub labels: Option<Labels>,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
+    /// Fields of `config.json` that change nothing, as the reference implementation does not read them.
+    pub ignored_fields: Vec<String>,
+    /// What was decided while it was read and its user should know.
+    pub notes: Vec<String>,
 }
 
 impl Checkpoint {
     /// Reads `config.json` and the headers of the safetensors files, and builds the graph.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        let mut config = Config::read(&folder.join("config.json"))?;
+        let path = folder.join("config.json");
+        if !path.exists() {
+            // An adapter, or weights alone: that says more than that the file is missing.
+            folder::shards(folder, None)?;
+        }
+        let mut config = Config::read(&path)?;
         let architecture = config.text("model_type")?;
         let Some(known) = ARCHITECTURES.iter().find(|known| known.model_type == architecture) else {
-            return Err(CheckpointError::Architecture { path: config.path().to_owned(), found: architecture });
+            let own_code = config.get("auto_map").is_some();
+            return Err(CheckpointError::Architecture { path, found: architecture, own_code });
         };
         known.check_class(&mut config)?;
-        let mut config = config.with_defaults((known.defaults)());
-        let mut weights = Weights::open(folder)?;
+        let mut notes = Vec::from_iter(code::check(&mut config, known.model_type, known.classes)?);
+        let mut config = config.expecting(fields::of(known.model_type))?;
+        let named = config.text_or_none("transformers_weights")?;
+        let mut weights = Weights::open(folder, named.as_deref())?;
         let mut graph = Graph::new();
         let shape = vec![Dim::symbol(BATCH), Dim::symbol(SEQ)];
         let input_ids = graph.input("input_ids", Dtype::I64, shape.clone())?;
@@ -199,7 +206,10 @@ impl Checkpoint {
         // Some architectures find it elsewhere in the file.
         let pad_token_id = config.token("pad_token_id")?;
         config.finish()?;
+        notes.extend(weights.finish(forward.layers)?);
         Ok(Checkpoint {
+            ignored_fields: config.ignored().to_vec(),
+            notes,
             folder: folder.to_owned(),
             architecture,
             input_ids,

@@ -1,20 +1,10 @@
 //! Qwen 2 and 2.5 (arXiv 2407.10671; 2412.15115): Llama with biases on queries, keys and values, and maybe a sliding
 //! window in the upper layers.
 
-use serde_json::{Value, json};
-
 use super::config::Config;
 use super::decoder::{Biases, GatedDecoder};
 use super::rope::Rotary;
 use super::{Builder, CheckpointError, Forward};
-
-pub fn defaults() -> Value {
-    json!({
-        "vocab_size": 151_936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
-        "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
-        "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "sliding_window": 4096, "max_window_layers": 28,
-    })
-}
 
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let mut decoder = GatedDecoder::read(b.config, "hidden_act")?;

@@ -1,17 +1,8 @@
 //! Qwen 3, the dense models (arXiv 2505.09388): Qwen 2 without its biases, with norms on every head's queries and keys.
 
-use serde_json::{Value, json};
-
 use super::decoder::{Biases, GatedDecoder};
 use super::rope::Rotary;
 use super::{Builder, CheckpointError, Forward, qwen2};
-
-/// Qwen 2's; and the size of a head is 128, whatever the hidden size.
-pub fn defaults() -> Value {
-    let mut defaults = qwen2::defaults();
-    defaults["head_dim"] = json!(128);
-    defaults
-}
 
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     b.config.count("head_dim")?;

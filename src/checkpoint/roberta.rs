@@ -5,19 +5,10 @@
 //! any other. (Given token ids alone, the reference implementation counts only the tokens that are not padding; given
 //! embeddings, which is what gradients are taken with respect to, it counts all.)
 
-use serde_json::{Value, json};
-
 use super::blocks::{linear, prefix};
-use super::encoder::{self, encoder};
+use super::encoder::encoder;
 use super::{Builder, CheckpointError, Forward};
 use crate::onnx::op::Unary;
-
-pub fn defaults() -> Value {
-    let mut defaults = encoder::defaults();
-    defaults["vocab_size"] = json!(50265);
-    defaults["pad_token_id"] = json!(1);
-    defaults
-}
 
 pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let padding = b.config.index_or_none("pad_token_id")?.unwrap_or(1);

@@ -6,7 +6,7 @@
 use std::f64::consts::{PI, TAU};
 
 use super::config::Config;
-use super::{BATCH, CheckpointError, SEQ};
+use super::{BATCH, CheckpointError, SEQ, fields};
 use crate::onnx::op::{Binary, Logic, Reduction, Unary};
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Op, Tensor};
 
@@ -62,8 +62,7 @@ impl Rotary {
     /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters` as newer files have it, and the fraction rotated.
     pub fn read(config: &mut Config, defaults: &RotaryDefaults) -> Result<Self, CheckpointError> {
         let theta = config.positive_or_none("rope_theta")?;
-        let parameters = scaling(config)?;
-        Rotary::from_parts(config, theta, parameters, defaults)
+        from_either(config, |config, parameters| Rotary::from_parts(config, theta, parameters, defaults))
     }
 
     /// The same, once its places in the file are known.
@@ -86,14 +85,10 @@ impl Rotary {
         let frequencies = plain(theta, size);
         let former = p.text_or_none("type")?;
         let kind = p.text_or_none("rope_type")?.or(former).unwrap_or_else(|| "default".to_owned());
-        let kind = if defaults.longrope_names.contains(&kind.as_str()) { "longrope" } else { &kind };
+        let kind = if defaults.longrope_names.contains(&kind.as_str()) { "longrope".to_owned() } else { kind };
         let limits = Limits { original: given.or(defaults.original), max_positions: defaults.max_positions };
-        let rotary = match kind {
-            "default" => {
-                // Newer files repeat the fraction and may repeat the length; neither scales anything.
-                p.positive_or_none("original_max_position_embeddings")?;
-                Rotary::plain(frequencies)
-            }
+        let rotary = match kind.as_str() {
+            "default" => Rotary::plain(frequencies),
             "linear" => {
                 let factor = p.positive("factor")?;
                 Rotary::plain(frequencies.into_iter().map(|f| f / factor).collect())
@@ -104,8 +99,6 @@ impl Rotary {
                 }
                 let factor = p.positive("factor")?;
                 let limit = limits.max_positions(p)?;
-                // Accepted and without effect, as in the reference implementation.
-                p.positive_or_none("original_max_position_embeddings")?;
                 Rotary { frequencies, gain: 1.0, by_length: ByLength::DynamicNtk { factor, limit, size: size as f64 } }
             }
             "llama3" => Rotary::plain(llama3(p, frequencies, &limits)?),
@@ -117,7 +110,12 @@ impl Rotary {
                 )));
             }
         };
-        parameters.finish()?;
+        if let Some(inner) = parameters.unread_object() {
+            let problem = format!("'{inner}' is an object, and this architecture rotates all layers alike");
+            return Err(parameters.problem(problem));
+        }
+        parameters.expect(fields::of_rotation(&kind));
+        config.finish_inner(parameters)?;
         Ok(rotary)
     }
 
@@ -192,11 +190,25 @@ fn longer(graph: &mut Graph, attention_mask: Id, limit: f64) -> Result<(Id, Id),
     Ok((length, longer))
 }
 
-/// The parameters of rotation under either of their names.
-pub fn scaling(config: &mut Config) -> Result<Option<Config>, CheckpointError> {
-    match (config.object("rope_parameters")?, config.object("rope_scaling")?) {
-        (Some(_), Some(_)) => Err(config.problem("has both 'rope_parameters' and 'rope_scaling'; keep one of them")),
-        (parameters, scaling) => Ok(parameters.or(scaling)),
+/// What the parameters of rotation mean, under whichever of their names they stand. A file that is meant for older and
+/// newer programs has both: they have to mean the same.
+pub fn from_either<T: PartialEq>(
+    config: &mut Config,
+    mut read: impl FnMut(&mut Config, Option<Config>) -> Result<T, CheckpointError>,
+) -> Result<T, CheckpointError> {
+    let mut given = |key: &str| Ok::<_, CheckpointError>(config.object(key)?.filter(|object| !object.is_empty()));
+    match (given("rope_scaling")?, given("rope_parameters")?) {
+        (Some(older), Some(newer)) => {
+            let (older, newer) = (read(config, Some(older))?, read(config, Some(newer))?);
+            if older != newer {
+                return Err(config.problem(
+                    "'rope_scaling' and 'rope_parameters' describe two different rotations (where one has no 'rope_theta', it \
+                     is the one beside them, or the default); remove the one that is wrong",
+                ));
+            }
+            Ok(newer)
+        }
+        (older, newer) => read(config, older.or(newer)),
     }
 }
 
@@ -398,17 +410,30 @@ mod tests {
     }
 
     #[test]
+    fn two_names_of_one_rotation() {
+        let linear = r#"{"rope_type": "linear", "factor": 2.0}"#;
+        let alone = read(&format!(r#"{{"rope_theta": 500.0, "rope_scaling": {linear}}}"#)).unwrap();
+        for newer in [r#"{"type": "linear", "factor": 2, "rope_theta": 500}"#, "{}", "null"] {
+            let text = format!(r#"{{"rope_theta": 500.0, "rope_scaling": {linear}, "rope_parameters": {newer}}}"#);
+            assert_eq!(read(&text).unwrap(), alone, "{newer}");
+        }
+    }
+
+    #[test]
     fn what_is_unknown_is_named() {
         for (text, named) in [
             (r#"{"rope_scaling": {"rope_type": "warp", "factor": 2.0}}"#, "'warp'"),
-            (r#"{"rope_scaling": {"rope_type": "linear", "factor": 2.0, "twist": 3}}"#, "'twist'"),
+            (r#"{"rope_scaling": {"full_attention": {"rope_type": "linear", "factor": 2.0}}}"#, "'full_attention'"),
             (r#"{"rope_scaling": {"rope_type": "linear", "factor": -2.0}}"#, "'factor'"),
             (r#"{"partial_rotary_factor": 0.5}"#, "'partial_rotary_factor'"),
             (
                 r#"{"rope_scaling": {"rope_type": "longrope", "short_factor": [1], "long_factor": [1]}}"#,
                 "'short_factor'",
             ),
-            (r#"{"rope_scaling": {"rope_type": "linear"}, "rope_parameters": {"rope_type": "default"}}"#, "both"),
+            (
+                r#"{"rope_scaling": {"rope_type": "linear", "factor": 2}, "rope_parameters": {"rope_type": "default"}}"#,
+                "'rope_scaling' and 'rope_parameters'",
+            ),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

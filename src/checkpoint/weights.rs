@@ -1,15 +1,16 @@
 //! The tensors of a checkpoint: looked up by name, and copied once, to the bundle's weight file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype as StoredDtype;
-use serde::Deserialize;
 
-use super::CheckpointError;
+use super::folder::{self, Shard, Shards};
+use super::{CheckpointError, leftovers};
+use crate::lfs;
 use crate::onnx::op::WeightRef;
 use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource};
 use crate::onnx::write::WeightLocation;
@@ -32,58 +33,40 @@ pub struct Weights {
     stored: HashMap<String, Stored>,
     used: Vec<(String, Stored)>,
     by_name: HashMap<String, usize>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+    /// What the user should know of where the weights come from.
+    notes: Vec<String>,
+    index_aside: Option<PathBuf>,
 }
 
 impl Weights {
-    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists.
-    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        let mut weights =
-            Weights { shards: Vec::new(), stored: HashMap::new(), used: Vec::new(), by_name: HashMap::new() };
-        let single = folder.join("model.safetensors");
-        let index_path = folder.join("model.safetensors.index.json");
-        if single.is_file() {
-            weights.read_shard(&single, None)?;
-        } else if index_path.is_file() {
-            let io = |source| CheckpointError::Io { path: index_path.clone(), source };
-            let text = std::fs::read(&index_path).map_err(io)?;
-            let index: Index = serde_json::from_slice(&text)
-                .map_err(|source| CheckpointError::Json { path: index_path.clone(), source })?;
-            let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-            for (tensor, shard) in &index.weight_map {
-                shards.entry(shard).or_default().push(tensor);
-            }
-            for (shard, tensors) in shards {
-                let plain = Path::new(shard).components().all(|c| matches!(c, Component::Normal(_)));
-                if !plain || shard.is_empty() {
-                    let problem = format!("names the shard '{shard}', which is not a file in this folder");
-                    return Err(CheckpointError::Weights { path: index_path, problem });
-                }
-                weights.read_shard(&folder.join(shard), Some(&tensors))?;
-            }
-        } else {
-            return Err(CheckpointError::Weights {
-                path: folder.to_owned(),
-                problem:
-                    "holds neither model.safetensors nor model.safetensors.index.json; weights of another format have \
-                          to be saved as safetensors first"
-                        .to_owned(),
-            });
+    /// Reads the headers of the files that the weights are in: see [`folder::shards`]. `named` is the file that
+    /// `config.json` names.
+    pub fn open(folder: &Path, named: Option<&str>) -> Result<Self, CheckpointError> {
+        let Shards { shards, notes, index_aside } = folder::shards(folder, named)?;
+        let mut weights = Weights {
+            shards: Vec::new(),
+            stored: HashMap::new(),
+            used: Vec::new(),
+            by_name: HashMap::new(),
+            notes,
+            index_aside,
+        };
+        for shard in &shards {
+            weights.read_shard(shard)?;
         }
         Ok(weights)
     }
 
     /// Reads one header. The library checks that offsets lie within the file, in order and without gaps or overlaps.
-    fn read_shard(&mut self, path: &Path, expected: Option<&[&str]>) -> Result<(), CheckpointError> {
+    fn read_shard(&mut self, Shard { path, tensors: counting }: &Shard) -> Result<(), CheckpointError> {
         let io = |source| CheckpointError::Io { path: path.to_owned(), source };
         let fail = |problem: String| CheckpointError::Weights { path: path.to_owned(), problem };
         // Opening a pipe would wait for somebody to write to it.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(fail("is no file".to_owned()));
+        }
+        if lfs::is_pointer_file(path) {
+            return Err(fail(lfs::PROBLEM.to_owned()));
         }
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() == 0 {
@@ -92,11 +75,18 @@ impl Weights {
         // SAFETY: a file that another process truncates while it is mapped ends this process with a bus error; no
         // portable interface guards against that. The map lives for the reading of the header only.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        let tensors = SafeTensors::deserialize(&map)
-            .map_err(|error| fail(format!("is not a sound safetensors file: {error}")))?;
+        let tensors = SafeTensors::deserialize(&map).map_err(|error| {
+            fail(format!("is not a sound safetensors file, or was cut off: {error}; download or save it again"))
+        })?;
         let shard = self.shards.len();
         self.shards.push(path.to_owned());
+        let mut aside = Vec::new();
         for (name, view) in tensors.iter() {
+            // The index says in which file a tensor counts; a copy elsewhere may be of another day.
+            if counting.as_ref().is_some_and(|counting| !counting.contains(name)) {
+                aside.push(name);
+                continue;
+            }
             let data = view.data();
             let stored = Stored {
                 shard,
@@ -105,16 +95,54 @@ impl Weights {
                 offset: (data.as_ptr() as usize - map.as_ptr() as usize) as u64,
                 length: data.len() as u64,
             };
-            if self.stored.insert(name.to_owned(), stored).is_some() {
-                return Err(fail(format!("holds the tensor '{name}', which another shard holds too")));
-            }
+            self.stored.insert(name.to_owned(), stored);
         }
-        for name in expected.unwrap_or_default() {
-            if self.stored.get(*name).is_none_or(|stored| stored.shard != shard) {
+        aside.sort_unstable();
+        if let Some(first) = aside.first() {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let count = aside.len();
+            self.notes.push(format!(
+                "{file} holds {count} tensor{} that the index does not take from it, such as '{first}'; they were not used",
+                if count == 1 { "" } else { "s" }
+            ));
+        }
+        for name in counting.iter().flatten() {
+            if self.stored.get(name).is_none_or(|stored| stored.shard != shard) {
                 return Err(fail(format!("lacks the tensor '{name}', which the index says it holds")));
             }
         }
         Ok(())
+    }
+
+    /// What the user should know of where the weights come from, and of those that were not used.
+    ///
+    /// # Errors
+    /// Where tensors were left over that show that config.json describes another model.
+    pub fn finish(&mut self, layers: usize) -> Result<Vec<String>, CheckpointError> {
+        let mut unused: Vec<&str> =
+            self.stored.keys().filter(|name| !self.by_name.contains_key(*name)).map(String::as_str).collect();
+        unused.sort_unstable();
+        let mut notes = self.notes.clone();
+        match leftovers::look(&unused, layers) {
+            Ok(note) => notes.extend(note),
+            Err((name, problem)) => {
+                let shard = self.stored.get(name).and_then(|stored| self.shards.get(stored.shard));
+                let path = shard.cloned().unwrap_or_default();
+                let problem = format!("the tensor '{name}' {problem} by config.json{}", self.aside());
+                return Err(CheckpointError::Weights { path, problem });
+            }
+        }
+        Ok(notes)
+    }
+
+    /// What to add to an error where another file might have been meant.
+    fn aside(&self) -> String {
+        self.index_aside.as_ref().map_or_else(String::new, |index| {
+            format!(
+                "; {} stands beside this file, and names others: to use those, move this one away",
+                index.file_name().unwrap_or_default().to_string_lossy()
+            )
+        })
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -182,21 +210,30 @@ impl Weights {
     }
 
     fn index(&mut self, name: &str, dims: &[usize]) -> Result<usize, CheckpointError> {
-        let missing = |problem: String| CheckpointError::Weights {
-            path: self.shards.first().cloned().unwrap_or_default(),
-            problem,
+        let fail = |shard: usize, problem: String| CheckpointError::Weights {
+            path: self.shards.get(shard).cloned().unwrap_or_default(),
+            problem: format!("{problem}{}", self.aside()),
         };
         let Some(stored) = self.stored.get(name) else {
-            return Err(missing(format!("the tensor '{name}' is missing")));
+            let cause = leftovers::why_missing(name, self.stored.keys().map(String::as_str));
+            let cause =
+                cause.unwrap_or_else(|| "the weights are not of the model that config.json describes".to_owned());
+            return Err(fail(0, format!("the tensor '{name}' is missing: {cause}")));
         };
-        if stored.dims != dims {
-            let problem =
-                format!("the tensor '{name}' has the shape {:?}, where config.json means {dims:?}", stored.dims);
-            return Err(CheckpointError::Weights { path: self.shards[stored.shard].clone(), problem });
-        }
+        let quantised = || leftovers::quantised(self.stored.keys().map(String::as_str));
         if !matches!(stored.dtype, StoredDtype::F32 | StoredDtype::F16 | StoredDtype::BF16 | StoredDtype::F64) {
-            let problem = format!("the tensor '{name}' has the type {:?}, which is not supported", stored.dtype);
-            return Err(CheckpointError::Weights { path: self.shards[stored.shard].clone(), problem });
+            let cause = quantised().unwrap_or(leftovers::QUANTISED);
+            return Err(fail(
+                stored.shard,
+                format!("the tensor '{name}' has the type {:?}, which is not supported: {cause}", stored.dtype),
+            ));
+        }
+        if stored.dims != dims {
+            let cause = quantised().map_or_else(String::new, |cause| format!(": {cause}"));
+            return Err(fail(
+                stored.shard,
+                format!("the tensor '{name}' has the shape {:?}, where config.json means {dims:?}{cause}", stored.dims),
+            ));
         }
         if let Some(&index) = self.by_name.get(name) {
             return Ok(index);

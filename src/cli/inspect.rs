@@ -52,6 +52,10 @@ fn describe(manifest: &Manifest) -> anyhow::Result<String> {
     for note in &manifest.notes {
         writeln!(out, "note          {note}")?;
     }
+    if !manifest.ignored_fields.is_empty() {
+        let fields: Vec<&str> = manifest.ignored_fields.iter().map(String::as_str).collect();
+        writeln!(out, "ignored       fields of config.json that change nothing: {}", list(&fields))?;
+    }
 
     writeln!(out, "\ngraphs")?;
     for (file, ports) in &manifest.graphs {
