@@ -12,17 +12,22 @@
 //!   help: did you mean `methods`?
 //! ```
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::files;
+use crate::text::shown;
 
 /// The `file` of a mistake that was typed on the command line rather than in a file.
 pub const COMMAND_LINE: &str = "command line";
 
-/// No more of a source line than this is shown around a mistake.
-const EXCERPT_CHARS: usize = 100;
+/// No more of a source line than this is shown around a mistake, in columns of the terminal.
+const EXCERPT_COLUMNS: usize = 100;
 /// A source line longer than this is not shown at all.
 const LINE_BYTES: u64 = 16 << 20;
 /// Mistakes of one file that are said one by one; nobody mends more in one go.
@@ -78,7 +83,10 @@ pub struct Diagnostic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
     text: String,
+    /// Columns of the terminal before it.
     caret: usize,
+    /// Columns that it underlines.
+    carets: usize,
 }
 
 impl Diagnostic {
@@ -133,12 +141,13 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", printable(&self.message))?;
-        let file = printable(&self.file.display().to_string());
+        write!(f, "error: {}", shown(&self.message))?;
+        let file = self.file.display().to_string();
+        let file = shown(&file);
         if self.line == 0 {
             write!(f, "\n  --> {file}")?;
             if !self.key.is_empty() {
-                write!(f, " ({})", printable(&self.key))?;
+                write!(f, " ({})", shown(&self.key))?;
             }
         } else {
             write!(f, "\n  --> {file}:{}:{}", self.line, self.column)?;
@@ -146,8 +155,7 @@ impl fmt::Display for Diagnostic {
         if let Some(excerpt) = &self.excerpt {
             let number = self.line.to_string();
             let gutter = " ".repeat(number.len());
-            let shown = excerpt.text.chars().count().saturating_sub(excerpt.caret);
-            let carets = "^".repeat(self.width.min(shown.max(1)));
+            let carets = "^".repeat(excerpt.carets);
             write!(f, "\n {gutter} |\n {number} | {}", excerpt.text)?;
             write!(f, "\n {gutter} | {}{carets}", " ".repeat(excerpt.caret))?;
         }
@@ -155,7 +163,7 @@ impl fmt::Display for Diagnostic {
             write!(f, "\n  help: did you mean {}?", quote(suggestion))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {}", printable(help))?;
+            write!(f, "\n  help: {}", shown(help))?;
         }
         Ok(())
     }
@@ -329,7 +337,7 @@ pub fn nearest<'a>(typed: &str, valid: impl IntoIterator<Item = &'a str>) -> Opt
     best.map(|(_, name)| name)
 }
 
-/// Text of a user's in a message: in backquotes, shortened, control characters made visible.
+/// Text of a user's in a message: in backquotes, shortened, and as [`shown`] shows it.
 pub fn quote(text: &str) -> String {
     const SHOWN: usize = 60;
     let mut quoted = String::from("`");
@@ -338,11 +346,7 @@ pub fn quote(text: &str) -> String {
             quoted.push('…');
             break;
         }
-        if character.is_control() || is_bidirectional(character) {
-            quoted.extend(character.escape_debug());
-        } else {
-            quoted.push(character);
-        }
+        quoted.push_str(&shown(character.encode_utf8(&mut [0; 4])));
     }
     quoted.push('`');
     quoted
@@ -364,28 +368,10 @@ pub fn list(names: &[&str]) -> String {
     text
 }
 
-/// Nothing that a file says may move the cursor or colour the terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '\t' => ' ',
-            character if character.is_control() || is_bidirectional(character) => '\u{FFFD}',
-            character => character,
-        })
-        .collect()
-}
-
-fn is_bidirectional(character: char) -> bool {
-    matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-}
-
 /// The asked-for lines of a file, by their number from 1. Stops reading at the last of them.
 fn source_lines(file: &Path, wanted: &BTreeSet<usize>) -> Option<BTreeMap<usize, String>> {
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
     let last = *wanted.last()?;
-    let mut reader = BufReader::new(File::open(file).ok()?);
+    let mut reader = BufReader::new(files::open(file, files::DATA).ok()?);
     let mut found = BTreeMap::new();
     let mut bytes = Vec::new();
     for number in 1..=last {
@@ -425,27 +411,43 @@ pub(crate) fn skip_line(reader: &mut impl BufRead) -> std::io::Result<()> {
     }
 }
 
-/// What is shown of a line: all of it when it is short, else what stands around the column.
+/// What is shown of a line: all of it when it is short, else what stands around the column. A character takes as many
+/// columns of the terminal as it takes there: two for most of Chinese, none for an accent on the letter before it, eight
+/// for an escape in the place of what must not be shown.
 fn excerpt(line: &str, column: usize, width: usize) -> Option<Excerpt> {
-    let characters: Vec<char> = printable(line).chars().collect();
-    let caret = column.checked_sub(1).filter(|&caret| caret <= characters.len())?;
-    if characters.len() <= EXCERPT_CHARS {
-        return Some(Excerpt { text: characters.into_iter().collect(), caret });
+    let cells: Vec<Cow<'_, str>> = line
+        .char_indices()
+        .map(|(at, character)| match character {
+            '\t' => Cow::Borrowed(" "),
+            _ => shown(&line[at..at + character.len_utf8()]),
+        })
+        .collect();
+    let caret = column.checked_sub(1).filter(|&caret| caret <= cells.len())?;
+    let columns = |cells: &[Cow<'_, str>]| cells.concat().width();
+    let (mut start, mut end) = (0, cells.len());
+    if columns(&cells) > EXCERPT_COLUMNS {
+        let lead = (EXCERPT_COLUMNS - width.min(EXCERPT_COLUMNS / 2)) / 2;
+        let mut room = EXCERPT_COLUMNS;
+        start = caret;
+        while start > 0 && EXCERPT_COLUMNS - room + cells[start - 1].width() <= lead {
+            start -= 1;
+            room -= cells[start].width();
+        }
+        end = caret;
+        while end < cells.len() && cells[end].width() <= room {
+            room -= cells[end].width();
+            end += 1;
+        }
     }
-    let lead = (EXCERPT_CHARS - width.min(EXCERPT_CHARS / 2)) / 2;
-    let start = caret.saturating_sub(lead);
-    let end = (start + EXCERPT_CHARS).min(characters.len());
-    let mut text = String::new();
-    let mut shift = 0;
-    if start > 0 {
-        text.push('…');
-        shift = 1;
-    }
-    text.extend(&characters[start..end]);
-    if end < characters.len() {
-        text.push('…');
-    }
-    Some(Excerpt { text, caret: caret - start + shift })
+    let (before, after) = (if start > 0 { "…" } else { "" }, if end < cells.len() { "…" } else { "" });
+    let lead = format!("{before}{}", cells[start..caret].concat());
+    let marked = &cells[caret..end.min(caret.saturating_add(width)).max(caret)];
+    Some(Excerpt {
+        text: format!("{lead}{}{after}", cells[caret..end].concat()),
+        caret: lead.width(),
+        // Where the line ends, what is missing there.
+        carets: columns(marked).max(1),
+    })
 }
 
 #[cfg(test)]
@@ -499,8 +501,28 @@ mod tests {
     fn long_lines_are_cut_around_the_column() {
         let line = format!("{}HERE{}", "a".repeat(500), "b".repeat(500));
         let cut = excerpt(&line, 501, 4).unwrap();
-        assert!(cut.text.chars().count() <= EXCERPT_CHARS + 2);
+        assert!(cut.text.width() <= EXCERPT_COLUMNS + 2);
         assert!(cut.text.chars().skip(cut.caret).collect::<String>().starts_with("HERE"));
+        let wide = excerpt(&format!("{}HERE{}", "漢".repeat(500), "字".repeat(500)), 501, 4).unwrap();
+        assert!(wide.text.width() <= EXCERPT_COLUMNS + 2, "{}", wide.text.width());
+    }
+
+    #[test]
+    fn the_caret_stands_where_the_terminal_shows_the_character() {
+        for (line, column, width, caret, carets) in [
+            ("漢字: x", 5, 1, 6, 1),
+            ("é: x", 4, 1, 3, 1),
+            ("e\u{301}: x", 5, 1, 3, 1),
+            ("👍 x: y", 3, 1, 3, 1),
+            ("⚠\u{FE0F} x", 4, 1, 3, 1),
+            ("\tx: 漢字", 5, 2, 4, 4),
+            ("\u{202e}x", 2, 1, 8, 1),
+            ("\u{1b}[2J x", 6, 1, 10, 1),
+            ("漢", 2, 1, 2, 1),
+        ] {
+            let found = excerpt(line, column, width).unwrap();
+            assert_eq!((found.caret, found.carets), (caret, carets), "{line:?} {:?}", found.text);
+        }
     }
 
     #[test]
@@ -534,7 +556,7 @@ mod tests {
             let mut mistake = Diagnostic::new("f", 1, column, "k", message).with_width(width);
             mistake.excerpt = excerpt(&line, column, width);
             let text = mistake.to_string();
-            prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+            prop_assert!(text.chars().all(|c| c == '\n' || !crate::text::acts(c)), "{text:?}");
         }
 
         #[test]

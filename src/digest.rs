@@ -1,10 +1,11 @@
 //! SHA-256, in hexadecimal.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+
+use crate::files;
 
 /// Of some bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -13,7 +14,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// Of a file, read in pieces.
 pub(crate) fn sha256_of_file(path: &Path) -> io::Result<String> {
-    sha256_of_reader(&mut File::open(path)?)
+    sha256_of_reader(&mut files::open(path, files::PROGRAM)?)
 }
 
 /// Of all that is left to read, in pieces of a size at which the hashing and not the reading is what takes long.

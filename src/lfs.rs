@@ -1,12 +1,12 @@
 //! Git LFS: a clone without it holds small texts where the large files should be.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
+
+use crate::files;
 
 const START: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// Pointers are shorter than this, by their specification.
-const LONGEST: u64 = 1024;
+const POINTER: files::Kind = files::Kind { what: "a Git LFS pointer", most: 1024 };
 
 /// What is wrong with such a file, and what to do now; the file's name goes before it.
 pub const PROBLEM: &str = "is a Git LFS pointer, not the file itself: the repository was cloned without Git LFS; run \
@@ -14,16 +14,12 @@ pub const PROBLEM: &str = "is a Git LFS pointer, not the file itself: the reposi
 
 /// Whether this is the content of a pointer.
 pub fn is_pointer(content: &[u8]) -> bool {
-    content.starts_with(START) && content.len() as u64 <= LONGEST
+    content.starts_with(START) && content.len() as u64 <= POINTER.most
 }
 
 /// Whether a file is a pointer. One that cannot be read is none: reading it will say why.
 pub fn is_pointer_file(path: &Path) -> bool {
-    let small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LONGEST);
-    let mut content = Vec::new();
-    small
-        && File::open(path).is_ok_and(|file| file.take(LONGEST).read_to_end(&mut content).is_ok())
-        && is_pointer(&content)
+    files::read(path, POINTER).is_ok_and(|content| is_pointer(&content))
 }
 
 #[cfg(test)]

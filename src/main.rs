@@ -1,5 +1,7 @@
 //! The command line: a verb and an exit code.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
+
 mod cli;
 
 use std::process::ExitCode;

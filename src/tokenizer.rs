@@ -14,8 +14,7 @@ use std::sync::Once;
 use serde::Deserialize;
 use tokenizers::models::ModelWrapper;
 
-/// A tokenizer file longer than this is refused; the largest in use are about 35 MB.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+use crate::files;
 
 /// Why text cannot be encoded as asked.
 #[derive(Debug, thiserror::Error)]
@@ -96,14 +95,7 @@ impl Tokenizer {
     /// [`TokenizerError::Read`] or [`TokenizerError::Invalid`].
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
         let read = |source| TokenizerError::Read { path: path.to_path_buf(), source };
-        let metadata = path.metadata().map_err(read)?;
-        if !metadata.is_file() {
-            return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "not a file")));
-        }
-        if metadata.len() > MAX_FILE_BYTES {
-            return Err(read(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 GiB")));
-        }
-        let bytes = std::fs::read(path).map_err(read)?;
+        let bytes = files::read(path, files::TOKENIZER).map_err(read)?;
         Self::from_bytes(path, &bytes)
     }
 

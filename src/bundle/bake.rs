@@ -17,6 +17,7 @@ use super::manifest::{
 use super::source::{ForwardModel, SourceError};
 use super::unpublished::Unpublished;
 use crate::digest::hexadecimal;
+use crate::files;
 use crate::grad::{Audit, GradError, SiteKind};
 use crate::labels::Labels;
 use crate::onnx::weights::CopyError;
@@ -182,7 +183,7 @@ pub fn fingerprint(files: &[PathBuf]) -> Result<String, (PathBuf, io::Error)> {
     let mut buffer = vec![0u8; 1 << 20];
     for path in files {
         let io = |source| (path.clone(), source);
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = files::open(path, files::WEIGHTS).map_err(io)?;
         hasher.update(name_of(path).as_bytes());
         hasher.update(file.metadata().map_err(io)?.len().to_le_bytes());
         loop {
@@ -226,7 +227,8 @@ fn write_files(
     progress(total, total);
     manifest.files.insert(WEIGHT_FILE.to_owned(), entry);
 
-    let text = std::fs::read(tokenizer).map_err(|source| BakeError::Read { path: tokenizer.to_owned(), source })?;
+    let text = files::read(tokenizer, files::TOKENIZER)
+        .map_err(|source| BakeError::Read { path: tokenizer.to_owned(), source })?;
     write_bytes(folder, TOKENIZER_FILE, &text, manifest)?;
 
     for graph in baked {

@@ -132,7 +132,10 @@ impl Config {
 
     fn beside(path: &Path) -> Self {
         let file = path.with_file_name(Self::FILE);
-        std::fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        crate::files::read(&file, crate::files::CONFIG)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
     }
 
     /// The names of the labels that a graph has, `LABEL_0` and so on where there are none.

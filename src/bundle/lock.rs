@@ -5,13 +5,15 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::Path;
 
+use crate::files;
+
 /// Opens a bundle's manifest and holds it against those who would replace or remove the bundle, until the file is dropped.
 ///
 /// # Errors
 /// Those of opening a file. That it cannot be locked is none: a bundle may lie where there are no locks.
 pub(super) fn in_use(manifest: &Path) -> io::Result<File> {
     loop {
-        let file = File::open(manifest)?;
+        let file = files::open(manifest, files::MANIFEST)?;
         // Waits only for as long as somebody takes who is replacing this very bundle.
         let _ = file.lock_shared();
         if is_at(&file, manifest) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::lock;
@@ -13,10 +13,8 @@ use super::manifest::{
 use super::records::Records;
 use super::stamp::Stamp;
 use crate::digest::{sha256, sha256_of_reader};
+use crate::files;
 use crate::tokenizer::{Tokenizer, TokenizerError};
-
-/// A manifest holds an audit of some lines per layer; this is far beyond any.
-const MANIFEST_LIMIT: u64 = 64 << 20;
 
 /// Why a folder is not opened as a bundle.
 #[derive(Debug, thiserror::Error)]
@@ -171,9 +169,7 @@ fn read(folder: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>, Bundl
     let Some(entry) = manifest.files.get(name) else {
         return Err(unsound(&path, "the bundle has no such file".to_owned()));
     };
-    let mut bytes = Vec::new();
-    let file = regular(&path)?;
-    file.take(entry.bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(io_error(&path))?;
+    let bytes = files::read(&path, files::GRAPH).map_err(io_error(&path))?;
     let found = sha256(&bytes);
     if found != entry.sha256 {
         return Err(BundleError::Changed { path, expected: entry.sha256.clone(), found });
@@ -198,7 +194,6 @@ impl Listing {
             return Err(unsound(path, "it is not a folder".to_owned()));
         }
         let manifest_path = path.join(MANIFEST_FILE);
-        regular(&manifest_path)?;
         let mut file = lock::in_use(&manifest_path).map_err(io_error(&manifest_path))?;
         let (manifest, sha256) = read_manifest(&mut file, &manifest_path)?;
         for (name, entry) in &manifest.files {
@@ -227,11 +222,7 @@ impl Listing {
 
 /// Reads a manifest and checks what can be told from it alone. Gives its SHA-256, too.
 pub(super) fn read_manifest(file: &mut File, path: &Path) -> Result<(Manifest, String), BundleError> {
-    let mut text = String::new();
-    let read = file.take(MANIFEST_LIMIT + 1).read_to_string(&mut text).map_err(io_error(path))?;
-    if read as u64 > MANIFEST_LIMIT {
-        return Err(unsound(path, format!("it has more than {MANIFEST_LIMIT} bytes")));
-    }
+    let text = files::read_opened_text(file, files::MANIFEST).map_err(io_error(path))?;
     // The version comes first: another one may have other fields.
     #[derive(serde::Deserialize)]
     struct Versioned {
@@ -305,10 +296,7 @@ fn hash(path: &Path) -> Result<(String, Stamp), BundleError> {
 
 /// Opens a file that is one: to open a pipe would wait for somebody to write to it.
 fn regular(path: &Path) -> Result<File, BundleError> {
-    if !fs::metadata(path).map_err(io_error(path))?.is_file() {
-        return Err(unsound(path, "it is not a file".to_owned()));
-    }
-    File::open(path).map_err(io_error(path))
+    files::open(path, files::WEIGHTS).map_err(io_error(path))
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> BundleError {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stamp::Stamp;
 use crate::digest::sha256;
+use crate::files;
 
 /// A folder of the program's cache with one small file for each file that was hashed: its stamp then, and its SHA-256.
 ///
@@ -22,7 +23,7 @@ struct Record {
 }
 
 /// A record is some hundred bytes.
-const LIMIT: u64 = 1 << 16;
+const KIND: files::Kind = files::Kind { what: "a record of a hash", most: 1 << 16 };
 
 impl Records<'_> {
     /// The hash of a file that still has the stamp it had when it was hashed. `path` is absolute and without links.
@@ -64,9 +65,5 @@ impl Records<'_> {
 }
 
 fn read(file: &Path) -> Option<Record> {
-    let metadata = fs::metadata(file).ok()?;
-    if !metadata.is_file() || metadata.len() > LIMIT {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
+    serde_json::from_slice(&files::read(file, KIND).ok()?).ok()
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::CheckpointError;
 use super::fields::{self, Fields};
-use crate::lfs;
+use crate::{files, lfs};
 
 /// Counts above this (layers, heads, elements of a head) are refused before anything is made by them.
 const COUNT_LIMIT: usize = 1 << 16;
@@ -27,7 +27,8 @@ pub struct Config {
 
 impl Config {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let text = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        let text =
+            files::read(path, files::CONFIG).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         if lfs::is_pointer(&text) {
             return Err(CheckpointError::Config { path: path.to_owned(), problem: lfs::PROBLEM.to_owned() });
         }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::CheckpointError;
-use crate::lfs;
+use crate::{files, lfs};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -80,7 +80,7 @@ fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
 fn listed(folder: &Path, path: &Path) -> Result<Shards, CheckpointError> {
     let io = |source| CheckpointError::Io { path: path.to_owned(), source };
     let fail = |problem: String| CheckpointError::Weights { path: path.to_owned(), problem };
-    let text = std::fs::read(path).map_err(io)?;
+    let text = files::read(path, files::INDEX).map_err(io)?;
     if lfs::is_pointer(&text) {
         return Err(fail(lfs::PROBLEM.to_owned()));
     }
@@ -122,7 +122,7 @@ fn unmerged(folder: &Path) -> String {
         base_model_name_or_path: Option<String>,
         peft_type: Option<String>,
     }
-    let text = std::fs::read(folder.join(ADAPTER)).unwrap_or_default();
+    let text = files::read(&folder.join(ADAPTER), files::CONFIG).unwrap_or_default();
     let adapter: Option<Adapter> = serde_json::from_slice(&text).ok();
     let kind = adapter.as_ref().and_then(|adapter| adapter.peft_type.clone());
     let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));

@@ -10,11 +10,11 @@ use safetensors::tensor::Dtype as StoredDtype;
 
 use super::folder::{self, Shard, Shards};
 use super::{CheckpointError, leftovers};
-use crate::lfs;
 use crate::onnx::op::WeightRef;
 use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource};
 use crate::onnx::write::WeightLocation;
 use crate::onnx::{Dtype, Graph, Id, Op};
+use crate::{files, lfs};
 
 #[derive(Clone, Debug)]
 struct Stored {
@@ -61,14 +61,10 @@ impl Weights {
     fn read_shard(&mut self, Shard { path, tensors: counting }: &Shard) -> Result<(), CheckpointError> {
         let io = |source| CheckpointError::Io { path: path.to_owned(), source };
         let fail = |problem: String| CheckpointError::Weights { path: path.to_owned(), problem };
-        // Opening a pipe would wait for somebody to write to it.
-        if !std::fs::metadata(path).map_err(io)?.is_file() {
-            return Err(fail("is no file".to_owned()));
-        }
         if lfs::is_pointer_file(path) {
             return Err(fail(lfs::PROBLEM.to_owned()));
         }
-        let file = File::open(path).map_err(io)?;
+        let file = files::open(path, files::WEIGHTS).map_err(io)?;
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(fail("is empty".to_owned()));
         }
@@ -191,7 +187,10 @@ impl Weights {
         let open = |stored: &Stored| {
             let path = self.shards[stored.shard].clone();
             let seek = |mut file: File| file.seek(SeekFrom::Start(stored.offset)).map(|_| file);
-            File::open(&path).and_then(seek).map(|file| (path.clone(), file)).map_err(|source| (path, source))
+            files::open(&path, files::WEIGHTS)
+                .and_then(seek)
+                .map(|file| (path.clone(), file))
+                .map_err(|source| (path, source))
         };
         let io = |(path, source)| CheckpointError::Io { path, source };
         let ((path_a, mut file_a), (path_b, mut file_b)) = (open(a).map_err(io)?, open(b).map_err(io)?);
@@ -278,7 +277,7 @@ impl WeightSource for Weights {
             at = location.offset;
             let path = &self.shards[stored.shard];
             let read = |source| CopyError::Read { path: path.clone(), source };
-            let mut file = File::open(path).map_err(read)?;
+            let mut file = files::open(path, files::WEIGHTS).map_err(read)?;
             file.seek(SeekFrom::Start(stored.offset)).map_err(read)?;
             let mut left = stored.length;
             while left > 0 {

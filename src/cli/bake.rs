@@ -1,17 +1,19 @@
 //! `gim-harness bake`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use gim_harness::bundle::bake::BakeOptions;
 use gim_harness::bundle::{self, Manifest};
 use gim_harness::grad::SiteKind;
 use gim_harness::run::Progress;
-use gim_harness::runtime::{Runtime, RuntimeOptions};
+use gim_harness::runtime::Device;
 use gim_harness::verify::{Check, Step, VerifiedBakeError, bake};
 
 use super::Ended;
+use super::model::open_runtime;
+use super::output::{note, say};
 use super::progress::Terminal;
+use super::signals::{self, STOPPING};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -54,34 +56,28 @@ enum WeightType {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let (Ops::Standard, WeightType::F32) = (arguments.ops, arguments.dtype);
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(4);
-        }
-        eprintln!("\nstopping");
-    })?;
+    let watch = signals::watch(STOPPING)?;
     let options = BakeOptions {
         tokenizer: arguments.tokenizer.clone(),
         allow_missing_sites: arguments.allow_missing_sites,
-        interrupted: Some(&INTERRUPTED),
+        interrupted: Some(&watch.interrupted),
     };
-    let progress = Terminal::new();
+    let progress = Terminal::new(&watch);
     let (manifest, checks) = match made(arguments, &options, &progress) {
         Err(error) if error.is_interruption() => {
-            eprintln!("{error}");
+            note(error);
             return Ok(Ended::Incomplete);
         }
         result => result?,
     };
-    println!("{}", arguments.out.display());
+    say(arguments.out.display());
     let counts: Vec<String> =
         SiteKind::ALL.iter().map(|&kind| format!("{} {kind} sites", manifest.audit.count(kind))).collect();
-    eprintln!("{}, {} layers: {}", manifest.architecture, manifest.dimensions.layers, counts.join(", "));
-    for note in &manifest.notes {
-        eprintln!("note: {note}");
+    note(format_args!("{}, {} layers: {}", manifest.architecture, manifest.dimensions.layers, counts.join(", ")));
+    for decided in &manifest.notes {
+        note(format_args!("note: {decided}"));
     }
-    eprintln!("{}", verdict(&checks));
+    note(verdict(&checks));
     Ok(Ended::Done)
 }
 
@@ -98,8 +94,7 @@ fn made(
         return Ok((manifest, Vec::new()));
     }
     // First, so that nobody waits for a bake that cannot be verified.
-    let runtime = RuntimeOptions { library: arguments.runtime.clone(), ..RuntimeOptions::default() };
-    let runtime = Runtime::open(&runtime, &|line| progress.line(line))?;
+    let runtime = open_runtime(arguments.runtime.clone(), Device::Cpu, progress)?;
     let made = bake(&runtime, source, out, options, &|step| match step {
         Step::Writing { done, total } => progress.baking(&name, done, total),
         Step::Checking(next) => progress.checking(next),

@@ -1,6 +1,5 @@
 //! `gim-harness explain`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anstyle::{Color, RgbColor, Style};
@@ -10,12 +9,16 @@ use gim_harness::config::Score;
 use gim_harness::diagnostics::{list, nearest};
 use gim_harness::labels::{LabelError, Labels};
 use gim_harness::runtime::{Model, Row};
+use gim_harness::text::shown;
 use gim_harness::tokenizer::Tokenizer;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::model::ModelOptions;
+use super::output::{self, Styled};
 use super::progress::Terminal;
-use super::{Ended, Usage, ignore_closed_pipe};
+use super::signals::{self, STOPPING};
+use super::{Ended, Usage};
 
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
@@ -91,7 +94,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         let hint = hint.unwrap_or_else(|| "; `gim-harness methods` lists them".to_owned());
         return Err(Usage(format!("there is no method '{}'{hint}", arguments.method)).into());
     };
-    let progress = Terminal::new();
+    let watch = signals::watch(STOPPING)?;
+    let progress = Terminal::new(&watch);
     let mut model = arguments.model.open(&arguments.bundle, &progress)?;
     let tokenizer = model.bundle().tokenizer()?;
     let labels = model.manifest().labels().map_err(anyhow::Error::msg)?;
@@ -116,12 +120,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         bail!("the attribution of token {bad} ('{}') is not a finite number", explanation.tokens[bad]);
     }
     let contrast = explanation.contrast_id.map(|id| answers.name(id));
-    let text = match arguments.format {
-        Format::Json => serde_json::to_string(&explanation)? + "\n",
-        Format::Html => html(&explanation, contrast.as_deref()),
-        Format::Text => text(&explanation, contrast.as_deref()),
-    };
-    ignore_closed_pipe(anstream::stdout().write_all(text.as_bytes()))?;
+    match arguments.format {
+        Format::Json => output::json(&explanation, false)?,
+        Format::Html => output::result(html(&explanation, contrast.as_deref()))?,
+        Format::Text => text(&explanation, contrast.as_deref()).print()?,
+    }
     Ok(Ended::Done)
 }
 
@@ -214,40 +217,38 @@ fn colour(value: f64, largest: f64) -> (u8, u8, u8) {
     if share >= 0.0 { (mix(214.0), mix(72.0), mix(60.0)) } else { (mix(52.0), mix(118.0), mix(200.0)) }
 }
 
-/// Control characters would end up in the terminal.
-fn printable(token: &str) -> String {
-    token.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn text(explanation: &Explanation, contrast: Option<&str>) -> String {
+fn text(explanation: &Explanation, contrast: Option<&str>) -> Styled {
     let most = largest(explanation);
-    let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-    let mut out = printable(&heading(explanation, contrast)) + "\n\n";
-    if coloured {
-        for (token, &value) in explanation.tokens.iter().zip(&explanation.attributions) {
-            let (r, g, b) = colour(value, most);
-            let style = Style::new()
-                .bg_color(Some(Color::Rgb(RgbColor(r, g, b))))
-                .fg_color(Some(Color::Rgb(RgbColor(20, 20, 20))));
-            out += &format!("{style}{}{style:#} ", printable(token.trim()));
-        }
-        out += "\n\n";
+    let mut out = Styled::default();
+    out.plain(shown(&heading(explanation, contrast)));
+    out.plain("\n\n");
+    for (token, &value) in explanation.tokens.iter().zip(&explanation.attributions) {
+        let (r, g, b) = colour(value, most);
+        let style =
+            Style::new().bg_color(Some(Color::Rgb(RgbColor(r, g, b)))).fg_color(Some(Color::Rgb(RgbColor(20, 20, 20))));
+        out.styled(style, token.trim());
+        out.beside_styles(" ");
     }
-    let width = explanation.tokens.iter().map(|token| printable(token).chars().count()).max().unwrap_or(0).min(40);
-    for (place, (token, &value)) in explanation.tokens.iter().zip(&explanation.attributions).enumerate() {
+    out.beside_styles("\n\n");
+    let tokens: Vec<String> = explanation.tokens.iter().map(|token| shown(token).into_owned()).collect();
+    let width = tokens.iter().map(|token| token.width()).max().unwrap_or(0).min(40);
+    for (place, (token, &value)) in tokens.iter().zip(&explanation.attributions).enumerate() {
         let bar = "#".repeat((20.0 * value.abs() / most.max(f64::MIN_POSITIVE)).round() as usize);
         let sign = if value < 0.0 { "-" } else { "+" };
         let bar = if bar.is_empty() { String::new() } else { format!("  {sign}{bar}") };
-        out += &format!("{place:4}  {:width$}  {value:>+10.4}{bar}\n", printable(token));
+        let padding = width.saturating_sub(token.width());
+        out.plain(format_args!("{place:4}  {token}{:padding$}  {value:>+10.4}{bar}\n", ""));
     }
-    out += "\n+ speaks for the answer, - against it; in units of the score\n";
+    out.plain("\n+ speaks for the answer, - against it; in units of the score\n");
     out
 }
 
 fn html(explanation: &Explanation, contrast: Option<&str>) -> String {
     let most = largest(explanation);
+    // An escape is as good in a page as in a terminal: a bidirectional mark would turn the words around it.
     let escape = |text: &str| {
-        text.replace('&', "&amp;")
+        shown(text)
+            .replace('&', "&amp;")
             .replace('<', "&lt;")
             .replace('>', "&gt;")
             .replace('"', "&quot;")

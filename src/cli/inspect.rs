@@ -1,7 +1,6 @@
 //! `gim-harness inspect`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use gim_harness::bundle::Manifest;
@@ -11,7 +10,8 @@ use gim_harness::grad::{Knobs, SiteKind};
 
 use super::model::open_bundle;
 use super::progress::Terminal;
-use super::{Ended, ignore_closed_pipe};
+use super::signals::{self, STOPPING};
+use super::{Ended, output};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -24,8 +24,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let bundle = open_bundle(&arguments.bundle, arguments.verify_files, &Terminal::new())?;
-    ignore_closed_pipe(std::io::stdout().write_all(describe(&bundle.manifest)?.as_bytes()))?;
+    let bundle = open_bundle(&arguments.bundle, arguments.verify_files, &Terminal::new(&signals::watch(STOPPING)?))?;
+    output::result(describe(&bundle.manifest)?)?;
     Ok(Ended::Done)
 }
 

@@ -1,7 +1,6 @@
 //! `gim-harness tasks`, `methods`, `metrics` and `schema`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,7 +9,7 @@ use gim_harness::diagnostics::Diagnostics;
 use gim_harness::tasks::TaskError;
 use gim_harness::{attribution, faithfulness, tasks};
 
-use super::{Ended, ignore_closed_pipe};
+use super::{Ended, output};
 
 #[derive(clap::Args)]
 pub struct ListArguments {
@@ -127,8 +126,7 @@ pub fn schema(arguments: &SchemaArguments) -> anyhow::Result<Ended> {
         SchemaOf::Harness => schema::harness(&Vocabulary { methods: &methods, metrics: &metrics }),
         SchemaOf::Task => schema::task(),
     };
-    let text = serde_json::to_string_pretty(&schema)?;
-    ignore_closed_pipe(writeln!(std::io::stdout(), "{text}"))?;
+    output::json(&schema, true)?;
     Ok(Ended::Done)
 }
 
@@ -140,6 +138,6 @@ fn print_table(rows: impl Iterator<Item = (String, String)>) -> anyhow::Result<E
     for (name, description) in rows {
         writeln!(text, "{name:width$}  {description}")?;
     }
-    ignore_closed_pipe(std::io::stdout().write_all(text.as_bytes()))?;
+    output::result(text)?;
     Ok(Ended::Done)
 }

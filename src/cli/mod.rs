@@ -5,10 +5,12 @@ mod explain;
 mod inspect;
 mod list;
 mod model;
+mod output;
 mod progress;
 mod report;
 mod run;
 mod runtime;
+mod signals;
 mod verify;
 
 use std::process::ExitCode;
@@ -17,6 +19,8 @@ use clap::{Parser, Subcommand};
 use gim_harness::config::ConfigError;
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::run::RunError;
+use gim_harness::runtime::RuntimeError;
+use gim_harness::text;
 
 /// How far can you trust an explanation of a transformer?
 ///
@@ -69,10 +73,15 @@ pub enum Ended {
 
 /// Runs the verb of the command line.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_env("GIM_HARNESS_LOG"))
-        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_writer(|| output::Log)
         .init();
     let result = match arguments.verb {
         Verb::Run(arguments) => run::run(&arguments),
@@ -91,11 +100,38 @@ pub fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Negative) => ExitCode::from(1),
         Ok(Ended::Incomplete) => ExitCode::from(4),
+        Err(error) if is_interruption(&error) => {
+            output::note(error);
+            ExitCode::from(4)
+        }
         Err(error) => {
             report_error(&error);
             ExitCode::from(if is_configuration(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// What clap has to say: help and version on stdout, a mistake on stderr with exit code 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Clap colours its own words, and quotes arguments as they are. Where one of them could act on the terminal, there
+    // are no colours.
+    let acts = |argument: std::ffi::OsString| argument.to_string_lossy().chars().any(text::acts);
+    if std::env::args_os().any(acts) {
+        let message = error.render();
+        if error.use_stderr() { output::note(message) } else { output::say(message) }
+    } else {
+        // What cannot be printed is given up, as everywhere.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Whether somebody wanted it to stop, rather than that something went wrong.
+fn is_interruption(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(RuntimeError::Interrupted))
+            || matches!(cause.downcast_ref(), Some(RunError::Interrupted { .. }))
+    })
 }
 
 /// Whether the error is the user's configuration rather than something that happened.
@@ -126,24 +162,16 @@ pub struct Usage(pub String);
 /// The error and its causes, each said once: some errors already quote what caused them.
 fn report_error(error: &anyhow::Error) {
     if let Some(mistakes) = mistakes(error) {
-        eprintln!("{mistakes}");
+        output::note(mistakes);
         return;
     }
     let mut said = error.to_string();
-    eprintln!("error: {said}");
+    output::note(format_args!("error: {said}"));
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         if !said.contains(&cause) {
-            eprintln!("  because: {cause}");
+            output::note(format_args!("  because: {cause}"));
         }
         said = cause;
-    }
-}
-
-/// Whether an error is only that nobody reads the output any more, as in `gim-harness tasks | head`.
-pub fn ignore_closed_pipe(result: std::io::Result<()>) -> std::io::Result<()> {
-    match result {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
 }

@@ -1,12 +1,13 @@
 //! Opening a bundle, or a checkpoint that is baked on the way.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use gim_harness::bundle::manifest::MANIFEST_FILE;
 use gim_harness::bundle::{OpenedBundle, Opening};
 use gim_harness::run::{Bundles, resolve_bundle};
-use gim_harness::runtime::{Device, Env, Model, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::runtime::{Device, Env, Model, Runtime, RuntimeError, RuntimeOptions, SessionOptions};
 
 use super::progress::Terminal;
 
@@ -28,7 +29,7 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
-    pub fn open_runtime(&self, progress: &Terminal) -> anyhow::Result<Runtime> {
+    pub fn open_runtime(&self, progress: &Terminal) -> Result<Runtime, RuntimeError> {
         open_runtime(self.runtime.clone(), self.device, progress)
     }
 
@@ -47,14 +48,15 @@ impl ModelOptions {
         }
         let runtime = self.open_runtime(progress)?;
         let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(self.verify_files) };
-        let bundle = resolve_bundle(&runtime, path, &name, bundles, None, progress)?;
+        let bundle = resolve_bundle(&runtime, path, &name, bundles, Some(&progress.watch().interrupted), progress)?;
         Ok(Model::of_bundle(&runtime, bundle, &self.session())?)
     }
 }
 
-pub fn open_runtime(library: Option<PathBuf>, device: Device, progress: &Terminal) -> anyhow::Result<Runtime> {
-    let options = RuntimeOptions { library, device, ..RuntimeOptions::default() };
-    Ok(Runtime::open(&options, &|line| progress.line(line))?)
+pub fn open_runtime(library: Option<PathBuf>, device: Device, progress: &Terminal) -> Result<Runtime, RuntimeError> {
+    let watch = Some(Arc::clone(progress.watch()));
+    let options = RuntimeOptions { library, device, watch, ..RuntimeOptions::default() };
+    Runtime::open(&options, &|line| progress.line(line))
 }
 
 /// How bundles are opened; what is found out about large files is kept in the program's cache, if there is one.

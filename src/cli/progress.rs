@@ -1,28 +1,42 @@
 //! Progress on the terminal; nothing but notes where there is none.
 
 use std::cell::RefCell;
-use std::io::IsTerminal;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gim_harness::run::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use gim_harness::runtime::Watch;
+use gim_harness::text::{shown, shown_lines};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::output::{is_watched, note};
+
+/// Rows of a call that is over before anybody looks.
+const SHORT_CALL: usize = 16;
 
 /// Bars on stderr, with a time estimate.
 pub struct Terminal {
     bar: RefCell<Option<ProgressBar>>,
     is_terminal: bool,
+    watch: Arc<Watch>,
 }
 
 impl Terminal {
-    pub fn new() -> Self {
-        Terminal { bar: RefCell::new(None), is_terminal: std::io::stderr().is_terminal() }
+    pub fn new(watch: &Arc<Watch>) -> Self {
+        Terminal { bar: RefCell::new(None), is_terminal: is_watched(), watch: Arc::clone(watch) }
+    }
+
+    /// What models at work report to.
+    pub fn watch(&self) -> &Arc<Watch> {
+        &self.watch
     }
 
     /// A line that stays.
     pub fn line(&self, line: &str) {
         match &*self.bar.borrow() {
-            Some(bar) if self.is_terminal => bar.println(line),
-            _ => eprintln!("{line}"),
+            Some(bar) if self.is_terminal => bar.println(shown_lines(line)),
+            _ => note(line),
         }
     }
 
@@ -32,8 +46,17 @@ impl Terminal {
         }
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(prefix);
+        let watch = Arc::clone(&self.watch);
+        // Looked at whenever the bar is drawn. A call that ends before anybody looks has no need of it.
+        let rows = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            let (done, asked) = watch.rows();
+            if asked > SHORT_CALL && done < asked {
+                // A bar without this figure is still a bar.
+                let _ = write!(out, ", {done} of {asked} rows");
+            }
+        };
+        bar.set_style(style.with_key("rows", rows).progress_chars("=> "));
+        bar.set_prefix(shown(&prefix).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(former) = self.bar.borrow_mut().replace(bar) {
             former.finish_and_clear();
@@ -43,9 +66,9 @@ impl Terminal {
     /// What a verification is at.
     pub fn checking(&self, next: &str) {
         if self.bar.borrow().is_none() {
-            self.start(0, "verifying: {msg} {spinner}, {elapsed} gone", String::new());
+            self.start(0, "verifying: {msg}{rows} {spinner}, {elapsed} gone", String::new());
         }
-        self.with_bar(|bar| bar.set_message(next.to_owned()));
+        self.with_bar(|bar| bar.set_message(shown(next).into_owned()));
     }
 
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
@@ -79,13 +102,13 @@ impl Progress for Terminal {
     }
 
     fn begin(&self, model: &str, task: &str, units: u64) {
-        let template = "{prefix} [{bar:30}] {pos}/{len} {msg}, {elapsed} gone, {eta} left";
+        let template = "{prefix} [{bar:30}] {pos}/{len} {msg}{rows}, {elapsed} gone, {eta} left";
         self.start(units, template, format!("{model}, {task}"));
     }
 
     fn advance(&self, method: &str, units: u64) {
         self.with_bar(|bar| {
-            bar.set_message(method.to_owned());
+            bar.set_message(shown(method).into_owned());
             bar.inc(units);
         });
     }
@@ -94,7 +117,7 @@ impl Progress for Terminal {
         self.stop();
         if self.is_terminal {
             let left_out = if excluded > 0 { format!(", {excluded} left out") } else { String::new() };
-            eprintln!("{model}, {task}: {examples} examples{left_out}");
+            note(format_args!("{model}, {task}: {examples} examples{left_out}"));
         }
     }
 }

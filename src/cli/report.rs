@@ -6,6 +6,7 @@ use gim_harness::report::write;
 use gim_harness::store::{self, Store};
 
 use super::Ended;
+use super::output::{note, say};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -17,10 +18,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let store = Store::open_read_only(&arguments.folder.join(store::FILE_NAME))?;
     let written = write(&store, &arguments.folder, None)?;
-    println!("{}", written.headline.trim_end());
-    eprintln!("\nthe whole report: {}", arguments.folder.join("report.md").display());
+    say(written.headline.trim_end());
+    note(format_args!("\nthe whole report: {}", arguments.folder.join("report.md").display()));
     if !written.complete {
-        eprintln!("the run is incomplete: {} of {} units are done", written.units_done, written.units_expected);
+        note(format_args!(
+            "the run is incomplete: {} of {} units are done",
+            written.units_done, written.units_expected
+        ));
         return Ok(Ended::Incomplete);
     }
     Ok(Ended::Done)

@@ -1,8 +1,6 @@
 //! `gim-harness run`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_with_mistakes};
@@ -12,8 +10,9 @@ use gim_harness::run::{Bundles, Existing, Job, Outcome, RunError, data_mistakes,
 use gim_harness::{attribution, faithfulness, store};
 
 use super::model::{bundle_cache, open_runtime, opening};
+use super::output::{note, say};
 use super::progress::Terminal;
-use super::{Ended, Usage};
+use super::{Ended, Usage, signals};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -52,22 +51,15 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let plan = plan(arguments)?;
     let (folder, existing) = destination(arguments, &plan)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(4);
-        }
-        eprintln!("\nstopping after the work in hand; once more to stop at once (nothing finished is lost)");
-    })?;
-
-    let progress = Terminal::new();
+    let watch =
+        signals::watch("stopping after the work in hand; once more to stop at once (nothing finished is lost)")?;
+    let progress = Terminal::new(&watch);
     let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
     let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(arguments.verify_files) };
-    let job = Job { plan: &plan, folder: &folder, existing, interrupted: &interrupted, bundles };
+    let job = Job { plan: &plan, folder: &folder, existing, interrupted: &watch.interrupted, bundles };
     let outcome = match carry_out(&job, &runtime, &progress) {
         Err(error @ RunError::Interrupted { .. }) => {
-            eprintln!("{error}");
+            note(error);
             return Ok(Ended::Incomplete);
         }
         result => result?,
@@ -79,17 +71,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         Outcome::Complete(written) => (written, Ended::Done),
         Outcome::Interrupted(written) => (written, Ended::Incomplete),
     };
-    println!("{}", written.headline.trim_end());
+    say(written.headline.trim_end());
     if let Ended::Incomplete = ended {
-        eprintln!(
+        note(format_args!(
             "\ninterrupted with {} of {} units done; go on with: gim-harness run {} --resume --out {}",
             written.units_done,
             written.units_expected,
             plan.file.display(),
             folder.display()
-        );
+        ));
     } else {
-        eprintln!("\nthe whole report: {}", folder.join("report.md").display());
+        note(format_args!("\nthe whole report: {}", folder.join("report.md").display()));
     }
     Ok(ended)
 }

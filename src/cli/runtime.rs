@@ -1,14 +1,12 @@
 //! `gim-harness runtime show` and `gim-harness runtime install`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use gim_harness::runtime::{
     Device, Env, Flavour, InstallOptions, PINNED_VERSION, Runtime, RuntimeOptions, install as install_wheel,
 };
 
-use super::Ended;
+use super::{Ended, output};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -46,7 +44,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         }
         Some(Action::Install { gpu, replace }) => {
             let flavour = if *gpu { Flavour::Gpu } else { Flavour::Cpu };
-            install(&InstallOptions { flavour, replace: *replace, env: Env::of_process() })?;
+            install(&InstallOptions { flavour, replace: *replace, env: Env::of_process(), watch: None })?;
         }
     }
     Ok(Ended::Done)
@@ -55,17 +53,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
 /// Prints which ONNX Runtime a command would use, how it was found, what it offers, and what was looked at before it.
 /// Nothing is installed.
 fn show(options: &RuntimeOptions) -> anyhow::Result<()> {
-    show_to(options, &mut io::stdout().lock())
-}
-
-/// Installs the pinned wheel into the program's cache and prints the path of the library.
-fn install(options: &InstallOptions) -> anyhow::Result<()> {
-    install_to(options, &mut io::stdout().lock())
-}
-
-fn show_to(options: &RuntimeOptions, out: &mut impl Write) -> anyhow::Result<()> {
     let options = RuntimeOptions { install: false, ..options.clone() };
-    let runtime = Runtime::open(&options, &progress)?;
+    let runtime = Runtime::open(&options, &|line| output::note(line))?;
     let cache = options.env.cache_folder();
     let mut text = format!(
         "ONNX Runtime {}\n  library    {}\n  found by   {}\n  providers  {}\n  cache      {}\nlooked at, in order\n",
@@ -78,17 +67,15 @@ fn show_to(options: &RuntimeOptions, out: &mut impl Write) -> anyhow::Result<()>
     for attempt in runtime.tried() {
         text.push_str(&format!("  {}\n", attempt.to_string().replace('\n', "\n    ")));
     }
-    out.write_all(text.as_bytes()).context("cannot write to standard output")
+    output::result(text)
 }
 
-fn install_to(options: &InstallOptions, out: &mut impl Write) -> anyhow::Result<()> {
-    let installed = install_wheel(options, &progress)?;
+/// Installs the pinned wheel into the program's cache and prints the path of the library.
+fn install(options: &InstallOptions) -> anyhow::Result<()> {
+    let installed = install_wheel(options, &|line| output::note(line))?;
     if installed.already {
-        progress(&format!("{}=={PINNED_VERSION} is installed already", options.flavour.package()));
+        output::note(format_args!("{}=={PINNED_VERSION} is installed already", options.flavour.package()));
     }
-    writeln!(out, "{}", installed.library.display()).context("cannot write to standard output")
-}
-
-fn progress(line: &str) {
-    eprintln!("{line}");
+    output::say(installed.library.display());
+    Ok(())
 }

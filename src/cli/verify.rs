@@ -1,6 +1,5 @@
 //! `gim-harness verify`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use gim_harness::verify::{Check, Effort, verify_opened};
 
 use super::model::{ModelOptions, open_bundle};
 use super::progress::Terminal;
-use super::{Ended, ignore_closed_pipe};
+use super::signals::{self, STOPPING};
+use super::{Ended, output};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -24,7 +24,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let progress = Terminal::new();
+    let watch = signals::watch(STOPPING)?;
+    let progress = Terminal::new(&watch);
     let runtime = arguments.model.open_runtime(&progress)?;
     let session = arguments.model.session();
     let checks = checks(arguments, &runtime, &session, &progress);
@@ -38,10 +39,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
             check.name, check.measured, check.tolerance, check.description
         );
     }
-    ignore_closed_pipe(std::io::stdout().write_all(text.as_bytes()))?;
+    output::result(text)?;
     let failed = checks.iter().filter(|check| !check.passed()).count();
     if failed > 0 {
-        eprintln!("{failed} of {} checks failed: do not trust what this bundle explains", checks.len());
+        output::note(format_args!(
+            "{failed} of {} checks failed: do not trust what this bundle explains",
+            checks.len()
+        ));
         return Ok(Ended::Negative);
     }
     Ok(Ended::Done)

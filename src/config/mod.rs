@@ -12,20 +12,17 @@ mod template;
 mod written;
 mod yaml;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::files;
 
 pub(crate) use crate::digest::{sha256, sha256_of_file};
 
 pub use plan::{MethodPlan, ModelPlan, Plan};
-pub use task::{LabelRef, MAX_DATA_BYTES, Rank, Score, TaskPlan};
+pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};
-
-/// A YAML file longer than this is refused.
-const MAX_YAML_BYTES: u64 = 1 << 20;
 
 /// The names that a harness file may use; given by the caller, because methods and metrics live in later rooms.
 #[derive(Clone, Copy, Debug)]
@@ -117,15 +114,8 @@ fn finish<T>(plan: Option<T>, mistakes: Vec<Diagnostic>, path: &Path) -> Result<
     }
 }
 
-/// A YAML file, if it is not unreasonably long.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_YAML_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_YAML_BYTES {
-        let message = format!("longer than {} MiB, which no configuration is", MAX_YAML_BYTES >> 20);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
+    files::read(path, files::YAML)
 }
 
 /// The bytes as UTF-8, or a mistake where they stop being that.

@@ -8,9 +8,7 @@ use super::plan::{Want, base, find, stem};
 use super::template::Template;
 use super::written::{self, Task};
 use crate::diagnostics::{Diagnostic, Located, quote};
-
-/// A data file longer than this is refused.
-pub const MAX_DATA_BYTES: u64 = 4 << 30;
+use crate::files;
 
 /// A task whose file has been read and checked; its data have not been, but exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub struct TaskPlan {
     pub file_sha256: String,
     /// SHA-256 of the data file, hexadecimal.
     pub data_sha256: String,
-    /// An existing `.jsonl` or `.csv` file of at most [`MAX_DATA_BYTES`].
+    /// An existing `.jsonl` or `.csv` file of at most [`files::DATA`].
     pub data: Located<PathBuf>,
     /// Field with a unique id; `None`: the line number is the id.
     pub id: Option<Located<String>>,
@@ -141,11 +139,9 @@ fn find_data(base: &Path, written: &Located<String>) -> Result<PathBuf, Box<Diag
         let message = format!("{} is neither .jsonl nor .csv", quote(&written.value));
         return Err(Box::new(here(message).with_help("one JSON object a line, or CSV with a header row")));
     }
-    let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-    if bytes > MAX_DATA_BYTES {
-        let message =
-            format!("{} is {} GiB long; at most {} are read", quote(&written.value), bytes >> 30, MAX_DATA_BYTES >> 30);
-        return Err(Box::new(here(message)));
+    // What a stranger's file is, before it is hashed and read.
+    if let Err(error) = files::open(&path, files::DATA) {
+        return Err(Box::new(here(format!("{} cannot be read: {error}", quote(&written.value)))));
     }
     Ok(path)
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::attribution::{self, Method, Settings};
 use crate::config::Plan;
 use crate::report::{self, Written};
-use crate::runtime::{Device, Model, Runtime, SessionOptions};
+use crate::runtime::{Device, Model, Runtime, RuntimeError, SessionOptions};
 use crate::store::{self, DatasetFacts, Store, UnitKey};
 use crate::tasks::Dataset;
 
@@ -94,7 +94,11 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
         let mut model = Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?;
         for dataset in &prepared.datasets {
             store.write_dataset(&dataset_facts(&prepared.name, plan, dataset))?;
-            let complete_here = run_task(&work, &mut model, prepared, dataset, &mut store)?;
+            let complete_here = match run_task(&work, &mut model, prepared, dataset, &mut store) {
+                // In the middle of a unit, which will be done again.
+                Err(RunError::Runtime(RuntimeError::Interrupted)) => false,
+                result => result?,
+            };
             if !complete_here {
                 complete = false;
                 break 'models;

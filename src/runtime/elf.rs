@@ -3,9 +3,10 @@
 //! The loader maps a library by what its header says and touches the pages; where the file has been cut short, that is a
 //! bus error, which no program survives. So the header is held against the size of the file first.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::files;
 
 /// Checks that the segments and the section table of an ELF file (64 bits, little-endian) are within the file. Other
 /// files pass; what is wrong with them the loader says.
@@ -13,7 +14,7 @@ use std::path::Path;
 /// # Errors
 /// A sentence when the file is cut short or cannot be read.
 pub(crate) fn check(path: &Path) -> Result<(), String> {
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let mut file = files::open(path, files::PROGRAM).map_err(|error| error.to_string())?;
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let short = || Err(format!("it is cut short (it has {size} bytes)"));
     let mut header = [0; 64];

@@ -70,6 +70,9 @@ pub enum RuntimeError {
     #[error("{}: output `{output}` is {found}, expected {expected}", .graph.display())]
     Output { graph: PathBuf, output: String, expected: String, found: String },
 
+    #[error("interrupted")]
+    Interrupted,
+
     #[error("{}", at_row(*.row, .error))]
     Input {
         /// Which of the rows asked for, from 0.

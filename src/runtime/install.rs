@@ -2,11 +2,13 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::env::Env;
 use super::error::RuntimeError;
 use super::library::{Version, library_in};
+use super::watch::Watch;
 use super::{process, python};
 
 /// The version of the wheels that are installed.
@@ -51,6 +53,8 @@ pub struct InstallOptions {
     /// Install again over an installation that is there.
     pub replace: bool,
     pub env: Env,
+    /// Ends pip when it is interrupted.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What [`install`] left.
@@ -85,7 +89,7 @@ fn library_of(installation: &Path) -> Option<PathBuf> {
 /// # Errors
 /// [`RuntimeError::NoCache`], [`RuntimeError::Io`], or [`RuntimeError::Install`] with the last lines of pip.
 pub fn install(options: &InstallOptions, progress: &dyn Fn(&str)) -> Result<Installed, RuntimeError> {
-    let InstallOptions { flavour, replace, ref env } = *options;
+    let InstallOptions { flavour, replace, ref env, ref watch } = *options;
     let cache = env.cache_folder().ok_or(RuntimeError::NoCache)?;
     let parent = parent(&cache);
     let target = parent.join(flavour.folder());
@@ -102,7 +106,7 @@ pub fn install(options: &InstallOptions, progress: &dyn Fn(&str)) -> Result<Inst
     progress(&format!("installing {}=={PINNED_VERSION} with pip into {} (once)", flavour.package(), target.display()));
     let work = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(&parent).map_err(RuntimeError::io(&parent))?;
     let wheel = work.path().join("wheel");
-    pip(&python, flavour, &wheel, work.path(), env).map_err(failed)?;
+    pip(&python, flavour, &wheel, work.path(), env, watch.as_deref()).map_err(failed)?;
     if library_of(&wheel).is_none() {
         return Err(failed(format!("pip left no library of ONNX Runtime in {}", wheel.display())));
     }
@@ -123,7 +127,14 @@ pub fn install(options: &InstallOptions, progress: &dyn Fn(&str)) -> Result<Inst
 
 const PARTIAL: &str = ".partial-";
 
-fn pip(python: &Path, flavour: Flavour, target: &Path, work: &Path, env: &Env) -> Result<(), String> {
+fn pip(
+    python: &Path,
+    flavour: Flavour,
+    target: &Path,
+    work: &Path,
+    env: &Env,
+    watch: Option<&Watch>,
+) -> Result<(), String> {
     let requirement = format!("{}=={PINNED_VERSION}", flavour.package());
     let mut arguments: Vec<&std::ffi::OsStr> = Vec::new();
     for argument in [
@@ -149,7 +160,7 @@ fn pip(python: &Path, flavour: Flavour, target: &Path, work: &Path, env: &Env) -
     arguments.push(requirement.as_ref());
     // Settings that contradict `--target`.
     let env = env.with([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_ROOT_USER_ACTION", "ignore")]);
-    let ended = process::run(python, arguments, work, &env, PIP_LIMIT)
+    let ended = process::run(python, arguments, work, &env, PIP_LIMIT, watch)
         .map_err(|problem| format!("{} -m pip: {problem}", python.display()))?;
     if ended.status.success() { Ok(()) } else { Err(format!("{} -m pip: {}", python.display(), ended.problem())) }
 }
@@ -157,7 +168,7 @@ fn pip(python: &Path, flavour: Flavour, target: &Path, work: &Path, env: &Env) -
 fn python_with_pip(env: &Env) -> Result<PathBuf, String> {
     let mut problems = Vec::new();
     for python in python::interpreters(env) {
-        match process::run(&python, ["-m", "pip", "--version"], python::folder(&python), env, PIP_PROBE_LIMIT) {
+        match process::run(&python, ["-m", "pip", "--version"], python::folder(&python), env, PIP_PROBE_LIMIT, None) {
             Ok(ended) if ended.status.success() => return Ok(python),
             Ok(ended) => problems.push(format!("{} -m pip: {}", python.display(), ended.problem())),
             Err(problem) => problems.push(format!("{} -m pip: {problem}", python.display())),

@@ -16,6 +16,7 @@ use super::env::Env;
 use super::error::RuntimeError;
 use super::install::{Flavour, InstallOptions, PINNED_VERSION, install};
 use super::locate::{Attempt, Candidate, Origin, Outcome, Search};
+use super::watch::Watch;
 
 /// Major and minor number of the oldest ONNX Runtime that serves: the C interface that is asked of the library.
 pub const MINIMUM_VERSION: (u32, u32) = (1, ort::MINOR_VERSION);
@@ -30,11 +31,13 @@ pub struct RuntimeOptions {
     /// Whether to install the pinned wheel when nothing is found.
     pub install: bool,
     pub env: Env,
+    /// What every model that is opened with this runtime writes its progress to, and is stopped by.
+    pub watch: Option<Arc<Watch>>,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        RuntimeOptions { library: None, device: Device::Cpu, install: true, env: Env::of_process() }
+        RuntimeOptions { library: None, device: Device::Cpu, install: true, env: Env::of_process(), watch: None }
     }
 }
 
@@ -50,6 +53,7 @@ struct Loaded {
     providers: Vec<String>,
     tried: Vec<Attempt>,
     complaints: Complaints,
+    watch: Option<Arc<Watch>>,
 }
 
 /// `ort` cannot take a second library, nor the same one again.
@@ -139,6 +143,10 @@ impl Runtime {
         self.0.complaints.lock().clear();
     }
 
+    pub(crate) fn watch(&self) -> Option<&Arc<Watch>> {
+        self.0.watch.as_ref()
+    }
+
     fn again(&self, options: &RuntimeOptions) -> Result<Runtime, RuntimeError> {
         let Some(wanted) = &options.library else { return Ok(self.clone()) };
         let loaded = self.library();
@@ -168,7 +176,7 @@ fn find_and_load(options: &RuntimeOptions, progress: &dyn Fn(&str)) -> Result<Ru
     let mut cache_is_broken = false;
     while let Some(candidate) = search.next()? {
         match check(&candidate.library) {
-            Ok(version) => return load(candidate, version, search.tried),
+            Ok(version) => return load(candidate, version, search.tried, options.watch.clone()),
             Err(error) if candidate.origin.is_explicit() => return Err(error),
             Err(error) => {
                 cache_is_broken |= matches!(candidate.origin, Origin::Cache(_));
@@ -178,7 +186,12 @@ fn find_and_load(options: &RuntimeOptions, progress: &dyn Fn(&str)) -> Result<Ru
     }
     let mut tried = search.tried;
     if options.install && !cuda {
-        let wanted = InstallOptions { flavour: Flavour::Cpu, replace: cache_is_broken, env: options.env.clone() };
+        let wanted = InstallOptions {
+            flavour: Flavour::Cpu,
+            replace: cache_is_broken,
+            env: options.env.clone(),
+            watch: options.watch.clone(),
+        };
         let result = install(&wanted, progress).and_then(|installed| {
             let version = check(&installed.library)?;
             Ok((installed.library, version))
@@ -187,7 +200,10 @@ fn find_and_load(options: &RuntimeOptions, progress: &dyn Fn(&str)) -> Result<Ru
             Ok((library, version)) => {
                 let outcome = Outcome::Found { library: library.clone(), version: Some(PINNED_VERSION.to_owned()) };
                 tried.push(Attempt { origin: Origin::Pip, outcome });
-                return load(Candidate { origin: Origin::Pip, library }, version, tried);
+                return load(Candidate { origin: Origin::Pip, library }, version, tried, options.watch.clone());
+            }
+            Err(_) if options.watch.as_ref().is_some_and(|watch| watch.is_interrupted()) => {
+                return Err(RuntimeError::Interrupted);
             }
             Err(error) => tried.push(Attempt { origin: Origin::Pip, outcome: Outcome::Passed(error.to_string()) }),
         }
@@ -220,7 +236,12 @@ fn check(path: &Path) -> Result<String, RuntimeError> {
     Ok(version)
 }
 
-fn load(candidate: Candidate, version: String, tried: Vec<Attempt>) -> Result<Runtime, RuntimeError> {
+fn load(
+    candidate: Candidate,
+    version: String,
+    tried: Vec<Attempt>,
+    watch: Option<Arc<Watch>>,
+) -> Result<Runtime, RuntimeError> {
     let Candidate { origin, library } = candidate;
     let failed = |problem: String| RuntimeError::Load { path: library.clone(), problem };
     let complaints = Complaints::default();
@@ -235,7 +256,7 @@ fn load(candidate: Candidate, version: String, tried: Vec<Attempt>) -> Result<Ru
     environment.set_log_level(LogLevel::Warning);
     let providers = providers().map_err(|error| failed(error.to_string()))?;
     tracing::debug!(library = %library.display(), %origin, version, "loaded ONNX Runtime");
-    Ok(Runtime(Arc::new(Loaded { environment, library, origin, version, providers, tried, complaints })))
+    Ok(Runtime(Arc::new(Loaded { environment, library, origin, version, providers, tried, complaints, watch })))
 }
 
 /// The execution providers the loaded library was built with. `ort` only answers for one name at a time.

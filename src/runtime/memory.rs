@@ -1,8 +1,10 @@
 //! How much memory there is, and what that means for prepacking.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
+
+use crate::files;
+pub(crate) use crate::text::Bytes;
 
 /// Memory that can be had without swapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ impl Memory {
     }
 
     fn of_files(meminfo: &Path, group: &Path) -> Option<Memory> {
-        let text = fs::read_to_string(meminfo).ok()?;
+        let text = files::read_text(meminfo, files::FACTS).ok()?;
         let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB"))?;
         let available = kilobytes.trim().parse::<u64>().ok()?.saturating_mul(1024);
         Some(Memory { available: available.min(left_in_group(group).unwrap_or(u64::MAX)) })
@@ -27,11 +29,11 @@ impl Memory {
 
 /// What a control group (version 2) has left: its limit, less what it uses, but for files that can be dropped.
 fn left_in_group(group: &Path) -> Option<u64> {
-    let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+    let number = |name: &str| files::read_text(&group.join(name), files::FACTS).ok()?.trim().parse::<u64>().ok();
     // "max", for no limit, is no number.
     let limit = number("memory.max")?;
     let used = number("memory.current")?;
-    let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+    let statistics = files::read_text(&group.join("memory.stat"), files::FACTS).unwrap_or_default();
     let droppable = statistics
         .lines()
         .find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok())
@@ -72,21 +74,10 @@ impl fmt::Display for Prepacking {
     }
 }
 
-/// A size, for a message.
-pub(crate) struct Bytes(pub u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes >= 1 << 30 => write!(f, "{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-            bytes if bytes >= 1 << 20 => write!(f, "{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
-            bytes => write!(f, "{:.1} KiB", bytes as f64 / 1024.0),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -32,6 +32,7 @@ mod residency;
 mod reuse;
 mod score;
 mod session;
+mod watch;
 
 pub use device::{Device, ParseDeviceError};
 pub use env::Env;
@@ -44,3 +45,4 @@ pub use model::{Counters, Gradient, GradientRow, Graph, Model, Row};
 pub use residency::Residency;
 pub use score::Score;
 pub use session::{Optimization, Outputs, Session, SessionOptions, Tensor};
+pub use watch::Watch;

@@ -440,12 +440,18 @@ impl Model {
     ) -> Result<Vec<T>, RuntimeError> {
         let (order, ranges) = batches(lengths, bounds);
         let mut results: Vec<Option<T>> = lengths.iter().map(|_| None).collect();
+        let watch = self.runtime.watch().cloned();
+        watch.iter().for_each(|watch| watch.begin(lengths.len()));
         for Range { start, end } in ranges {
+            if watch.as_ref().is_some_and(|watch| watch.is_interrupted()) {
+                return Err(RuntimeError::Interrupted);
+            }
             let rows = &order[start..end];
             let longest = rows.iter().map(|&row| lengths[row]).max().unwrap_or(0);
             for (&row, result) in rows.iter().zip(run(self, rows, longest)?) {
                 results[row] = Some(result);
             }
+            watch.iter().for_each(|watch| watch.advance(rows.len()));
         }
         Ok(results.into_iter().flatten().collect())
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::env::Env;
 use super::error::Seconds;
+use super::watch::Watch;
 
 /// What a program that ended by itself left.
 pub(crate) struct Ended {
@@ -31,16 +32,18 @@ impl Ended {
     }
 }
 
-/// Runs `program` in `folder` with the variables of `env` alone, for `limit` at most.
+/// Runs `program` in `folder` with the variables of `env` alone, for `limit` at most and until `watch` is
+/// interrupted.
 ///
 /// # Errors
-/// A sentence when it cannot be started or does not end in time (it is then killed).
+/// A sentence when it cannot be started or does not end in time or is interrupted (it is then killed).
 pub(crate) fn run<S: AsRef<OsStr>>(
     program: &Path,
     arguments: impl IntoIterator<Item = S>,
     folder: &Path,
     env: &Env,
     limit: Duration,
+    watch: Option<&Watch>,
 ) -> Result<Ended, String> {
     let mut command = Command::new(program);
     command
@@ -56,18 +59,20 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     // the child left behind may hold a pipe open after the child is gone.
     let stdout = read_all(child.stdout.take());
     let stderr = read_all(child.stderr.take());
+    let is_interrupted = || watch.is_some_and(Watch::is_interrupted);
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(pause),
+            Ok(None) if Instant::now() < deadline && !is_interrupted() => std::thread::sleep(pause),
             waited => {
                 // Nothing more can be done about a child that cannot be killed.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(match waited {
                     Err(error) => format!("it cannot be waited for: {error}"),
+                    Ok(_) if is_interrupted() => "it was interrupted".to_owned(),
                     Ok(_) => format!("it did not end within {}", Seconds(limit)),
                 });
             }
@@ -113,7 +118,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, limit: Duration) -> Result<Ended, String> {
-        run(Path::new("/bin/sh"), ["-c", script], Path::new("/"), &Env::from_pairs([("A", "b")]), limit)
+        run(Path::new("/bin/sh"), ["-c", script], Path::new("/"), &Env::from_pairs([("A", "b")]), limit, None)
     }
 
     #[test]
@@ -128,6 +133,15 @@ mod tests {
         let ended =
             sh("i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done", Duration::from_secs(20)).unwrap();
         assert_eq!(ended.stdout.len(), 220_000);
+    }
+
+    #[test]
+    fn ends_when_interrupted() {
+        let watch = Watch::default();
+        watch.interrupted.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (sh, env) = (Path::new("/bin/sh"), Env::from_pairs([("A", "b")]));
+        let ended = run(sh, ["-c", "exec /bin/sleep 30"], Path::new("/"), &env, Duration::from_secs(30), Some(&watch));
+        assert_eq!(ended.err().unwrap(), "it was interrupted");
     }
 
     #[test]

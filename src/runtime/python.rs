@@ -71,7 +71,7 @@ pub(crate) struct Package {
 /// # Errors
 /// Why nothing came of it, as the end of a sentence.
 pub(crate) fn package(python: &Path, env: &Env) -> Result<Package, String> {
-    let ended = process::run(python, ["-c", PROBE], folder(python), env, PROBE_LIMIT)?;
+    let ended = process::run(python, ["-c", PROBE], folder(python), env, PROBE_LIMIT, None)?;
     if !ended.status.success() {
         return Err(ended.problem());
     }
@@ -90,7 +90,7 @@ pub(crate) fn package(python: &Path, env: &Env) -> Result<Package, String> {
 
 /// `__version__` of a package, without running it.
 pub(crate) fn declared_version(folder: &Path) -> Option<Version> {
-    let text = std::fs::read_to_string(folder.join("__init__.py")).ok()?;
+    let text = crate::files::read_text(&folder.join("__init__.py"), crate::files::FACTS).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix("__version__")?.trim_start().strip_prefix('='))?;
     value.trim().trim_matches(['"', '\'']).parse().ok()
 }

@@ -92,7 +92,7 @@ mod linux {
 
     /// Resident bytes of this process that are pages of files.
     pub fn mapped_bytes() -> Option<u64> {
-        let statistics = std::fs::read_to_string("/proc/self/statm").ok()?;
+        let statistics = crate::files::read_text(Path::new("/proc/self/statm"), crate::files::FACTS).ok()?;
         let pages: u64 = statistics.split(' ').nth(2)?.parse().ok()?;
         Some(pages * page_size())
     }
@@ -114,7 +114,9 @@ mod linux {
         fn give_up(&mut self) {
             let changes = super::MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
             if self.at != Some(*changes) {
-                let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+                let Ok(maps) = crate::files::read_text(Path::new("/proc/self/maps"), crate::files::FACTS) else {
+                    return;
+                };
                 self.regions = maps.lines().filter_map(|line| region(line, &self.file)).collect();
                 self.at = Some(*changes);
             }

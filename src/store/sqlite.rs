@@ -93,7 +93,8 @@ impl Store {
 
     fn open_with(path: &Path, flags: OpenFlags) -> Result<Store, StoreError> {
         // SQLite reports a missing or unreadable file less clearly than the operating system does.
-        File::open(path).map_err(|source| StoreError::Io { path: path.to_path_buf(), source })?;
+        crate::files::open(path, crate::files::STORE)
+            .map_err(|source| StoreError::Io { path: path.to_path_buf(), source })?;
         let fail = |error| describe(path, error);
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
         connection.busy_timeout(PATIENCE).map_err(fail)?;

@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::diagnostics::{Diagnostic, quote, skip_line};
+use crate::files;
 
 /// A row longer than this is refused.
 const MAX_ROW_BYTES: u64 = 16 << 20;
@@ -76,7 +77,7 @@ struct Csv {
 impl Records {
     /// Opens a `.jsonl` or `.csv` file to read the wanted fields of its rows.
     pub fn open(path: &Path, wanted: Vec<String>) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = files::open(path, files::DATA)?;
         let format = if path.extension().is_some_and(|extension| extension == "csv") {
             let progress = Rc::new(RefCell::new(Progress::default()));
             let lines = Lines { inner: file, progress: Rc::clone(&progress) };

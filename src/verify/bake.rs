@@ -23,7 +23,12 @@ pub enum VerifiedBakeError {
 impl VerifiedBakeError {
     /// Whether somebody wanted it to stop, rather than that something went wrong.
     pub fn is_interruption(&self) -> bool {
-        matches!(self, VerifiedBakeError::Bake(BakeError::Interrupted))
+        matches!(
+            self,
+            VerifiedBakeError::Bake(BakeError::Interrupted)
+                | VerifiedBakeError::Runtime(RuntimeError::Interrupted)
+                | VerifiedBakeError::Verify { source: RuntimeError::Interrupted, .. }
+        )
     }
 }
 

@@ -18,10 +18,10 @@ pub mod weights;
 mod wire;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::{Graph, Id};
+use crate::files;
 use attributes::Attributes;
 use convert::{Call, Converter, Problem, Val, is_small};
 use decode::Model;
@@ -65,7 +65,7 @@ pub struct Foreign {
 /// Reads a forward graph. Only what its logits are made from is looked at.
 pub fn read(path: &Path) -> Result<Foreign, ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
+    let file = files::open(path, files::GRAPH).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     if length == 0 {
         return Err(ReadError::File { path: path.to_owned(), problem: "is empty".to_owned() });

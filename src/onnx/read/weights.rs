@@ -5,12 +5,12 @@
 //! that large, and tensors stay in their files until they are copied.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::files;
 use crate::onnx::proto::TensorProto;
 use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
 use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource, byte_size, convert, converted};
@@ -192,7 +192,7 @@ impl FileWeights {
             Place::Memory(bytes) => bytes.clone(),
             Place::File(file, offset) => {
                 let failed = |error: std::io::Error| format!("cannot be read: {error}");
-                let mut file = File::open(&self.files[*file]).map_err(failed)?;
+                let mut file = files::open(&self.files[*file], files::WEIGHTS).map_err(failed)?;
                 file.seek(SeekFrom::Start(*offset)).map_err(failed)?;
                 let size = usize::try_from(tensor.length).map_err(|_| "is too large".to_owned())?;
                 let mut bytes = vec![0; size];
@@ -264,7 +264,7 @@ impl WeightSource for FileWeights {
                 Place::Memory(bytes) => Box::new(&bytes[..]),
                 Place::File(file, offset) => {
                     let read = |source| CopyError::Read { path: self.files[*file].clone(), source };
-                    let mut opened = File::open(&self.files[*file]).map_err(read)?;
+                    let mut opened = files::open(&self.files[*file], files::WEIGHTS).map_err(read)?;
                     opened.seek(SeekFrom::Start(*offset)).map_err(read)?;
                     Box::new(opened)
                 }
