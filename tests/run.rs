@@ -336,13 +336,14 @@ fn a_damaged_checkpoint_ends_in_one_error_and_no_bundle() {
     ];
     for (name, change, words) in cases {
         let folder = damaged(change);
-        let out = folder.path().join("bundles/out");
+        let place = tempfile::tempdir().unwrap();
+        let out = place.path().join("bundles/out");
         let output = program().arg("bake").arg(folder.path()).arg("--out").arg(&out).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
         assert!(said.contains(words), "{name}: {said}");
         assert!(said.starts_with("error: ") && !said.contains("panicked"), "{name}: {said}");
-        let left = fs::read_dir(folder.path().join("bundles")).map_or(0, |entries| entries.count());
+        let left = fs::read_dir(place.path().join("bundles")).map_or(0, |entries| entries.count());
         assert_eq!(left, 0, "{name}: something was left behind");
     }
 }

@@ -15,7 +15,8 @@ use super::manifest::{
     WEIGHT_FILE,
 };
 use super::source::{ForwardModel, SourceError};
-use super::unpublished::Unpublished;
+use super::target;
+use super::unpublished::{Space, Unpublished};
 use crate::digest::hexadecimal;
 use crate::files;
 use crate::grad::{Audit, GradError, SiteKind};
@@ -45,8 +46,15 @@ pub enum BakeError {
          the gradients would not be what they are called (--allow-missing-sites bakes it all the same)"
     )]
     TooFewSites { folder: PathBuf, kind: SiteKind, found: usize, layers: usize },
-    #[error("{path} exists and is not a bundle; name another folder, or remove it")]
-    Occupied { path: PathBuf },
+    #[error("{path} {problem}; name another folder, or move away what is there")]
+    Occupied { path: PathBuf, problem: String },
+    #[error(
+        "the folder of the bundle, {out}, is, holds or lies in {source_path}, which it is to be baked from; name another \
+         folder"
+    )]
+    Overlap { out: PathBuf, source_path: PathBuf },
+    #[error("another program is using the bundle {path}; wait until it has ended, or name another folder")]
+    InUse { path: PathBuf },
     #[error("interrupted; nothing was written")]
     Interrupted,
     #[error("cannot read {path}")]
@@ -62,6 +70,8 @@ pub struct BakeOptions<'a> {
     pub tokenizer: Option<PathBuf>,
     /// Bake also where a rule found fewer sites than the model has attention layers. The audit says what was found.
     pub allow_missing_sites: bool,
+    /// The bundle goes to a folder that is the program's own: what is damaged there is replaced, too.
+    pub replace_damaged: bool,
     /// Becomes true when baking is to stop; nothing is left behind then.
     pub interrupted: Option<&'a AtomicBool>,
 }
@@ -93,11 +103,14 @@ pub fn write(
     options: &BakeOptions<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Unpublished, BakeError> {
-    if out.exists() && !out.join("bundle.json").is_file() && !is_empty_folder(out) {
-        return Err(BakeError::Occupied { path: out.to_owned() });
-    }
+    let out = &target::resolve(out)?;
+    target::check_apart(out, [folder].into_iter().chain(options.tokenizer.as_deref()))?;
+    // Looked at here so that nobody waits for a bake in vain, and again when the bundle is to appear.
+    drop(target::standing(out, options.replace_damaged)?);
     let source = ForwardModel::open(folder)?;
     let tokenizer_path = options.tokenizer.clone().unwrap_or_else(|| source.tokenizer());
+    let files = source.weights.files().iter().chain(&source.described_by).chain([&tokenizer_path]);
+    target::check_apart(out, files.map(PathBuf::as_path))?;
     let tokenizer = Tokenizer::from_file(&tokenizer_path)
         .map_err(|source| BakeError::Tokenizer { path: tokenizer_path.clone(), source })?;
     let max_id = tokenizer.max_id();
@@ -144,13 +157,9 @@ pub fn write(
         manifest_sha256: None,
     };
 
-    let partial = Unpublished::folder(out)?;
-    write_files(partial.path(), &source, &tokenizer_path, &baked, &mut manifest, options, progress)?;
-    Ok(Unpublished::new(partial, out, manifest))
-}
-
-fn is_empty_folder(path: &Path) -> bool {
-    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    let space = Space::beside(out)?;
+    write_files(space.path(), &source, &tokenizer_path, &baked, &mut manifest, options, progress)?;
+    Ok(space.filled(out, options.replace_damaged, manifest))
 }
 
 fn name_of(path: &Path) -> String {

@@ -3,7 +3,6 @@
 pub mod bake;
 pub mod foreign;
 pub mod graphs;
-mod lock;
 pub mod manifest;
 pub mod open;
 mod padding;
@@ -12,8 +11,9 @@ mod records;
 pub mod select;
 pub mod source;
 mod stamp;
+mod target;
 mod unpublished;
 
 pub use manifest::Manifest;
 pub use open::{BundleError, OpenedBundle, Opening};
-pub use unpublished::Unpublished;
+pub use unpublished::{Unpublished, clean, evict};

@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::lock;
 use super::manifest::{
     FORMAT_VERSION, GRAPH_FILES, MANIFEST_FILE, Manifest, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE,
 };
@@ -14,6 +13,7 @@ use super::records::Records;
 use super::stamp::Stamp;
 use crate::digest::{sha256, sha256_of_reader};
 use crate::files;
+use crate::lock;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a folder is not opened as a bundle.
@@ -34,9 +34,20 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    /// Whether there simply is no such folder, or none with a `bundle.json`.
-    pub fn is_absence(&self) -> bool {
-        matches!(self, BundleError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    /// Whether the files are not what was baked, rather than that they cannot be read.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            // Missing, not UTF-8, or no regular file of a size that such files have.
+            BundleError::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::FileTooLarge
+            ),
+            BundleError::Unsound { .. } | BundleError::Changed { .. } | BundleError::Tokenizer { .. } => true,
+        }
     }
 }
 
@@ -194,7 +205,7 @@ impl Listing {
             return Err(unsound(path, "it is not a folder".to_owned()));
         }
         let manifest_path = path.join(MANIFEST_FILE);
-        let mut file = lock::in_use(&manifest_path).map_err(io_error(&manifest_path))?;
+        let mut file = lock::shared(&manifest_path).map_err(io_error(&manifest_path))?;
         let (manifest, sha256) = read_manifest(&mut file, &manifest_path)?;
         for (name, entry) in &manifest.files {
             let file = path.join(name);
@@ -257,7 +268,7 @@ pub(super) fn read_manifest(file: &mut File, path: &Path) -> Result<(Manifest, S
 }
 
 /// Whether a bundle has files of this name, besides its manifest.
-fn is_bundle_file(name: &str) -> bool {
+pub(super) fn is_bundle_file(name: &str) -> bool {
     name == WEIGHT_FILE || name == TOKENIZER_FILE || GRAPH_FILES.contains(&name)
 }
 

@@ -60,6 +60,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let options = BakeOptions {
         tokenizer: arguments.tokenizer.clone(),
         allow_missing_sites: arguments.allow_missing_sites,
+        replace_damaged: false,
         interrupted: Some(&watch.interrupted),
     };
     let progress = Terminal::new(&watch);

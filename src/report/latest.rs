@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 use super::error::ReportError;
+use crate::files;
 
 /// How the newest run was pointed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +34,17 @@ pub fn point_latest(parent: &Path, run_dir: &Path) -> Result<Latest, ReportError
             #[cfg(windows)]
             let _ = fs::remove_dir(&link);
             made.persist(&link).map_err(|error| fail(&link, error.error))?;
-            let _ = fs::remove_file(parent.join("latest.txt"));
+            let text = parent.join("latest.txt");
+            if pointed_at(&text).is_some_and(|run| run.is_dir()) {
+                let _ = fs::remove_file(text);
+            }
             Ok(Latest::Link(link))
         }
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
             let text = parent.join("latest.txt");
+            if text.exists() && pointed_at(&text).is_none() {
+                return Err(ReportError::InTheWay { path: text });
+            }
             let mut made = tempfile::Builder::new()
                 .prefix(".latest.")
                 .make_in(parent, |path| File::create_new(path))
@@ -47,6 +54,20 @@ pub fn point_latest(parent: &Path, run_dir: &Path) -> Result<Latest, ReportError
             Ok(Latest::TextFile(text))
         }
         Err(source) => Err(fail(&link, source)),
+    }
+}
+
+/// Where a file leads that [`point_latest`] may have written: one line. What else somebody keeps under that name stays.
+fn pointed_at(file: &Path) -> Option<PathBuf> {
+    const KIND: files::Kind = files::Kind { what: "a way to a folder", most: 1 << 13 };
+    if file.is_symlink() {
+        return None;
+    }
+    let text = files::read_text(file, KIND).ok()?;
+    let mut lines = text.lines();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) if !line.is_empty() => Some(file.parent()?.join(line)),
+        _ => None,
     }
 }
 
@@ -101,6 +122,20 @@ mod tests {
         fs::remove_dir(&inside).unwrap();
         point_latest(&parent, &elsewhere).unwrap();
         assert_eq!(fs::read_dir(&parent).unwrap().count(), 1, "nothing left behind");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_note_of_that_name_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        fs::create_dir_all(&run).unwrap();
+        let note = folder.path().join("latest.txt");
+        for (text, stays) in [("the latest of my thoughts\n", true), ("run\nand more\n", true), ("run\n", false)] {
+            fs::write(&note, text).unwrap();
+            point_latest(folder.path(), &run).unwrap();
+            assert_eq!(note.exists(), stays, "{text}");
+        }
     }
 
     #[test]

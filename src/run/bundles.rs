@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Progress, RunError};
 use crate::bundle::bake::{BakeOptions, fingerprint};
 use crate::bundle::manifest::MANIFEST_FILE;
-use crate::bundle::{OpenedBundle, Opening};
+use crate::bundle::{OpenedBundle, Opening, clean, evict};
+use crate::lock::{Hold, Turn, exclusive};
 use crate::runtime::Runtime;
 use crate::verify::{Step, bake};
 
@@ -26,7 +27,9 @@ pub(super) fn is_bundle(folder: &Path) -> bool {
 /// The bundle of a model: the folder itself, or one baked from it and kept in `bundles.folder`.
 ///
 /// What is baked is verified before it is kept. A kept bundle is found again by the contents of the model's files and of
-/// this program: another build may bake otherwise. The one that an earlier build baked from the same files is removed.
+/// this program: another build may bake otherwise. One that is damaged is baked anew, and one that another build baked
+/// from the same files is removed, unless somebody uses it. Of several programs that need the same bundle at once, one bakes
+/// it and the others wait.
 ///
 /// # Errors
 /// [`RunError::Opening`] for a bundle that is not what was baked; those of reading the checkpoint and of baking.
@@ -55,13 +58,26 @@ pub fn resolve_bundle(
     let source = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;
     let program = std::env::current_exe().map_err(io(PathBuf::from("this program")))?;
     let build = crate::config::sha256_of_file(&program).map_err(io(program))?;
-    let prefix = format!("{}-", &source[..16]);
-    let bundle = bundles.folder.join(format!("{prefix}{}", &build[..16]));
-    if is_bundle(&bundle) {
-        return Ok(Arc::new(OpenedBundle::open(&bundle, bundles.opening)?));
+    let key = format!("{}-{}", &source[..16], &build[..16]);
+    std::fs::create_dir_all(bundles.folder).map_err(io(bundles.folder.to_owned()))?;
+    clean(bundles.folder);
+    if let Some(bundle) = kept(&bundles, &key, &|line| progress.note(line))? {
+        return Ok(bundle);
     }
+    let file = bundles.folder.join(turn_file(&key));
+    let stop = || interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed));
+    let waiting = |who: &str| progress.note(&format!("waiting for {who}, which is baking {name}"));
+    // Held until the bundle is open, so that no other build takes it for one that nobody uses.
+    let Some(_turn) = Turn::take(&file, &stop, &waiting).map_err(io(file))? else {
+        return Err(RunError::Interrupted { model: name.to_owned() });
+    };
+    // Whoever had the turn before may have made it.
+    if let Some(bundle) = kept(&bundles, &key, &|_| {})? {
+        return Ok(bundle);
+    }
+    let bundle = bundles.folder.join(&key);
     progress.note(&format!("baking the gradient graph of {name} into {}", bundle.display()));
-    let options = BakeOptions { interrupted, ..BakeOptions::default() };
+    let options = BakeOptions { interrupted, replace_damaged: true, ..BakeOptions::default() };
     bake(runtime, model, &bundle, &options, &|step| match step {
         Step::Writing { done, total } => progress.baking(name, done, total),
         Step::Checking(_) => {}
@@ -70,12 +86,53 @@ pub fn resolve_bundle(
         true => RunError::Interrupted { model: name.to_owned() },
         false => RunError::Bake { model: name.to_owned(), source: Box::new(source) },
     })?;
-    for entry in std::fs::read_dir(bundles.folder).map_err(io(bundles.folder.to_owned()))?.flatten() {
-        let former = entry.path();
-        if former != bundle && entry.file_name().to_string_lossy().starts_with(&prefix) {
-            // Another program may be using it; then it stays.
-            let _ = std::fs::remove_dir_all(former);
+    evict_former(&bundles, &key);
+    Ok(Arc::new(OpenedBundle::open(&bundle, bundles.opening)?))
+}
+
+/// The bundle of this key, if there is a sound one.
+fn kept(bundles: &Bundles<'_>, key: &str, note: &dyn Fn(&str)) -> Result<Option<Arc<OpenedBundle>>, RunError> {
+    let bundle = bundles.folder.join(key);
+    if !bundle.exists() {
+        return Ok(None);
+    }
+    match OpenedBundle::open(&bundle, bundles.opening) {
+        Ok(bundle) => Ok(Some(Arc::new(bundle))),
+        Err(error) if error.is_damage() => {
+            let said = error.to_string();
+            let said = said.lines().next().unwrap_or_default();
+            note(&format!("a bundle in the program's cache is damaged and will be baked anew: {said}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes what other builds baked from the same files, and nobody uses; and the files of turns that were ended by a kill.
+fn evict_former(bundles: &Bundles<'_>, key: &str) {
+    let Ok(entries) = std::fs::read_dir(bundles.folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let turn = name.strip_prefix('.').and_then(|name| name.strip_suffix(".lock"));
+        if turn.is_some_and(|turn| turn != key && is_key(turn)) {
+            Turn::remove_leftover(&entry.path());
+        } else if name != key && is_key(name) && name[..16] == key[..16] {
+            // Who bakes it is about to use it.
+            let baking = exclusive(&bundles.folder.join(turn_file(name)));
+            if !matches!(baking, Ok(Hold::Taken | Hold::NoLocks)) {
+                evict(&entry.path());
+            }
         }
     }
-    Ok(Arc::new(OpenedBundle::open(&bundle, bundles.opening)?))
+}
+
+fn turn_file(key: &str) -> String {
+    format!(".{key}.lock")
+}
+
+/// Two times 16 hexadecimal digits: of the model's files, and of the program's.
+fn is_key(name: &str) -> bool {
+    let is_half = |half: &str| half.len() == 16 && half.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.split_once('-').is_some_and(|(source, build)| is_half(source) && is_half(build))
 }

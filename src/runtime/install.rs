@@ -10,6 +10,7 @@ use super::error::RuntimeError;
 use super::library::{Version, library_in};
 use super::watch::Watch;
 use super::{process, python};
+use crate::workfolder::{WorkFolder, empty_wholly, remove_abandoned};
 
 /// The version of the wheels that are installed.
 pub const PINNED_VERSION: &str = "1.31.1";
@@ -99,12 +100,12 @@ pub fn install(options: &InstallOptions, progress: &dyn Fn(&str)) -> Result<Inst
     if !replace && let Some(library) = library_of(&target) {
         return Ok(Installed { library, already: true });
     }
-    remove_leftovers(&parent);
+    remove_abandoned(&parent, PARTIAL, &|path, _| empty_wholly(path));
 
     let failed = |problem: String| RuntimeError::Install { flavour, problem };
     let python = python_with_pip(env).map_err(failed)?;
     progress(&format!("installing {}=={PINNED_VERSION} with pip into {} (once)", flavour.package(), target.display()));
-    let work = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(&parent).map_err(RuntimeError::io(&parent))?;
+    let work = WorkFolder::new(&parent, PARTIAL, b"", empty_wholly).map_err(RuntimeError::io(&parent))?;
     let wheel = work.path().join("wheel");
     pip(&python, flavour, &wheel, work.path(), env, watch.as_deref()).map_err(failed)?;
     if library_of(&wheel).is_none() {
@@ -159,7 +160,11 @@ fn pip(
     arguments.push(target.as_os_str());
     arguments.push(requirement.as_ref());
     // Settings that contradict `--target`.
-    let env = env.with([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_ROOT_USER_ACTION", "ignore")]);
+    let mut env = env.with([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0"), ("PIP_ROOT_USER_ACTION", "ignore")]);
+    if let Some(work) = work.to_str() {
+        // What a kill leaves is then found by the next installation.
+        env = env.with([("TMPDIR", work)]);
+    }
     let ended = process::run(python, arguments, work, &env, PIP_LIMIT, watch)
         .map_err(|problem| format!("{} -m pip: {problem}", python.display()))?;
     if ended.status.success() { Ok(()) } else { Err(format!("{} -m pip: {}", python.display(), ended.problem())) }
@@ -189,21 +194,6 @@ fn lock(path: &Path, progress: &dyn Fn(&str)) -> Result<File, RuntimeError> {
         let _ = file.lock();
     }
     Ok(file)
-}
-
-/// Deletes what interrupted installations left. Called with the lock held; where there are no locks, an installation that
-/// is under way is younger than a day.
-fn remove_leftovers(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let old = entry.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok());
-        if entry.file_name().to_string_lossy().starts_with(PARTIAL)
-            && old.is_some_and(|age| age > Duration::from_secs(24 * 60 * 60))
-        {
-            // It costs disk space and nothing else.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 #[cfg(all(test, unix))]
@@ -311,17 +301,29 @@ mod tests {
         }
     }
 
+    /// A pip that never comes back, whose installer is killed.
     #[test]
-    fn leftovers_go_after_a_day() {
+    fn what_a_kill_leaves_goes_and_nothing_else() {
         let (folder, options) = world(&wheel());
         let parent = folder.path().join("cache/onnxruntime");
-        for (name, age) in [(".partial-old", 25), (".partial-new", 1), ("kept", 100)] {
-            fs::create_dir_all(parent.join(name)).unwrap();
-            let time = std::time::SystemTime::now() - Duration::from_secs(age * 60 * 60);
-            File::open(parent.join(name)).unwrap().set_modified(time).unwrap();
+        for name in [".partial-abcdefghijkl", ".partial-", "kept"] {
+            fs::create_dir_all(parent.join(name).join("wheel")).unwrap();
         }
+        let killed = WorkFolder::new(&parent, PARTIAL, b"", |_| {}).unwrap();
+        fs::create_dir(killed.path().join("wheel")).unwrap();
+        let living = WorkFolder::new(&parent, PARTIAL, b"", empty_wholly).unwrap();
+        let name = living.path().file_name().unwrap().to_str().unwrap().to_owned();
+        drop(killed);
         install(&options, &|_| {}).unwrap();
-        assert_eq!(left_in_cache(&folder), [".partial-new".to_owned(), Flavour::Cpu.folder(), "kept".to_owned()]);
+        let mut expected = [
+            ".partial-".to_owned(),
+            ".partial-abcdefghijkl".to_owned(),
+            name,
+            Flavour::Cpu.folder(),
+            "kept".to_owned(),
+        ];
+        expected.sort();
+        assert_eq!(left_in_cache(&folder), expected);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum VerifiedBakeError {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("the bundle of {source_path} could not be verified, and was not kept")]
-    Verify { source_path: PathBuf, source: RuntimeError },
+    Verify { source_path: PathBuf, source: Box<RuntimeError> },
     #[error("the bundle of {source_path} does not compute what it says, and was not kept:{}", failures(.checks))]
     Failed { source_path: PathBuf, checks: Vec<Check> },
 }
@@ -23,12 +23,12 @@ pub enum VerifiedBakeError {
 impl VerifiedBakeError {
     /// Whether somebody wanted it to stop, rather than that something went wrong.
     pub fn is_interruption(&self) -> bool {
-        matches!(
-            self,
+        match self {
             VerifiedBakeError::Bake(BakeError::Interrupted)
-                | VerifiedBakeError::Runtime(RuntimeError::Interrupted)
-                | VerifiedBakeError::Verify { source: RuntimeError::Interrupted, .. }
-        )
+            | VerifiedBakeError::Runtime(RuntimeError::Interrupted) => true,
+            VerifiedBakeError::Verify { source, .. } => matches!(**source, RuntimeError::Interrupted),
+            _ => false,
+        }
     }
 }
 
@@ -86,7 +86,7 @@ pub fn bake(
     let effort = Effort::for_weights(weights);
     let residency = Residency::limit(&bundle.path().join(WEIGHT_FILE), RESIDENT_WEIGHTS);
     let checks = verify(runtime, bundle.path(), &session, effort, 0, &|next| progress(Step::Checking(next)))
-        .map_err(|error| VerifiedBakeError::Verify { source_path: source.to_owned(), source: error })?;
+        .map_err(|error| VerifiedBakeError::Verify { source_path: source.to_owned(), source: Box::new(error) })?;
     drop(residency);
     if options.is_interrupted() {
         return Err(BakeError::Interrupted.into());
