@@ -9,6 +9,7 @@ pub mod attribution;
 pub mod bundle;
 pub mod checkpoint;
 pub mod config;
+pub mod device;
 pub mod diagnostics;
 mod digest;
 pub mod faithfulness;

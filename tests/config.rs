@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gim_harness::config::{ConfigError, MethodInfo, Overrides, Rank, Score, Vocabulary, load_plan, load_task, schema};
+use gim_harness::config::{
+    ConfigError, MethodInfo, MethodOption, Overrides, Rank, Score, Vocabulary, load_plan, load_task, schema,
+};
 use proptest::prelude::*;
 
 const METHODS: [MethodInfo; 6] = [
     MethodInfo { name: "gim", options: &[] },
     MethodInfo { name: "gradient", options: &[] },
     MethodInfo { name: "tsg+norm_freeze", options: &[] },
-    MethodInfo { name: "integrated_gradients", options: &["steps"] },
+    MethodInfo {
+        name: "integrated_gradients",
+        options: &[MethodOption { name: "steps", most: 10_000, default: 50, about: "" }],
+    },
     MethodInfo { name: "ablation", options: &[] },
-    MethodInfo { name: "random", options: &["seeds"] },
+    MethodInfo { name: "random", options: &[MethodOption { name: "seeds", most: 100, default: 5, about: "" }] },
 ];
 const VOCABULARY: Vocabulary<'static> =
     Vocabulary { methods: &METHODS, metrics: &["comprehensiveness", "sufficiency"] };

@@ -10,7 +10,7 @@ mod rollout;
 
 use std::collections::BTreeMap;
 
-use crate::config::{MethodInfo, Score};
+use crate::config::{MethodInfo, MethodOption, Score};
 use crate::grad::Knobs;
 use crate::runtime::{self, Model, Row, RuntimeError};
 
@@ -112,8 +112,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn option(&self, name: &str, default: usize) -> usize {
-        self.options.get(name).copied().unwrap_or(default)
+    fn option(&self, name: &str, default: u64) -> usize {
+        self.options.get(name).copied().unwrap_or(usize::try_from(default).unwrap_or(usize::MAX))
     }
 }
 
@@ -127,7 +127,7 @@ pub struct Entry {
 
 const fn entry(
     name: &'static str,
-    options: &'static [&'static str],
+    options: &'static [MethodOption],
     build: fn(&Settings) -> Box<dyn Method>,
     description: &'static str,
 ) -> Entry {
@@ -147,13 +147,18 @@ const FREEZE: f32 = Knobs::GIM.norm_freeze;
 const SHARE: f32 = Knobs::GIM.product_share;
 
 /// All methods, in the order in which they are listed.
+/// Points of integrated gradients.
+const STEPS: u64 = 50;
+/// Draws of random attributions.
+const SEEDS: u64 = 5;
+
 pub const METHODS: &[Entry] = &[
     knobs!("gim", Knobs::GIM, "gradient interaction modifications: all three below (arXiv 2505.17630)"),
     knobs!("gradient", G, "gradient times input, by plain calculus (arXiv 1312.6034)"),
     entry(
         "integrated_gradients",
-        &["steps"],
-        |settings| Box::new(integrated_gradients::IntegratedGradients { steps: settings.option("steps", 50) }),
+        &[MethodOption { name: "steps", most: 10_000, default: STEPS, about: "Points of the integral." }],
+        |settings| Box::new(integrated_gradients::IntegratedGradients { steps: settings.option("steps", STEPS) }),
         "gradients along the straight path from the baseline, Gauss-Legendre points; steps: 50 (arXiv 1703.01365)",
     ),
     entry(
@@ -170,8 +175,8 @@ pub const METHODS: &[Entry] = &[
     ),
     entry(
         "random",
-        &["seeds"],
-        |settings| Box::new(random::Random { seeds: settings.option("seeds", 5), seed: settings.seed }),
+        &[MethodOption { name: "seeds", most: 100, default: SEEDS, about: "Draws, each judged by itself." }],
+        |settings| Box::new(random::Random { seeds: settings.option("seeds", SEEDS), seed: settings.seed }),
         "random numbers, what any method has to beat; seeds: 5",
     ),
     knobs!("tsg", Knobs { softmax_temperature: TSG, ..G }, "temperature-adjusted softmax gradients alone"),

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use gim_harness::config::{ConfigError, Vocabulary, load_task, schema};
+use gim_harness::config::{ConfigError, MethodOption, Vocabulary, load_task, schema};
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::tasks::TaskError;
+use gim_harness::text::shown;
 use gim_harness::{attribution, faithfulness, tasks};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{Ended, output};
 
@@ -59,7 +61,13 @@ enum SchemaOf {
 
 pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
     let (None | Some(ListAction::List)) = arguments.action;
-    let rows = attribution::METHODS.iter().map(|entry| (entry.info.name.to_owned(), entry.description.to_owned()));
+    let rows = attribution::METHODS.iter().flat_map(|entry| {
+        let options = entry.info.options.iter().map(|option| {
+            let MethodOption { name, most, default, about } = option;
+            (String::new(), format!("  {name}: 1 to {most}, {default} where not given. {about}"))
+        });
+        std::iter::once((entry.info.name.to_owned(), entry.description.to_owned())).chain(options)
+    });
     print_table(rows)
 }
 
@@ -132,11 +140,13 @@ pub fn schema(arguments: &SchemaArguments) -> anyhow::Result<Ended> {
 
 /// Two columns, the first as wide as its longest cell.
 fn print_table(rows: impl Iterator<Item = (String, String)>) -> anyhow::Result<Ended> {
-    let rows: Vec<(String, String)> = rows.collect();
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let rows: Vec<(String, String)> =
+        rows.map(|(name, description)| (shown(&name).into_owned(), shown(&description).into_owned())).collect();
+    let width = rows.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, description) in rows {
-        writeln!(text, "{name:width$}  {description}")?;
+        let padding = width - name.width();
+        writeln!(text, "{name}{:padding$}  {description}", "")?;
     }
     output::result(text)?;
     Ok(Ended::Done)

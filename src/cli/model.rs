@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use gim_harness::bundle::manifest::MANIFEST_FILE;
 use gim_harness::bundle::{OpenedBundle, Opening};
+use gim_harness::config::schema::MOST_THREADS;
 use gim_harness::run::{Bundles, resolve_bundle};
 use gim_harness::runtime::{Device, Env, Model, Runtime, RuntimeError, RuntimeOptions, SessionOptions};
 
@@ -18,7 +19,7 @@ pub struct ModelOptions {
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: Device,
     /// Threads inside an operator [default: as many as there are cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// The ONNX Runtime library to use [default: found or installed]
     #[arg(long, value_name = "FILE")]
@@ -50,6 +51,14 @@ impl ModelOptions {
         let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(self.verify_files) };
         let bundle = resolve_bundle(&runtime, path, &name, bundles, Some(&progress.watch().interrupted), progress)?;
         Ok(Model::of_bundle(&runtime, bundle, &self.session())?)
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let most = MOST_THREADS as usize;
+    match text.parse() {
+        Ok(threads) if (1..=most).contains(&threads) => Ok(threads),
+        _ => Err(format!("expected a whole number from 1 to {most}")),
     }
 }
 

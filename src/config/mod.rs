@@ -36,8 +36,26 @@ pub struct Vocabulary<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodInfo {
     pub name: &'static str,
-    /// Option keys, e.g. `steps`, `seeds`; every value is a positive integer.
-    pub options: &'static [&'static str],
+    pub options: &'static [MethodOption],
+}
+
+/// An option of a method: a positive whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodOption {
+    /// E.g. `steps`.
+    pub name: &'static str,
+    /// The largest value. It sizes memory or time, and this much of it still fits a small machine.
+    pub most: u64,
+    /// Where none is given.
+    pub default: u64,
+    /// For the JSON Schema and `gim-harness methods`.
+    pub about: &'static str,
+}
+
+impl MethodInfo {
+    pub(crate) fn option(&self, name: &str) -> Option<&'static MethodOption> {
+        self.options.iter().find(|option| option.name == name)
+    }
 }
 
 /// What the command line says instead of the file.

@@ -34,6 +34,8 @@ pub struct Plan {
     pub threads: Option<usize>,
     /// Upper bound of rows times sequence length in one batch, at least 1.
     pub batch_tokens: usize,
+    /// Bytes for scores of rows that were run before; `None`: by the memory available.
+    pub reuse_bytes: Option<usize>,
     /// Parent folder of runs; may not exist yet.
     pub output: PathBuf,
     /// Bootstrap and permutation resamples, at least 1.
@@ -74,8 +76,11 @@ impl Resolver<'_> {
     pub fn resolve(&self, written: Option<Harness>, sha256: String, mistakes: &mut Vec<Diagnostic>) -> Option<Plan> {
         let chosen_methods = self.chosen_methods(mistakes);
         let device = self.device(mistakes);
-        if self.overrides.limit == Some(0) {
-            mistakes.push(Diagnostic::on_command_line("--limit", "expected a positive number, found `0`"));
+        if let Some(limit) = self.overrides.limit
+            && !(1..=schema::MOST_EXAMPLES).contains(&(limit as u64))
+        {
+            let message = format!("{limit} is not between 1 and {}", schema::MOST_EXAMPLES);
+            mistakes.push(Diagnostic::on_command_line("--limit", message));
         }
         let written = written?;
         let base = base(self.file);
@@ -110,6 +115,7 @@ impl Resolver<'_> {
             device: device.unwrap_or(written.device),
             threads: written.threads.map(saturated),
             batch_tokens: saturated(written.batch_tokens),
+            reuse_bytes: written.reuse_mib.map(|mib| saturated(mib << 20)),
             output: self.overrides.out.clone().unwrap_or_else(|| base.join(written.output)),
             resamples: saturated(written.resamples),
             confidence: written.confidence,
@@ -283,8 +289,16 @@ impl Resolver<'_> {
             }
             let mut options = BTreeMap::new();
             for (option, value) in &method.options {
-                if info.options.contains(&option.value.as_str()) {
-                    options.extend(value.map(|value| (option.value.clone(), saturated(value))));
+                if let Some(known) = info.option(&option.value) {
+                    let Some(value) = value else { continue };
+                    if value.value > known.most {
+                        let message = format!("{} is not between 1 and {}", value.value, known.most);
+                        let key = format!("methods.{}.{}", info.name, known.name);
+                        let width = value.value.to_string().len();
+                        mistakes.push(value.mistake(key, message).with_width(width).with_help(known.about));
+                        continue;
+                    }
+                    options.insert(option.value.clone(), saturated(value.value));
                     continue;
                 }
                 let message = match info.options {
@@ -293,7 +307,7 @@ impl Resolver<'_> {
                 };
                 let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
                 let mistake = mistake.with_width(option.value.chars().count());
-                mistakes.push(mistake.with_nearest(&option.value, info.options.iter().copied()));
+                mistakes.push(mistake.with_nearest(&option.value, info.options.iter().map(|known| known.name)));
             }
             methods.push(MethodPlan { name: name.value.clone(), options });
         }

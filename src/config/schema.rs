@@ -67,7 +67,18 @@ pub(super) enum Kind {
 use Kind::*;
 use Needed::{Optional, Required};
 
-const MAX_COUNT: u64 = 1 << 40;
+// What sizes memory or time is bounded, so that no file of a stranger's can ask for more than a machine has.
+
+/// Examples of a task. Each takes some kilobytes.
+pub(super) const MOST_EXAMPLES: u64 = 1 << 20;
+/// Threads inside an operator. Each takes a stack.
+pub const MOST_THREADS: u64 = 1024;
+/// Tokens in a batch: 512 MiB for one tensor of 2,048 features.
+const MOST_BATCH_TOKENS: u64 = 1 << 16;
+/// Resamples: 8 MB of statistics for each of the numbers that are made at the same time.
+const MOST_RESAMPLES: u64 = 1_000_000;
+/// Remembered scores: 64 GiB.
+const MOST_REUSE_MIB: u64 = 1 << 16;
 
 pub(super) static HARNESS: Table = Table {
     title: "gim-harness: what to run",
@@ -84,7 +95,7 @@ pub(super) static HARNESS: Table = Table {
         Field { name: "metrics", kind: List(&Metric), needed: Optional, about: "Metrics; default: all." },
         Field {
             name: "limit",
-            kind: Integer(1, MAX_COUNT),
+            kind: Integer(1, MOST_EXAMPLES),
             needed: Optional,
             about: "Examples a task, the first ones; default: all.",
         },
@@ -97,15 +108,21 @@ pub(super) static HARNESS: Table = Table {
         Field { name: "device", kind: Device, needed: Needed::Text("cpu"), about: "cpu, cuda or cuda:INDEX." },
         Field {
             name: "threads",
-            kind: Integer(1, 4096),
+            kind: Integer(1, MOST_THREADS),
             needed: Optional,
             about: "Threads inside an operator; default: the runtime's choice.",
         },
         Field {
             name: "batch_tokens",
-            kind: Integer(1, 1 << 30),
+            kind: Integer(1, MOST_BATCH_TOKENS),
             needed: Needed::Integer(4096),
             about: "Upper bound of rows times sequence length in one batch.",
+        },
+        Field {
+            name: "reuse_mib",
+            kind: Integer(0, MOST_REUSE_MIB),
+            needed: Optional,
+            about: "Memory in MiB for the scores of rows that were run before, 0 for none; default: 256, or an eighth of the memory available where that is less.",
         },
         Field { name: "output", kind: Path, needed: Needed::Text("reports"), about: "Parent folder of runs." },
         Field { name: "statistics", kind: Mapping(&STATISTICS), needed: Optional, about: "How intervals are made." },
@@ -118,7 +135,7 @@ pub(super) static STATISTICS: Table = Table {
     fields: &[
         Field {
             name: "resamples",
-            kind: Integer(1, 10_000_000),
+            kind: Integer(1, MOST_RESAMPLES),
             needed: Needed::Integer(10_000),
             about: "Bootstrap and permutation resamples.",
         },
@@ -350,27 +367,18 @@ fn choice<'a>(node: &'a Node, key: &str, valid: &'static [&'static str]) -> Resu
     Err(complaint)
 }
 
-/// A device: `cpu`, `cuda` or `cuda:INDEX`.
+/// A device, as the command line reads it too.
 pub(super) fn device(typed: &str) -> Result<&str, Complaint> {
-    let (kind, index) = typed.split_once(':').map_or((typed, None), |(kind, index)| (kind, Some(index)));
-    let is_index = |index: &str| (1..=3).contains(&index.len()) && index.bytes().all(|byte| byte.is_ascii_digit());
-    match (kind, index) {
-        ("cpu" | "cuda", None) => return Ok(typed),
-        ("cuda", Some(index)) if is_index(index) => return Ok(typed),
-        ("cuda", Some(_)) => {
-            let message = format!("{} does not name a device by its number", quote(typed));
-            return Err(Complaint::new(message, "e.g. `cuda:0`"));
-        }
-        _ => {}
-    }
-    let mut complaint = Complaint::new(format!("unknown device {}", quote(typed)), "");
-    complaint.suggestion = nearest(kind, ["cpu", "cuda"]).map(|near| match index.filter(|index| is_index(index)) {
-        Some(index) if near == "cuda" => format!("cuda:{index}"),
-        _ => near.to_owned(),
-    });
-    if complaint.suggestion.is_none() {
-        complaint.help = "valid here: `cpu`, `cuda`, `cuda:0`, `cuda:1`, ...".to_owned();
-    }
+    let Err(error) = typed.parse::<crate::device::Device>() else { return Ok(typed) };
+    let mut complaint = Complaint::new(error.to_string(), "");
+    let kind = typed.split(':').next().unwrap_or_default();
+    complaint.suggestion =
+        nearest(kind, ["cpu", "cuda"]).filter(|&near| near != kind).map(|near| match typed.split_once(':') {
+            Some((_, index)) if near == "cuda" && !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit()) => {
+                format!("cuda:{index}")
+            }
+            _ => near.to_owned(),
+        });
     Err(complaint)
 }
 
@@ -578,8 +586,8 @@ impl Checker<'_> {
     }
 }
 
-/// The value of a method's option.
-static OPTION: Kind = Integer(1, 1 << 30);
+/// The value of a method's option; how large it may be, the option says when the names are resolved.
+static OPTION: Kind = Integer(1, u64::MAX);
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
@@ -640,7 +648,7 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
         Choice(valid) => json!({"enum": valid}),
         List(kind) => json!({"type": "array", "minItems": 1, "items": kind_schema(kind, vocabulary)}),
         Mapping(table) => table_schema(table, vocabulary),
-        Device => json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,3})?)$"}),
+        Device => json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,10})?)$"}),
         Metric => json!({"enum": vocabulary.metrics}),
         Model => json!({"anyOf": [kind_schema(&Path, vocabulary), table_schema(&MODEL, vocabulary)]}),
         Method => {
@@ -650,7 +658,12 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
                 let options: serde_json::Map<String, Value> = method
                     .options
                     .iter()
-                    .map(|&option| (option.to_owned(), kind_schema(&OPTION, vocabulary)))
+                    .map(|option| {
+                        let mut schema = kind_schema(&Integer(1, option.most), vocabulary);
+                        schema["description"] = json!(option.about);
+                        schema["default"] = json!(option.default);
+                        (option.name.to_owned(), schema)
+                    })
                     .collect();
                 let options = json!({
                     "type": ["object", "null"],

@@ -23,6 +23,7 @@ pub(super) struct Harness {
     pub device: String,
     pub threads: Option<u64>,
     pub batch_tokens: u64,
+    pub reuse_mib: Option<u64>,
     pub output: String,
     pub resamples: u64,
     pub confidence: f64,
@@ -42,7 +43,7 @@ pub(super) struct Model {
 #[derive(Debug)]
 pub(super) struct Method {
     pub name: Located<String>,
-    pub options: Vec<(Located<String>, Option<u64>)>,
+    pub options: Vec<(Located<String>, Option<Located<u64>>)>,
 }
 
 /// A task file.
@@ -80,6 +81,7 @@ pub(super) fn harness(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -
         device: view.text_or_default("device").value,
         threads: view.integer("threads"),
         batch_tokens: view.integer("batch_tokens").unwrap_or_default(),
+        reuse_mib: view.integer("reuse_mib"),
         output: view.text_or_default("output").value,
         resamples: statistics.integer("resamples").unwrap_or_default(),
         confidence: statistics.fraction("confidence").unwrap_or_default(),
@@ -118,7 +120,9 @@ fn method(view: &View, item: &Node) -> Option<Method> {
     let (name, options) = entries.first()?;
     let options = match &options.content {
         Content::Mapping(options) => {
-            options.iter().map(|(option, value)| (view.key(option), schema::integer(value, 1, 1 << 30).ok())).collect()
+            let number =
+                |value: &Node| schema::integer(value, 1, u64::MAX).ok().map(|number| view.located(value, number));
+            options.iter().map(|(option, value)| (view.key(option), number(value))).collect()
         }
         _ => Vec::new(),
     };

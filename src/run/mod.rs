@@ -87,6 +87,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let work = Work { job, methods: methods(plan), done: store.done_units()?, progress };
     let options =
         SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
+    let options = SessionOptions { reuse_bytes: plan.reuse_bytes.unwrap_or(options.reuse_bytes), ..options };
 
     let mut complete = true;
     let mut ran = Vec::new();

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::device::Device;
 use super::elf;
 use super::env::Env;
 use super::error::RuntimeError;
 use super::install::{Flavour, InstallOptions, PINNED_VERSION, install};
 use super::locate::{Attempt, Candidate, Origin, Outcome, Search};
 use super::watch::Watch;
+use crate::device::Device;
 
 /// Major and minor number of the oldest ONNX Runtime that serves: the C interface that is asked of the library.
 pub const MINIMUM_VERSION: (u32, u32) = (1, ort::MINOR_VERSION);

@@ -16,7 +16,6 @@
 //! an error.
 
 mod batch;
-mod device;
 mod elf;
 mod env;
 mod error;
@@ -34,7 +33,7 @@ mod score;
 mod session;
 mod watch;
 
-pub use device::{Device, ParseDeviceError};
+pub use crate::device::{Device, ParseDeviceError};
 pub use env::Env;
 pub use error::{InputError, RuntimeError};
 pub use install::{Flavour, InstallOptions, Installed, PINNED_VERSION, install};

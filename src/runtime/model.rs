@@ -8,7 +8,6 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
 
 use super::batch::{Bounds, batches};
-use super::device::Device;
 use super::error::{InputError, RuntimeError};
 use super::external;
 use super::library::Runtime;
@@ -18,6 +17,7 @@ use super::score::{Score, reduce};
 use super::session::{Outputs, Session, SessionOptions, Tensor};
 use crate::bundle::manifest::WEIGHT_FILE;
 use crate::bundle::{Manifest, OpenedBundle, Opening};
+use crate::device::Device;
 use crate::grad::knobs::Knobs;
 
 /// The graphs of a bundle.

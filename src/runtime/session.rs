@@ -8,10 +8,11 @@ use ort::session::SessionInputValue;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType};
 
-use super::device::Device;
 use super::error::RuntimeError;
 use super::library::Runtime;
 use super::residency::mappings_change;
+use super::reuse;
+use crate::device::Device;
 
 /// How much ONNX Runtime may rewrite a graph before running it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +45,8 @@ pub struct SessionOptions {
     /// vary, but the last digits of a score may then hang on what else is in its batch. Off by default; the perturbed
     /// rows of one text have one length.
     pub padding: bool,
-    /// Upper bound in bytes of the scores that are remembered for repeated rows; 0 turns that off.
+    /// Upper bound in bytes of the scores that are remembered for repeated rows, with all that goes with them; 0 turns
+    /// that off. 256 MiB, or an eighth of the memory available where that is less.
     pub reuse_bytes: usize,
 }
 
@@ -59,7 +61,7 @@ impl Default for SessionOptions {
             arena: true,
             batch_tokens: 4096,
             padding: false,
-            reuse_bytes: 256 << 20,
+            reuse_bytes: reuse::standard_limit(),
         }
     }
 }
