@@ -3,7 +3,10 @@
 //! The rooms, and which may import which, are described in `docs/architecture.md`.
 
 // What is read and printed goes through two rooms: `clippy.toml` says which, and why.
-#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr))]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, clippy::undocumented_unsafe_blocks)
+)]
 
 pub mod attribution;
 pub mod bundle;

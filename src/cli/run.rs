@@ -49,10 +49,10 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let plan = plan(arguments)?;
-    let (folder, existing) = destination(arguments, &plan)?;
     let watch =
         signals::watch("stopping after the work in hand; once more to stop at once (nothing finished is lost)")?;
+    let plan = plan(arguments)?;
+    let (folder, existing) = destination(arguments, &plan)?;
     let progress = Terminal::new(&watch);
     let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
     let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(arguments.verify_files) };

@@ -9,6 +9,7 @@ use super::task::LabelRef;
 use super::yaml::{Atom, Content, Node};
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
 use crate::labels::MAX_LABELS;
+use crate::text::acts;
 
 /// A mapping: the keys it may have.
 #[derive(Debug)]
@@ -305,8 +306,8 @@ pub(super) fn text(node: &Node) -> Result<&str, Complaint> {
 /// Text that can stand in a table and in a comma-separated list.
 pub(super) fn name(node: &Node) -> Result<&str, Complaint> {
     let name = text(node)?;
-    if name.trim() != name || name.contains(|character: char| character == ',' || character.is_control()) {
-        let help = "no comma, no line break, no space at either end";
+    if name.trim() != name || name.contains(|character: char| character == ',' || acts(character)) {
+        let help = "no comma, no line break, no space at either end, nothing invisible";
         return Err(Complaint::new(format!("{} cannot be a name", quote(name)), help));
     }
     Ok(name)

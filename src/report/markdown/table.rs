@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::text::acts;
+
 #[derive(Clone, Copy, PartialEq)]
 pub enum Align {
     Left,
@@ -41,13 +45,13 @@ impl Table {
     pub fn render(&self) -> String {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|i| {
-                self.rows.iter().map(|row| width(&row[i])).chain([width(&self.columns[i].0), 3]).max().unwrap_or(3)
+                self.rows.iter().map(|row| row[i].width()).chain([self.columns[i].0.width(), 3]).max().unwrap_or(3)
             })
             .collect();
         let mut text = String::new();
         let mut line = |cells: &mut dyn Iterator<Item = &str>| {
             for ((cell, (_, align)), widest) in cells.zip(&self.columns).zip(&widths) {
-                let gap = " ".repeat(widest.saturating_sub(width(cell)));
+                let gap = " ".repeat(widest.saturating_sub(cell.width()));
                 let _ = match align {
                     Align::Left => write!(text, "| {cell}{gap} "),
                     Align::Right => write!(text, "| {gap}{cell} "),
@@ -73,18 +77,6 @@ impl Table {
     }
 }
 
-/// Columns on a screen, near enough: East Asian characters and emoji take two, marks that combine none.
-fn width(text: &str) -> usize {
-    text.chars()
-        .map(|c| match c as u32 {
-            0x300..=0x36f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
-            0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
-            0xff00..=0xff60 | 0x1f300..=0x1faff | 0x20000..=0x3fffd => 2,
-            _ => 1,
-        })
-        .sum()
-}
-
 /// A stranger's text as one line of Markdown that means nothing but itself: nothing in it is markup, breaks a table, or
 /// moves a terminal's cursor.
 pub fn escape(text: &str) -> String {
@@ -105,11 +97,9 @@ pub fn escape(text: &str) -> String {
             }
             // An address would turn into a link.
             ':' if characters[i + 1..].starts_with(&['/', '/']) => out.push_str("\\:"),
-            // Control characters, and those that turn the direction of writing.
-            c if c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                out.push('\u{fffd}');
+            c if acts(c) => {
+                out.push('\\');
+                out.extend(c.escape_unicode());
             }
             c => out.push(c),
         }
@@ -140,7 +130,7 @@ mod tests {
         assert_eq!(escape("a|b`c`\nd\r\te"), r"a\|b\`c\`↵d↵ e");
         assert_eq!(escape("_x_ *y* <script> [l](u) \\"), r"\_x\_ \*y\* \<script> \[l\](u) \\");
         assert_eq!(escape("https://a.example: b"), r"https\://a.example: b");
-        assert_eq!(escape("\u{1b}[31m\u{202e}\0"), "\u{fffd}\\[31m\u{fffd}\u{fffd}");
+        assert_eq!(escape("\u{1b}[31m\u{202e}\0"), r"\\u{1b}\[31m\\u{202e}\\u{0}");
         assert_eq!(escape("ünï ✓"), "ünï ✓");
     }
 }
