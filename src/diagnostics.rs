@@ -415,17 +415,18 @@ pub(crate) fn skip_line(reader: &mut impl BufRead) -> std::io::Result<()> {
 /// columns of the terminal as it takes there: two for most of Chinese, none for an accent on the letter before it, eight
 /// for an escape in the place of what must not be shown.
 fn excerpt(line: &str, column: usize, width: usize) -> Option<Excerpt> {
-    let cells: Vec<Cow<'_, str>> = line
-        .char_indices()
-        .map(|(at, character)| match character {
-            '\t' => Cow::Borrowed(" "),
-            _ => shown(&line[at..at + character.len_utf8()]),
-        })
-        .collect();
-    let caret = column.checked_sub(1).filter(|&caret| caret <= cells.len())?;
-    let columns = |cells: &[Cow<'_, str>]| cells.concat().width();
+    let caret = column.checked_sub(1)?;
+    let at = line.char_indices().map(|(at, _)| at).chain([line.len()]).nth(caret)?;
+    // A line may have millions of characters; beyond these none is shown.
+    let (before, after) = line.split_at(at);
+    let mut cells: Vec<Cow<'static, str>> = before.chars().rev().take(EXCERPT_COLUMNS).map(cell).collect();
+    cells.reverse();
+    let caret = cells.len();
+    cells.extend(after.chars().take(EXCERPT_COLUMNS).map(cell));
+    let is_cut = [before, after].map(|part| part.chars().nth(EXCERPT_COLUMNS).is_some());
+
     let (mut start, mut end) = (0, cells.len());
-    if columns(&cells) > EXCERPT_COLUMNS {
+    if is_cut.contains(&true) || columns(&cells) > EXCERPT_COLUMNS {
         let lead = (EXCERPT_COLUMNS - width.min(EXCERPT_COLUMNS / 2)) / 2;
         let mut room = EXCERPT_COLUMNS;
         start = caret;
@@ -439,15 +440,27 @@ fn excerpt(line: &str, column: usize, width: usize) -> Option<Excerpt> {
             end += 1;
         }
     }
-    let (before, after) = (if start > 0 { "…" } else { "" }, if end < cells.len() { "…" } else { "" });
-    let lead = format!("{before}{}", cells[start..caret].concat());
+    let ellipsis = |is_cut: bool| if is_cut { "…" } else { "" };
+    let lead = format!("{}{}", ellipsis(is_cut[0] || start > 0), cells[start..caret].concat());
     let marked = &cells[caret..end.min(caret.saturating_add(width)).max(caret)];
     Some(Excerpt {
-        text: format!("{lead}{}{after}", cells[caret..end].concat()),
+        text: format!("{lead}{}{}", cells[caret..end].concat(), ellipsis(is_cut[1] || end < cells.len())),
         caret: lead.width(),
         // Where the line ends, what is missing there.
         carets: columns(marked).max(1),
     })
+}
+
+/// A character of a source line as it is shown.
+fn cell(character: char) -> Cow<'static, str> {
+    match character {
+        '\t' => Cow::Borrowed(" "),
+        _ => Cow::Owned(shown(character.encode_utf8(&mut [0; 4])).into_owned()),
+    }
+}
+
+fn columns(cells: &[Cow<'static, str>]) -> usize {
+    cells.concat().width()
 }
 
 #[cfg(test)]

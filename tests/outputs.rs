@@ -95,7 +95,7 @@ fn interrupted(mut child: Child, store: &Path, signals: &[&str]) -> Option<i32> 
     }
     std::thread::sleep(Duration::from_millis(200));
     for signal in signals {
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(Command::new("kill").args([*signal, child.id().to_string().as_str()]).status().unwrap().success());
         std::thread::sleep(Duration::from_millis(20));
     }
     let sent = Instant::now();
@@ -145,7 +145,7 @@ fn what_schedulers_send_interrupts_a_run_which_then_goes_on() {
             while !store.is_file() {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            Command::new("kill").args(["-HUP", &id]).status().unwrap();
+            Command::new("kill").args(["-HUP", id.as_str()]).status().unwrap();
         });
         assert_eq!(interrupted(child, &store, &["-TERM"]), Some(4));
     });
