@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gim_harness::config::{ConfigError, TaskPlan, load_task};
 use gim_harness::labels::Labels;
-use gim_harness::tasks::{self, Dataset, Subject, TaskError};
+use gim_harness::tasks::{self, Dataset, Subject, Taken, TaskError};
 use gim_harness::tokenizer::Tokenizer;
 
 fn tokenizer(path: &str) -> Tokenizer {
@@ -18,7 +18,7 @@ fn labels(names: &[&str]) -> Labels {
 
 fn put(plan: &TaskPlan, labels: &Labels) -> Result<Dataset, TaskError> {
     let tokenizer = tokenizer("classifier/tokenizer.json");
-    tasks::load(plan, &Subject { model: "bert", tokenizer: &tokenizer, labels: Some(labels) }, None)
+    tasks::load(plan, &Subject { model: "bert", tokenizer: &tokenizer, labels: Some(labels) }, Taken::All)
 }
 
 fn said<T: std::fmt::Debug>(result: Result<T, TaskError>) -> String {
@@ -42,7 +42,7 @@ fn one_task_file_serves_decoders_and_classifiers() {
     let plan = load_task(Path::new("tests/fixtures/config/good/tasks/sentiment.yaml")).unwrap();
     let decoder = tokenizer("config/bytelevel.json");
     let subject = Subject { model: "decoder", tokenizer: &decoder, labels: None };
-    let first = tasks::load(&plan, &subject, None).unwrap().examples.remove(0);
+    let first = tasks::load(&plan, &subject, Taken::All).unwrap().examples.remove(0);
     let [yes, no] = [" Yes", " No"].map(|text| decoder.id_of_single_token(text).unwrap());
     assert_eq!((first.target, first.contrast, first.options), (yes, Some(no), vec![yes, no]));
 
@@ -106,6 +106,6 @@ fn a_decoder_does_not_heed_labels() {
     let (_folder, plan) = written(yaml, "{\"t\": \"w3 w4 w5\"}\n");
     let tokenizer = tokenizer("config/wordlevel.json");
     let subject = Subject { model: "decoder", tokenizer: &tokenizer, labels: None };
-    let example = tasks::load(&plan, &subject, None).unwrap().examples.remove(0);
+    let example = tasks::load(&plan, &subject, Taken::All).unwrap().examples.remove(0);
     assert_eq!(example.target, tokenizer.id_of_single_token("w9").unwrap());
 }

@@ -4,20 +4,41 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gim_harness::config::{
-    ConfigError, MethodInfo, MethodOption, Overrides, Rank, Score, Vocabulary, load_plan, load_task, schema,
+    ConfigError, MethodInfo, OptionInfo, OptionKind, OptionValue, Overrides, Rank, Score, Vocabulary, load_plan,
+    load_task, method, schema,
 };
 use proptest::prelude::*;
 
+const STEPS: [OptionInfo; 2] = [
+    OptionInfo {
+        name: "steps",
+        kind: OptionKind::IntegerOr("auto", 1, 1000),
+        default: OptionValue::Integer(50),
+        only_with: None,
+        about: "Points on the path.",
+    },
+    OptionInfo {
+        name: "tolerance",
+        kind: OptionKind::Fraction,
+        default: OptionValue::Number(0.01),
+        only_with: Some(("steps", OptionValue::Word("auto"))),
+        about: "When to stop.",
+    },
+];
+const SEEDS: [OptionInfo; 1] = [OptionInfo {
+    name: "seeds",
+    kind: OptionKind::Integer(1, 100),
+    default: OptionValue::Integer(5),
+    only_with: None,
+    about: "How many draws.",
+}];
 const METHODS: [MethodInfo; 6] = [
     MethodInfo { name: "gim", options: &[] },
     MethodInfo { name: "gradient", options: &[] },
     MethodInfo { name: "tsg+norm_freeze", options: &[] },
-    MethodInfo {
-        name: "integrated_gradients",
-        options: &[MethodOption { name: "steps", most: 10_000, default: 50, about: "" }],
-    },
+    MethodInfo { name: "integrated_gradients", options: &STEPS },
     MethodInfo { name: "ablation", options: &[] },
-    MethodInfo { name: "random", options: &[MethodOption { name: "seeds", most: 100, default: 5, about: "" }] },
+    MethodInfo { name: "random", options: &SEEDS },
 ];
 const VOCABULARY: Vocabulary<'static> =
     Vocabulary { methods: &METHODS, metrics: &["comprehensiveness", "sufficiency"] };
@@ -45,6 +66,7 @@ fn mistakes_on_the_command_line() {
     let overrides = Overrides {
         out: None,
         limit: Some(0),
+        sample: Some(0),
         device: Some("cuda:x".to_owned()),
         tasks: Some(vec!["sentimant".to_owned()]),
         methods: Some(vec!["gradients".to_owned(), "random".to_owned()]),
@@ -63,7 +85,7 @@ fn a_plan_has_everything_resolved() {
     assert_eq!(models, [("demo", None), ("other", Some("<pad>")), ("third", Some(" "))]);
     assert!(plan.models.iter().all(|model| model.path == fixture("good/models/demo")));
     let methods: Vec<_> = plan.methods.iter().map(|method| (method.name.as_str(), method.options.clone())).collect();
-    let options = |name: &str, value| BTreeMap::from([(name.to_owned(), value)]);
+    let options = |name: &str, value| BTreeMap::from([(name.to_owned(), OptionValue::Integer(value))]);
     let expected =
         [("gim", BTreeMap::new()), ("integrated_gradients", options("steps", 50)), ("random", options("seeds", 5))];
     assert_eq!(methods, expected);
@@ -107,6 +129,7 @@ fn the_command_line_wins() {
     let overrides = Overrides {
         out: Some("elsewhere".into()),
         limit: Some(3),
+        sample: None,
         device: Some("cpu".to_owned()),
         tasks: Some(vec!["facts".to_owned()]),
         methods: Some(vec!["random".to_owned(), "ablation".to_owned(), "random".to_owned()]),
@@ -334,4 +357,88 @@ proptest! {
         std::fs::write(&path, bytes).unwrap();
         load_both(&path);
     }
+}
+
+/// A harness file with these lines for its methods, read.
+fn with_methods(lines: &str) -> Result<gim_harness::config::Plan, ConfigError> {
+    let folder = fixture("good");
+    let text = format!(
+        "models: [{0}/models/demo]\ntasks: [{0}/tasks/facts.yaml]\nmethods:\n{lines}",
+        folder.canonicalize().unwrap().display()
+    );
+    let scratch = tempfile::tempdir().unwrap();
+    std::fs::write(scratch.path().join("h.yaml"), text).unwrap();
+    load_plan(&scratch.path().join("h.yaml"), &VOCABULARY, &Overrides::default())
+}
+
+#[test]
+fn one_method_may_stand_twice_under_labels() {
+    let labels = |lines: &str| -> Vec<String> {
+        with_methods(lines).unwrap().methods.into_iter().map(|method| method.label).collect()
+    };
+    assert_eq!(
+        labels("  - gim\n  - integrated_gradients: {steps: 300, label: ig_300}\n  - integrated_gradients\n"),
+        ["gim", "ig_300", "integrated_gradients"]
+    );
+    assert_eq!(
+        labels("  - integrated_gradients: {steps: auto, tolerance: 0.001}\n  - integrated_gradients: {steps: 300}\n"),
+        ["integrated_gradients(steps=auto tolerance=0.001)", "integrated_gradients(steps=300)"]
+    );
+    assert_eq!(labels("  - random: {seeds: 2, label: random}\n"), ["random"]);
+}
+
+#[test]
+fn mistakes_in_options_and_labels() {
+    let said = |lines: &str| {
+        let ConfigError::Invalid(mistakes) = with_methods(lines).unwrap_err() else { panic!("{lines}") };
+        mistakes.0.iter().map(|m| format!("{}:{} {}", m.line, m.column, m.message)).collect::<Vec<_>>().join("; ")
+    };
+    let cases = [
+        // The default written out is no other method.
+        "  - integrated_gradients\n  - integrated_gradients: {steps: 50, label: again}\n",
+        "  - gim\n  - gradient: {label: gim}\n",
+        "  - gradient: {label: ablation}\n",
+        "  - random: {label: a}\n  - random: {seeds: 2, label: a}\n",
+        "  - random: {label: \"a,b\"}\n",
+        "  - integrated_gradients: {steps: many}\n",
+        "  - integrated_gradients: {steps: 0}\n",
+        "  - integrated_gradients: {steps: 1.5}\n",
+        "  - integrated_gradients: {steps: auto, tolerance: 2}\n",
+        "  - integrated_gradients: {tolerance: 0.1}\n",
+        "  - random: {seeds: auto}\n",
+        "  - random: {seeds: 101}\n",
+    ];
+    let found: Vec<String> = cases.iter().map(|lines| said(lines)).collect();
+    insta::assert_snapshot!("mistakes_in_methods", found.join("\n"));
+}
+
+#[test]
+fn a_method_on_the_command_line_is_written_as_in_a_file() {
+    let plan = method("integrated_gradients{steps: auto, tolerance: 0.5, label: ig}", "--method", &METHODS).unwrap();
+    assert_eq!((plan.label.as_str(), plan.name.as_str()), ("ig", "integrated_gradients"));
+    assert_eq!(plan.described(), "integrated_gradients(steps=auto tolerance=0.5)");
+    assert_eq!(method("tsg+norm_freeze", "--method", &METHODS).unwrap().described(), "tsg+norm_freeze");
+    assert_eq!(method("gim{}", "--method", &METHODS).unwrap().label, "gim");
+    let mut said = String::new();
+    for typed in
+        ["gimm", "random{seeds: 0}", "random{seed: 3}", "random{seeds: 3", "gim: {a: 1}", "", "{}", "random{3}"]
+    {
+        said += &format!(
+            "{typed:?}: {}\n",
+            method(typed, "--method", &METHODS).unwrap_err().to_string().replace('\n', " ")
+        );
+    }
+    insta::assert_snapshot!("mistakes_in_a_typed_method", said);
+}
+
+#[test]
+fn limit_and_sample_exclude_each_other() {
+    let text = |lines: &str| format!("  - gim\n{lines}");
+    let plan = with_methods(&text("sample: 9\n")).unwrap();
+    assert_eq!((plan.limit, plan.sample), (None, Some(9)));
+    let both = with_methods(&text("sample: 9\nlimit: 8\n")).unwrap_err().to_string();
+    assert!(both.contains("`sample` stands beside the `limit` of line 6"), "{both}");
+    let overrides = Overrides { sample: Some(4), ..Overrides::default() };
+    let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &overrides).unwrap();
+    assert_eq!((plan.limit, plan.sample), (None, Some(4)), "the command line says both");
 }

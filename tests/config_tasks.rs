@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gim_harness::config::{TaskPlan, load_task};
-use gim_harness::tasks::{self, Dataset, Subject, TaskError};
+use gim_harness::tasks::{self, Dataset, Subject, Taken, TaskError};
 use gim_harness::tokenizer::Tokenizer;
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn task(name: &str) -> TaskPlan {
 
 /// The examples of a decoder.
 fn load_for(plan: &TaskPlan, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Dataset, TaskError> {
-    tasks::load(plan, &Subject { model: "decoder", tokenizer, labels: None }, limit)
+    tasks::load(plan, &Subject { model: "decoder", tokenizer, labels: None }, limit.map_or(Taken::All, Taken::First))
 }
 
 fn load(name: &str, with: &str) -> Dataset {
@@ -194,4 +194,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_sample_is_drawn_from_all_examples_and_keeps_their_order() {
+    let (plan, tokenizer) = (task("good/tasks/sentiment.yaml"), tokenizer("bytelevel.json"));
+    let subject = Subject { model: "decoder", tokenizer: &tokenizer, labels: None };
+    let ids = |size: usize, seed: u64| -> Vec<String> {
+        let data = tasks::load(&plan, &subject, Taken::Sample { size, seed }).unwrap();
+        assert_eq!(data.available, 3);
+        data.examples.into_iter().map(|example| example.id).collect()
+    };
+    let all = ids(9, 0);
+    assert_eq!(
+        all,
+        load("good/tasks/sentiment.yaml", "bytelevel.json").examples.iter().map(|e| e.id.as_str()).collect::<Vec<_>>()
+    );
+    let pairs: Vec<Vec<String>> = (0..20).map(|seed| ids(2, seed)).collect();
+    for (seed, pair) in pairs.iter().enumerate() {
+        assert_eq!(pair.len(), 2);
+        assert!(all.iter().filter(|id| pair.contains(id)).eq(pair.iter()), "{pair:?} is in the order of the data");
+        assert!(pair.contains(&ids(1, seed as u64)[0]), "the smaller sample is part of the larger");
+    }
+    assert!(pairs.iter().any(|pair| *pair != pairs[0]), "the seed draws");
 }

@@ -113,6 +113,115 @@ fn an_unclear_run_is_called_unclear() {
     kept_with_fixtures(|| insta::assert_snapshot!("unclear", text));
 }
 
+/// Integrated gradients that do not add up on one task.
+#[test]
+fn a_method_that_is_no_integral_is_marked_wherever_it_stands() {
+    let declared = declared();
+    let mut units = units(&declared, 18);
+    let sentiment = |unit: &&mut Unit| unit.key.task == "sentiment" && !unit.diagnostics.is_empty();
+    for (i, unit) in units.iter_mut().filter(sentiment).enumerate() {
+        let relative = unit.diagnostics.entry("completeness_gap_relative".into()).or_default();
+        // Half of them: the others add up.
+        *relative = if i % 2 == 0 { 2.9 } else { 0.01 };
+        unit.diagnostics.insert("tolerance_missed".into(), if i % 2 == 0 { 1.0 } else { 0.0 });
+    }
+    let run = Run::of(&declared, 18, &units);
+    let report = run.text("report.md");
+    let first = report.lines().nth(4).unwrap();
+    assert!(
+        first.starts_with("**Warning**: on sentiment, the attributions of integrated_gradients are not an"),
+        "{first}"
+    );
+    assert!(run.written.headline.contains("2.90 times the change that is explained (median of 16 examples, 50"));
+    assert!(run.written.headline.contains("| integrated_gradients† |") && run.written.headline.contains("\n† These"));
+    assert!(report.contains("integrated_gradients came within its tolerance on 8 of 16 examples."));
+    assert!(!report.contains("tolerance missed"));
+    for row in run.rows("comparisons.csv").iter().chain(&run.rows("summary.csv")) {
+        let about = [row.get("method"), row.get("method_a"), row.get("method_b")];
+        let about = about.into_iter().flatten().any(|method| method == "integrated_gradients");
+        assert_eq!(row["warning"].contains("2.90 times"), about && row["task"] == "sentiment", "{row:?}");
+    }
+    let results: serde_json::Value = serde_json::from_str(&run.text("results.json")).unwrap();
+    let inexact = results["inexact"].as_array().unwrap();
+    assert_eq!(inexact.len(), 1);
+    assert_eq!((inexact[0]["task"].as_str(), inexact[0]["gap"].as_f64()), (Some("sentiment"), Some(2.9)));
+    // A gap without any change to explain is no integral either; no gap is none.
+    for (gap, marked) in [(0.3, true), (0.0, false)] {
+        for unit in units.iter_mut().filter(sentiment) {
+            unit.diagnostics.remove("completeness_gap_relative");
+            unit.diagnostics.insert("completeness_gap".into(), gap);
+        }
+        assert_eq!(Run::of(&declared, 18, &units).text("report.md").contains("†"), marked, "{gap}");
+    }
+}
+
+#[test]
+fn a_mean_over_the_score_is_a_ratio_of_means() {
+    let mut declared = declared();
+    declared.tasks.truncate(1);
+    let mut units = units(&declared, 18);
+    // A tiny f(x) on one example, whose fraction is then huge.
+    for unit in units.iter_mut().filter(|unit| unit.excluded.is_none()) {
+        let score = if unit.example_index == 2 { 0.01 } else { 2.0 + unit.example_index as f64 / 10.0 };
+        unit.score = Some(score);
+        let whole = unit.metrics[0].values.clone();
+        if unit.metrics[2].excluded.is_none() {
+            unit.metrics[2].values = whole.iter().map(|value| value / score).collect();
+        }
+    }
+    let run = Run::of(&declared, 18, &units);
+    let counted = |method: &str| -> Vec<(f64, f64)> {
+        let of = |unit: &&Unit| unit.key.method == method && unit.metrics.get(2).is_some_and(|m| m.excluded.is_none());
+        let pair = |unit: &Unit| (gim_harness::stats::mean(&unit.metrics[0].values).unwrap(), unit.score.unwrap());
+        units.iter().filter(of).map(pair).collect()
+    };
+    let rows = run.rows("summary.csv");
+    let number = |row: &BTreeMap<String, String>, name: &str| row[name].parse::<f64>().unwrap();
+    for method in &declared.methods {
+        let row = |metric: &str| rows.iter().find(|r| r["method"] == *method && r["metric"] == metric).unwrap();
+        let (ratio, pairs) = (row("comprehensiveness_normalized"), counted(method));
+        let expected = pairs.iter().map(|(value, _)| value).sum::<f64>() / pairs.iter().map(|(_, f)| f).sum::<f64>();
+        assert!((number(ratio, "mean") - expected).abs() < 1e-12);
+        let interval = gim_harness::stats::bca_macro_ratio_interval(&[&pairs[..]], 2000, 0.95, 7).unwrap();
+        assert!((number(ratio, "ci_low") - interval.low).abs() < 1e-9);
+        assert!((number(ratio, "ci_high") - interval.high).abs() < 1e-9);
+        let fractions: Vec<f64> = pairs.iter().map(|(value, f)| value / f).collect();
+        let of_fractions = gim_harness::stats::mean(&fractions).unwrap();
+        assert!(method != "gim" || of_fractions > 5.0 * number(ratio, "mean"), "what the ratio cures: {of_fractions}");
+    }
+    // Tests of the difference of two ratios are those of the undivided metric, on the same examples.
+    let gim = counted("gim");
+    let differences: Vec<f64> = gim.iter().zip(counted("gradient")).map(|(a, b)| a.0 - b.0).collect();
+    let rows = run.rows("comparisons.csv");
+    let row =
+        rows.iter().find(|r| r["metric"] == "comprehensiveness_normalized" && r["method_b"] == "gradient").unwrap();
+    let mean_score = gim.iter().map(|(_, f)| f).sum::<f64>() / gim.len() as f64;
+    let expected = gim_harness::stats::mean(&differences).unwrap() / mean_score;
+    assert!((number(row, "mean_diff") - expected).abs() < 1e-12);
+    let test = gim_harness::stats::wilcoxon_signed_rank(&differences).unwrap();
+    assert!((number(row, "p_wilcoxon") - test.p).abs() < 1e-9);
+    assert!(number(row, "ci_low") <= expected && expected <= number(row, "ci_high"));
+}
+
+#[test]
+fn when_everything_is_left_out_the_headline_says_why() {
+    let declared = declared();
+    let mut units = units(&declared, 9);
+    for unit in units.iter_mut().filter(|unit| unit.key.task == "sentiment") {
+        let reason = if unit.example_index < 7 { "answered wrongly" } else { "no token to rank" };
+        unit.excluded = Some(reason.into());
+        (unit.attributions, unit.metrics, unit.curves) = (vec![], vec![], vec![]);
+    }
+    let headline = Run::of(&declared, 9, &units).written.headline.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        headline.contains(
+            "On sentiment, **all 9 examples are left out**, so nothing was measured: 7 answered wrongly, 2 no token to rank."
+        ),
+        "{headline}"
+    );
+    assert!(!headline.contains("On fact_checking, **all"));
+}
+
 #[test]
 fn the_columns_are_those_of_the_interface() {
     let run = small();
@@ -121,10 +230,10 @@ fn the_columns_are_those_of_the_interface() {
     assert_eq!(run.head("examples.csv"), examples);
     assert_eq!(run.head("curves.csv"), "model,task,example_id,method,curve,step,fraction,score");
     let summary = "model,task,method,metric,n,mean,median,sd,ci_low,ci_high";
-    assert_eq!(run.head("summary.csv"), format!("{summary},seed_sd,excluded,reasons,note"));
+    assert_eq!(run.head("summary.csv"), format!("{summary},seed_sd,excluded,reasons,note,warning"));
     let comparisons = "model,task,metric,method_a,method_b,n,mean_diff,hl_diff,ci_low,ci_high,\
                        p_wilcoxon,p_holm,p_permutation,rank_biserial,wins,ties,losses";
-    assert_eq!(run.head("comparisons.csv"), format!("{comparisons},note"));
+    assert_eq!(run.head("comparisons.csv"), format!("{comparisons},note,warning"));
     let timings = "model,task,method,n,attribution_seconds,evaluation_seconds,\
                    forward_rows,forward_rows_saved,gradient_rows,gradient_rows_saved";
     assert_eq!(run.head("timings.csv"), timings);

@@ -167,9 +167,9 @@ fn a_newer_store_and_a_damaged_one_are_refused() {
     store(&path, &declared, &datasets(&declared, 12), &units(&declared, 12)).close().unwrap();
     let whole = fs::read(&path).unwrap();
 
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let error = Store::open(&path).unwrap_err();
-    assert!(error.to_string().contains("newer gim-harness (store format 2, this program knows up to 1)"), "{error}");
+    assert!(error.to_string().contains("newer gim-harness (store format 3, this program knows up to 2)"), "{error}");
 
     // Whatever is destroyed, reading ends in an error or in right units, never in a panic.
     for cut in [50, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {

@@ -253,6 +253,22 @@ fn explain_prints_one_object() {
     assert!((found["score"].as_f64().unwrap() + 8.608_97).abs() < 1e-3, "{found}");
     assert!((found["attributions"][0].as_f64().unwrap() + 4.777_47).abs() < 1e-3, "{found}");
 
+    let several = program()
+        .arg("explain")
+        .arg(&bundle)
+        .args(["--input-ids", "0,14,84,73,66,90", "--baseline-id", "1", "--format", "json"])
+        .args(["--method", "gim", "--method", "integrated_gradients{steps: auto, tolerance: 0.001}"])
+        .args(["--method", "integrated_gradients{steps: 2}"])
+        .output()
+        .unwrap();
+    let several: serde_json::Value = serde_json::from_slice(&several.stdout).unwrap();
+    let labels: Vec<&str> =
+        several["explanations"].as_array().unwrap().iter().map(|one| one["method"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["gim", "integrated_gradients(steps=auto tolerance=0.001)", "integrated_gradients(steps=2)"]);
+    let auto = &several["explanations"][1]["diagnostics"];
+    assert!(auto["completeness_gap_relative"].as_f64().unwrap() < 0.001 && auto["tolerance_missed"] == 0.0, "{auto}");
+    assert_eq!(several["explanations"][2]["diagnostics"]["steps"], 2.0);
+
     let page = program()
         .arg("explain")
         .arg(&bundle)
@@ -271,7 +287,8 @@ fn explain_refuses_what_it_cannot_answer() {
         let assert = program().arg("explain").arg(&bundle).args(arguments).assert();
         assert.code(code).stdout("").stderr(predicate::str::contains(words));
     };
-    refused(&["--input-ids", "0,5", "--method", "gimm"], 2, "did you mean 'gim'?");
+    refused(&["--input-ids", "0,5", "--method", "gimm"], 2, "did you mean `gim`?");
+    refused(&["--input-ids", "0,5", "--method", "random{seeds: 0}"], 2, "positive number");
     refused(&["--input-ids", "0,5", "--target", "two words"], 2, "--target");
     refused(&["--input-ids", "0,5", "--target-id", "131"], 2, "0 to 130");
     refused(&["--input-ids", "0,99999"], 1, "99999");

@@ -4,13 +4,14 @@
 
 mod ablation;
 mod gradients;
-pub(crate) mod integrated_gradients;
+mod integrated_gradients;
+pub(crate) mod quadrature;
 mod random;
 mod rollout;
 
 use std::collections::BTreeMap;
 
-use crate::config::{MethodInfo, MethodOption, Score};
+use crate::config::{MethodInfo, MethodPlan, OptionInfo, OptionKind, OptionValue, Score};
 use crate::grad::Knobs;
 use crate::runtime::{self, Model, Row, RuntimeError};
 
@@ -90,6 +91,19 @@ pub struct Attribution {
     pub diagnostics: BTreeMap<String, f64>,
 }
 
+/// A completeness gap larger than this share of the change that is explained is large: the attributions are then not the
+/// integral that they approximate.
+pub const LARGE_GAP: f64 = 0.1;
+
+/// How far attributions that should add up to a change are from it, in units of that change; infinite where there is none.
+/// `None` for methods whose attributions need not add up.
+pub fn relative_gap(diagnostics: &BTreeMap<String, f64>) -> Option<f64> {
+    let gap = *diagnostics.get("completeness_gap")?;
+    let relative = diagnostics.get("completeness_gap_relative").copied();
+    let relative = relative.unwrap_or(if gap == 0.0 { 0.0 } else { f64::INFINITY });
+    Some(if relative.is_nan() { f64::INFINITY } else { relative })
+}
+
 impl Attribution {
     fn deterministic(values: Vec<f64>) -> Self {
         Attribution { values: vec![values], diagnostics: BTreeMap::new() }
@@ -107,13 +121,17 @@ pub trait Method {
 /// Settings of a method: those the user gave, and the run's seed.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    pub options: BTreeMap<String, usize>,
+    pub options: BTreeMap<String, OptionValue>,
     pub seed: u64,
 }
 
 impl Settings {
-    fn option(&self, name: &str, default: u64) -> usize {
-        self.options.get(name).copied().unwrap_or(usize::try_from(default).unwrap_or(usize::MAX))
+    /// An option that is a whole number; `None` where it is anything else.
+    fn integer(&self, name: &str) -> Option<usize> {
+        match self.options.get(name) {
+            Some(OptionValue::Integer(number)) => Some(usize::try_from(*number).unwrap_or(usize::MAX)),
+            _ => None,
+        }
     }
 }
 
@@ -127,7 +145,7 @@ pub struct Entry {
 
 const fn entry(
     name: &'static str,
-    options: &'static [MethodOption],
+    options: &'static [OptionInfo],
     build: fn(&Settings) -> Box<dyn Method>,
     description: &'static str,
 ) -> Entry {
@@ -148,18 +166,16 @@ const SHARE: f32 = Knobs::GIM.product_share;
 
 /// All methods, in the order in which they are listed.
 /// Points of integrated gradients.
-const STEPS: u64 = 50;
 /// Draws of random attributions.
-const SEEDS: u64 = 5;
 
 pub const METHODS: &[Entry] = &[
     knobs!("gim", Knobs::GIM, "gradient interaction modifications: all three below (arXiv 2505.17630)"),
     knobs!("gradient", G, "gradient times input, by plain calculus (arXiv 1312.6034)"),
     entry(
         "integrated_gradients",
-        &[MethodOption { name: "steps", most: 10_000, default: STEPS, about: "Points of the integral." }],
-        |settings| Box::new(integrated_gradients::IntegratedGradients { steps: settings.option("steps", STEPS) }),
-        "gradients along the straight path from the baseline, Gauss-Legendre points; steps: 50 (arXiv 1703.01365)",
+        integrated_gradients::OPTIONS,
+        |settings| Box::new(integrated_gradients::IntegratedGradients::new(settings)),
+        "gradients along the straight path from the baseline (arXiv 1703.01365)",
     ),
     entry(
         "attention_rollout",
@@ -175,9 +191,9 @@ pub const METHODS: &[Entry] = &[
     ),
     entry(
         "random",
-        &[MethodOption { name: "seeds", most: 100, default: SEEDS, about: "Draws, each judged by itself." }],
-        |settings| Box::new(random::Random { seeds: settings.option("seeds", SEEDS), seed: settings.seed }),
-        "random numbers, what any method has to beat; seeds: 5",
+        random::OPTIONS,
+        |settings| Box::new(random::Random { seeds: settings.integer("seeds").unwrap_or(1), seed: settings.seed }),
+        "random numbers, what any method has to beat",
     ),
     knobs!("tsg", Knobs { softmax_temperature: TSG, ..G }, "temperature-adjusted softmax gradients alone"),
     knobs!("norm_freeze", Knobs { norm_freeze: FREEZE, ..G }, "frozen normalisation statistics alone"),
@@ -206,9 +222,20 @@ pub fn infos() -> Vec<MethodInfo> {
     METHODS.iter().map(|entry| entry.info).collect()
 }
 
-/// A method by name; `None` for an unknown one.
+/// A method by name, options that are not set at their defaults; `None` for an unknown one.
 pub fn build(name: &str, settings: &Settings) -> Option<Box<dyn Method>> {
-    METHODS.iter().find(|entry| entry.info.name == name).map(|entry| (entry.build)(settings))
+    let entry = METHODS.iter().find(|entry| entry.info.name == name)?;
+    let complete = Settings { options: entry.info.complete(&settings.options), seed: settings.seed };
+    Some((entry.build)(&complete))
+}
+
+/// The methods of a plan under their labels.
+pub fn build_all(methods: &[MethodPlan], seed: u64) -> Vec<(String, Box<dyn Method>)> {
+    let built = |method: &MethodPlan| {
+        let settings = Settings { options: method.options.clone(), seed };
+        Some((method.label.clone(), build(&method.name, &settings)?))
+    };
+    methods.iter().filter_map(built).collect()
 }
 
 /// The tokens whose logits the questions of some cases need, without repetition.

@@ -4,8 +4,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::{Attribution, Case, Method};
+use super::{Attribution, Case, Method, OptionInfo, OptionKind, OptionValue};
 use crate::runtime::{Model, RuntimeError};
+
+pub(super) const OPTIONS: &[OptionInfo] = &[OptionInfo {
+    name: "seeds",
+    kind: OptionKind::Integer(1, 100),
+    default: OptionValue::Integer(5),
+    only_with: None,
+    about: "How many times numbers are drawn for each example, each draw judged by itself.",
+}];
 
 /// Uniform numbers on `[0, 1)`, drawn anew for every seed. They hang on the run's seed, the example's name and the
 /// number of the draw, and on nothing else: not on the order in which examples are worked on.

@@ -2,20 +2,17 @@
 
 use std::path::PathBuf;
 
-use anstyle::{Color, RgbColor, Style};
 use anyhow::bail;
-use gim_harness::attribution::{self, Case, Question, Settings};
-use gim_harness::config::Score;
-use gim_harness::diagnostics::{list, nearest};
+use gim_harness::attribution::{self, Case, Question};
+use gim_harness::config::{self, MethodPlan, Score};
+use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::labels::{LabelError, Labels};
 use gim_harness::runtime::{Model, Row};
-use gim_harness::text::shown;
 use gim_harness::tokenizer::Tokenizer;
-use serde::Serialize;
-use unicode_width::UnicodeWidthStr as _;
 
+use super::explanation::{Explained, Explanation};
 use super::model::ModelOptions;
-use super::output::{self, Styled};
+use super::output;
 use super::progress::Terminal;
 use super::signals::{self, STOPPING};
 use super::{Ended, Usage};
@@ -44,9 +41,10 @@ pub struct Arguments {
     /// The same as a token id or a label's number
     #[arg(long, value_name = "N")]
     contrast_id: Option<i64>,
-    /// The attribution method (see `gim-harness methods`)
-    #[arg(long, default_value = "gim", value_name = "NAME")]
-    method: String,
+    /// The attribution method (see `gim-harness methods`), options in braces: 'integrated_gradients{steps: auto}'; give it
+    /// more than once for several side by side
+    #[arg(long, default_value = "gim", value_name = "NAME{OPTION: VALUE}")]
+    method: Vec<String>,
     /// The token that stands for nothing [default: the bundle's]
     #[arg(long, value_name = "N")]
     baseline_id: Option<i64>,
@@ -69,31 +67,8 @@ enum Format {
     Html,
 }
 
-/// What `--format json` prints.
-#[derive(Serialize)]
-struct Explanation {
-    method: String,
-    input_ids: Vec<i64>,
-    tokens: Vec<String>,
-    position: usize,
-    target_id: i64,
-    /// Text of a decoder's token, name of a classifier's label.
-    target: String,
-    contrast_id: Option<i64>,
-    /// f(x): the target's logit, or its difference from the contrast's.
-    score: f64,
-    baseline_id: i64,
-    attributions: Vec<f64>,
-}
-
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let settings = Settings { seed: arguments.seed, ..Settings::default() };
-    let Some(method) = attribution::build(&arguments.method, &settings) else {
-        let names = attribution::METHODS.iter().map(|entry| entry.info.name);
-        let hint = nearest(&arguments.method, names).map(|name| format!("; did you mean '{name}'?"));
-        let hint = hint.unwrap_or_else(|| "; `gim-harness methods` lists them".to_owned());
-        return Err(Usage(format!("there is no method '{}'{hint}", arguments.method)).into());
-    };
+    let methods = attribution::build_all(&methods(&arguments.method)?, arguments.seed);
     let watch = signals::watch(STOPPING)?;
     let progress = Terminal::new(&watch);
     let mut model = arguments.model.open(&arguments.bundle, &progress)?;
@@ -103,29 +78,57 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let case = case(arguments, &mut model, &answers)?;
     let needed: Vec<i64> = case.question.tokens().collect();
     let scores = model.scores(&[case.row()], &needed)?;
-    let attributions = method.attribute(&mut model, std::slice::from_ref(&case))?;
+    let tokens: Vec<String> = case.input_ids.iter().map(|&id| tokenizer.token(id)).collect();
+    let mut explained = Vec::with_capacity(methods.len());
+    for (label, method) in methods {
+        let found = method.attribute(&mut model, std::slice::from_ref(&case))?.into_iter().next().unwrap_or_default();
+        let one = Explained::new(label, found);
+        if let Some(bad) = one.attributions.iter().position(|value| !value.is_finite()) {
+            bail!("the attribution of token {bad} ('{}') by {} is not a finite number", tokens[bad], one.method);
+        }
+        explained.push(one);
+    }
     let explanation = Explanation {
-        method: arguments.method.clone(),
-        tokens: case.input_ids.iter().map(|&id| tokenizer.token(id)).collect(),
+        tokens,
         position: case.position,
         target_id: case.question.target,
         target: answers.name(case.question.target),
         contrast_id: case.question.contrast,
+        contrast: case.question.contrast.map(|id| answers.name(id)),
         score: case.question.value(&needed, &scores[0]),
         baseline_id: case.baseline,
-        attributions: attributions.into_iter().flat_map(|found| found.values).next().unwrap_or_default(),
         input_ids: case.input_ids,
+        explained,
     };
-    if let Some(bad) = explanation.attributions.iter().position(|value| !value.is_finite()) {
-        bail!("the attribution of token {bad} ('{}') is not a finite number", explanation.tokens[bad]);
-    }
-    let contrast = explanation.contrast_id.map(|id| answers.name(id));
     match arguments.format {
-        Format::Json => output::json(&explanation, false)?,
-        Format::Html => output::result(html(&explanation, contrast.as_deref()))?,
-        Format::Text => text(&explanation, contrast.as_deref()).print()?,
+        Format::Json => output::json(&explanation.json(), false)?,
+        Format::Html => output::result(explanation.html())?,
+        Format::Text => explanation.text().print()?,
     }
     Ok(Ended::Done)
+}
+
+/// The methods that were typed, under labels that tell them apart.
+fn methods(typed: &[String]) -> Result<Vec<MethodPlan>, Diagnostics> {
+    let known = attribution::infos();
+    let mut plans = Vec::new();
+    let mut mistakes = Diagnostics(Vec::new());
+    for typed in typed {
+        match config::method(typed, "--method", &known) {
+            Ok(plan) => plans.push(plan),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if !mistakes.0.is_empty() {
+        return Err(mistakes);
+    }
+    let twice = |plan: &MethodPlan| plans.iter().filter(|other| other.label == plan.label).count() > 1;
+    let labels: Vec<String> =
+        plans.iter().map(|plan| if twice(plan) { plan.described() } else { plan.label.clone() }).collect();
+    for (plan, label) in plans.iter_mut().zip(labels) {
+        plan.label = label;
+    }
+    Ok(plans)
 }
 
 /// What the model has logits for: a decoder's tokens, or a classifier's labels.
@@ -197,78 +200,4 @@ fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::
     };
     let score = if contrast.is_some() { Score::LogitDifference } else { Score::Logit };
     Ok(Case { key: String::new(), input_ids, position, question: Question { target, contrast, score }, baseline })
-}
-
-fn heading(explanation: &Explanation, contrast: Option<&str>) -> String {
-    let rather = contrast.map(|contrast| format!(" rather than '{contrast}'")).unwrap_or_default();
-    let unit = if contrast.is_some() { "logit difference" } else { "logit" };
-    format!("why '{}'{rather}? ({}, {unit} {:.3})", explanation.target, explanation.method, explanation.score)
-}
-
-/// The largest attribution by size, for scaling colours.
-fn largest(explanation: &Explanation) -> f64 {
-    explanation.attributions.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
-}
-
-/// White to red for what speaks for the answer, to blue for what speaks against it.
-fn colour(value: f64, largest: f64) -> (u8, u8, u8) {
-    let share = if largest > 0.0 { (value / largest).clamp(-1.0, 1.0) } else { 0.0 };
-    let mix = |full: f64| (255.0 - share.abs() * (255.0 - full)).round() as u8;
-    if share >= 0.0 { (mix(214.0), mix(72.0), mix(60.0)) } else { (mix(52.0), mix(118.0), mix(200.0)) }
-}
-
-fn text(explanation: &Explanation, contrast: Option<&str>) -> Styled {
-    let most = largest(explanation);
-    let mut out = Styled::default();
-    out.plain(shown(&heading(explanation, contrast)));
-    out.plain("\n\n");
-    for (token, &value) in explanation.tokens.iter().zip(&explanation.attributions) {
-        let (r, g, b) = colour(value, most);
-        let style =
-            Style::new().bg_color(Some(Color::Rgb(RgbColor(r, g, b)))).fg_color(Some(Color::Rgb(RgbColor(20, 20, 20))));
-        out.styled(style, token.trim());
-        out.beside_styles(" ");
-    }
-    out.beside_styles("\n\n");
-    let tokens: Vec<String> = explanation.tokens.iter().map(|token| shown(token).into_owned()).collect();
-    let width = tokens.iter().map(|token| token.width()).max().unwrap_or(0).min(40);
-    for (place, (token, &value)) in tokens.iter().zip(&explanation.attributions).enumerate() {
-        let bar = "#".repeat((20.0 * value.abs() / most.max(f64::MIN_POSITIVE)).round() as usize);
-        let sign = if value < 0.0 { "-" } else { "+" };
-        let bar = if bar.is_empty() { String::new() } else { format!("  {sign}{bar}") };
-        let padding = width.saturating_sub(token.width());
-        out.plain(format_args!("{place:4}  {token}{:padding$}  {value:>+10.4}{bar}\n", ""));
-    }
-    out.plain("\n+ speaks for the answer, - against it; in units of the score\n");
-    out
-}
-
-fn html(explanation: &Explanation, contrast: Option<&str>) -> String {
-    let most = largest(explanation);
-    // An escape is as good in a page as in a terminal: a bidirectional mark would turn the words around it.
-    let escape = |text: &str| {
-        shown(text)
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('"', "&quot;")
-            .replace('\'', "&#39;")
-    };
-    let title = escape(&heading(explanation, contrast));
-    let mut spans = String::new();
-    for (token, &value) in explanation.tokens.iter().zip(&explanation.attributions) {
-        let (r, g, b) = colour(value, most);
-        spans += &format!(
-            "<span style=\"background:rgb({r},{g},{b})\" title=\"{value:+.4}\">{}</span>\n",
-            escape(token.trim())
-        );
-    }
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
-         <style>body{{font:16px/2 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#141414;\
-         background:#fff}}h1{{font-size:1.1rem}}span{{padding:.15em .3em;border-radius:.25em}}\
-         p.note{{color:#555;font-size:.85rem}}</style></head>\n<body><h1>{title}</h1>\n<p>\n{spans}</p>\n\
-         <p class=\"note\">Red speaks for the answer, blue against it; the strongest token is {most:.4} in units of the \
-         score. Point at a token for its number.</p>\n</body></html>\n"
-    )
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use gim_harness::config::{ConfigError, MethodOption, Vocabulary, load_task, schema};
+use gim_harness::config::{ConfigError, Vocabulary, load_task, schema};
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::tasks::TaskError;
 use gim_harness::text::shown;
@@ -61,11 +61,11 @@ enum SchemaOf {
 
 pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
     let (None | Some(ListAction::List)) = arguments.action;
+    // Options stand below their method, as one writes them, with their defaults.
     let rows = attribution::METHODS.iter().flat_map(|entry| {
-        let options = entry.info.options.iter().map(|option| {
-            let MethodOption { name, most, default, about } = option;
-            (String::new(), format!("  {name}: 1 to {most}, {default} where not given. {about}"))
-        });
+        let options = entry.info.options.iter();
+        let options =
+            options.map(|option| (format!("  {}: {}", option.name, option.default), format!("  {}", option.about)));
         std::iter::once((entry.info.name.to_owned(), entry.description.to_owned())).chain(options)
     });
     print_table(rows)

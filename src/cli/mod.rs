@@ -2,6 +2,7 @@
 
 mod bake;
 mod explain;
+mod explanation;
 mod inspect;
 mod list;
 mod model;

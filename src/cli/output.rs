@@ -70,6 +70,12 @@ impl Styled {
         self.coloured += &shown_lines(text);
     }
 
+    /// What it is where there are no styles.
+    #[cfg(test)]
+    pub fn plain_text(&self) -> &str {
+        &self.plain
+    }
+
     /// All that a command is for, on stdout.
     ///
     /// # Errors

@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Take the first N examples of each task
     #[arg(long, value_name = "N", conflicts_with = "all")]
     limit: Option<usize>,
+    /// Take N examples of each task, drawn by the seed: the same ones for every model and method
+    #[arg(long, value_name = "N", conflicts_with_all = ["all", "limit"])]
+    sample: Option<usize>,
     /// Take all examples of each task, whatever the file says
     #[arg(long)]
     all: bool,
@@ -94,6 +97,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
     let overrides = Overrides {
         out: None,
         limit: arguments.limit,
+        sample: arguments.sample,
         device: arguments.device.clone(),
         tasks: arguments.tasks.clone(),
         methods: arguments.methods.clone(),
@@ -110,7 +114,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
         }
     };
     if arguments.all {
-        plan.limit = None;
+        (plan.limit, plan.sample) = (None, None);
     }
     Ok(plan)
 }

@@ -5,6 +5,7 @@
 //! user typed. From that, [`plan`] and [`task`] build what the program will do: nothing after them validates again.
 //! No step stops at the first mistake, so all of them are reported at once.
 
+mod method;
 mod plan;
 pub mod schema;
 mod task;
@@ -20,7 +21,8 @@ use crate::files;
 
 pub(crate) use crate::digest::{sha256, sha256_of_file};
 
-pub use plan::{MethodPlan, ModelPlan, Plan};
+pub use method::{MethodInfo, MethodPlan, OptionInfo, OptionKind, OptionValue};
+pub use plan::{ModelPlan, Plan};
 pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};
 
@@ -32,43 +34,19 @@ pub struct Vocabulary<'a> {
     pub metrics: &'a [&'a str],
 }
 
-/// A method and the options it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MethodInfo {
-    pub name: &'static str,
-    pub options: &'static [MethodOption],
-}
-
-/// An option of a method: a positive whole number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MethodOption {
-    /// E.g. `steps`.
-    pub name: &'static str,
-    /// The largest value. It sizes memory or time, and this much of it still fits a small machine.
-    pub most: u64,
-    /// Where none is given.
-    pub default: u64,
-    /// For the JSON Schema and `gim-harness methods`.
-    pub about: &'static str,
-}
-
-impl MethodInfo {
-    pub(crate) fn option(&self, name: &str) -> Option<&'static MethodOption> {
-        self.options.iter().find(|option| option.name == name)
-    }
-}
-
 /// What the command line says instead of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Parent folder of runs, relative to the working directory.
     pub out: Option<PathBuf>,
-    /// Examples a task.
+    /// Examples a task, the first ones.
     pub limit: Option<usize>,
+    /// Examples a task, drawn at random.
+    pub sample: Option<usize>,
     pub device: Option<String>,
     /// Names of tasks of the file, in the order of the file whatever the order here.
     pub tasks: Option<Vec<String>>,
-    /// Names of methods, whether the file lists them or not; those it lists keep its options.
+    /// Labels or names of methods, whether the file lists them or not; those it lists keep its options.
     pub methods: Option<Vec<String>>,
 }
 
@@ -104,10 +82,30 @@ pub fn load_with_mistakes(
 ) -> Result<(Option<Plan>, Vec<Diagnostic>), ConfigError> {
     let mut mistakes = Vec::new();
     let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
-    let written = text(path, &bytes, &mut mistakes).and_then(|text| written::harness(path, text, &mut mistakes));
+    let written = text(path, &bytes, &mut mistakes)
+        .and_then(|text| written::harness(path, text, vocabulary.methods, &mut mistakes));
     let resolver = plan::Resolver { file: path, vocabulary, overrides };
     let plan = resolver.resolve(written, sha256(&bytes), &mut mistakes);
     Ok((plan, mistakes))
+}
+
+/// A method as it is typed on the command line: `NAME`, or `NAME{option: value, ..}` as in a harness file.
+///
+/// # Errors
+/// Every mistake in it, as one of `option` (e.g. `--method`).
+pub fn method(typed: &str, option: &str, known: &[MethodInfo]) -> Result<MethodPlan, Diagnostics> {
+    let mut mistakes = Vec::new();
+    let written = written::typed_method(typed, known, &mut mistakes);
+    let plan = written.and_then(|written| plan::method(&written, known, &mut mistakes));
+    let on_command_line = |mistake: Diagnostic| {
+        let mut said = Diagnostic::on_command_line(option, mistake.message);
+        (said.suggestion, said.help) = (mistake.suggestion, mistake.help);
+        said
+    };
+    match plan {
+        Some(plan) if mistakes.is_empty() => Ok(plan),
+        _ => Err(Diagnostics(mistakes.into_iter().map(on_command_line).collect()).finished()),
+    }
 }
 
 /// Reads a task file.

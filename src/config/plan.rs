@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::method::{MethodInfo, MethodPlan};
 use super::schema;
 use super::task::{self, TaskPlan};
 use super::written::{self, Harness};
@@ -21,12 +22,14 @@ pub struct Plan {
     pub models: Vec<ModelPlan>,
     /// At least one; names are unique.
     pub tasks: Vec<TaskPlan>,
-    /// At least one; names are unique and known to the vocabulary.
+    /// At least one; labels are unique, names known to the vocabulary.
     pub methods: Vec<MethodPlan>,
     /// At least one, all known to the vocabulary.
     pub metrics: Vec<String>,
-    /// Examples a task, at least 1.
+    /// Examples a task, the first ones, at least 1.
     pub limit: Option<usize>,
+    /// Examples a task, drawn by the seed, at least 1; never together with `limit`.
+    pub sample: Option<usize>,
     pub seed: u64,
     /// `cpu`, `cuda` or `cuda:INDEX`.
     pub device: String,
@@ -56,14 +59,6 @@ pub struct ModelPlan {
     pub baseline: Option<String>,
 }
 
-/// A method to explain with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MethodPlan {
-    pub name: String,
-    /// Only what the user set; every value is at least 1.
-    pub options: BTreeMap<String, usize>,
-}
-
 /// Turns what was written into a plan.
 pub(super) struct Resolver<'a> {
     pub file: &'a Path,
@@ -74,34 +69,30 @@ pub(super) struct Resolver<'a> {
 impl Resolver<'_> {
     /// A plan, or mistakes: with any mistake added, what is returned is not to be used.
     pub fn resolve(&self, written: Option<Harness>, sha256: String, mistakes: &mut Vec<Diagnostic>) -> Option<Plan> {
-        let chosen_methods = self.chosen_methods(mistakes);
         let device = self.device(mistakes);
-        if let Some(limit) = self.overrides.limit
-            && !(1..=schema::MOST_EXAMPLES).contains(&(limit as u64))
-        {
-            let message = format!("{limit} is not between 1 and {}", schema::MOST_EXAMPLES);
-            mistakes.push(Diagnostic::on_command_line("--limit", message));
+        for (option, number) in [("--limit", self.overrides.limit), ("--sample", self.overrides.sample)] {
+            if let Some(number) = number
+                && !(1..=schema::MOST_EXAMPLES).contains(&(number as u64))
+            {
+                let message = format!("{number} is not between 1 and {}", schema::MOST_EXAMPLES);
+                mistakes.push(Diagnostic::on_command_line(option, message));
+            }
         }
-        let written = written?;
+        let Some(written) = written else {
+            self.chosen_methods(Vec::new(), mistakes);
+            return None;
+        };
         let base = base(self.file);
 
         let models = self.models(&written, base, mistakes);
         let tasks = self.tasks(&written, base, mistakes);
         let methods = self.methods(&written, mistakes);
+        let methods = self.chosen_methods(methods, mistakes);
+        let (limit, sample) = self.taken(&written, mistakes);
         let metrics = self.metrics(&written, mistakes);
         let runtime_library = written.library.as_ref().and_then(|library| {
             find(base, library, Want::File, "runtime.library").map_err(|mistake| mistakes.push(*mistake)).ok()
         });
-        let methods = match chosen_methods {
-            None => methods,
-            Some(chosen) => chosen
-                .into_iter()
-                .map(|name| {
-                    let listed = methods.iter().find(|method| method.name == name).cloned();
-                    listed.unwrap_or(MethodPlan { name, options: BTreeMap::new() })
-                })
-                .collect(),
-        };
         Some(Plan {
             name: written.name.unwrap_or_else(|| folder_name(base)),
             file: self.file.to_path_buf(),
@@ -110,7 +101,8 @@ impl Resolver<'_> {
             tasks,
             methods,
             metrics,
-            limit: self.overrides.limit.or(written.limit.map(saturated)),
+            limit,
+            sample,
             seed: written.seed,
             device: device.unwrap_or(written.device),
             threads: written.threads.map(saturated),
@@ -131,21 +123,50 @@ impl Resolver<'_> {
         Some(device.to_owned())
     }
 
-    fn chosen_methods(&self, mistakes: &mut Vec<Diagnostic>) -> Option<Vec<String>> {
-        let typed = self.overrides.methods.as_ref()?;
+    /// Of `limit` and `sample`, which is given: the command line says both, whichever it names.
+    fn taken(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> (Option<usize>, Option<usize>) {
+        if self.overrides.limit.is_some() || self.overrides.sample.is_some() {
+            return (self.overrides.limit, self.overrides.sample);
+        }
+        if let (Some(limit), Some(sample)) = (&written.limit, &written.sample) {
+            let message = format!("`sample` stands beside the `limit` of line {}", limit.line);
+            let help = "give one of them: `limit` takes the first examples, `sample` a random choice of all of them";
+            mistakes.push(sample.mistake("sample", message).with_help(help));
+        }
+        let number = |number: &Option<Located<u64>>| number.as_ref().map(|number| saturated(number.value));
+        (number(&written.limit), number(&written.sample))
+    }
+
+    /// The methods of the command line where it names any: those of the file by their labels, all of a name, or ones that
+    /// the file does not list.
+    fn chosen_methods(&self, listed: Vec<MethodPlan>, mistakes: &mut Vec<Diagnostic>) -> Vec<MethodPlan> {
+        let Some(typed) = &self.overrides.methods else { return listed };
         if typed.is_empty() {
             mistakes.push(Diagnostic::on_command_line("--methods", "no method is named"));
         }
-        let mut chosen: Vec<String> = Vec::new();
+        let mut chosen: Vec<MethodPlan> = Vec::new();
         for name in typed {
-            if !self.vocabulary.methods.iter().any(|method| method.name == name) {
+            let mut found: Vec<MethodPlan> = listed.iter().filter(|method| method.label == *name).cloned().collect();
+            if found.is_empty() {
+                found = listed.iter().filter(|method| method.name == *name).cloned().collect();
+            }
+            let known = || self.vocabulary.methods.iter().map(|method| method.name);
+            if found.is_empty() && known().any(|known| known == name) {
+                found.push(MethodPlan::plain(name));
+            }
+            if found.is_empty() {
                 let mistake = Diagnostic::on_command_line("--methods", format!("unknown method {}", quote(name)));
-                mistakes.push(mistake.with_nearest(name, self.vocabulary.methods.iter().map(|method| method.name)));
-            } else if !chosen.contains(name) {
-                chosen.push(name.clone());
+                let labels =
+                    listed.iter().map(|method| method.label.as_str()).filter(|label| !known().any(|k| k == *label));
+                mistakes.push(mistake.with_nearest(name, known().chain(labels)));
+            }
+            for method in found {
+                if !chosen.iter().any(|other| other.label == method.label) {
+                    chosen.push(method);
+                }
             }
         }
-        Some(chosen)
+        chosen
     }
 
     fn models(&self, written: &Harness, base: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<ModelPlan> {
@@ -273,45 +294,53 @@ impl Resolver<'_> {
 
     fn methods(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<MethodPlan> {
         let known = self.vocabulary.methods;
-        let mut methods: Vec<MethodPlan> = Vec::new();
-        let mut lines: HashMap<&str, usize> = HashMap::new();
-        for method in &written.methods {
-            let name = &method.name;
-            let here = |message: String| name.mistake("methods", message).with_width(name.value.chars().count());
-            let Some(info) = known.iter().find(|info| info.name == name.value) else {
-                let mistake = here(format!("unknown method {}", quote(&name.value)));
-                mistakes.push(mistake.with_nearest(&name.value, known.iter().map(|info| info.name)));
-                continue;
+        let mut methods: Vec<(MethodPlan, &written::Method)> = Vec::new();
+        for written in &written.methods {
+            let Some(method) = method(written, known, mistakes) else { continue };
+            let name = &written.name;
+            let complete = |method: &MethodPlan| {
+                known.iter().find(|info| info.name == method.name).map(|info| info.complete(&method.options))
             };
-            if let Some(line) = lines.insert(info.name, name.line) {
-                mistakes.push(here(format!("the method {} is already listed in line {line}", quote(&name.value))));
+            let same = |(other, _): &&(MethodPlan, &written::Method)| {
+                other.name == method.name && complete(other) == complete(&method)
+            };
+            if let Some((_, other)) = methods.iter().find(same) {
+                let message =
+                    format!("the method {} is already listed in line {}", quote(&name.value), other.name.line);
+                mistakes.push(name.mistake("methods", message).with_width(name.value.chars().count()));
                 continue;
             }
-            let mut options = BTreeMap::new();
-            for (option, value) in &method.options {
-                if let Some(known) = info.option(&option.value) {
-                    let Some(value) = value else { continue };
-                    if value.value > known.most {
-                        let message = format!("{} is not between 1 and {}", value.value, known.most);
-                        let key = format!("methods.{}.{}", info.name, known.name);
-                        let width = value.value.to_string().len();
-                        mistakes.push(value.mistake(key, message).with_width(width).with_help(known.about));
-                        continue;
-                    }
-                    options.insert(option.value.clone(), saturated(value.value));
-                    continue;
-                }
-                let message = match info.options {
-                    [] => format!("{} takes no options", quote(info.name)),
-                    _ => format!("{} has no option {}", quote(info.name), quote(&option.value)),
-                };
-                let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
-                let mistake = mistake.with_width(option.value.chars().count());
-                mistakes.push(mistake.with_nearest(&option.value, info.options.iter().map(|known| known.name)));
-            }
-            methods.push(MethodPlan { name: name.value.clone(), options });
+            methods.push((method, written));
         }
-        methods
+        // Where a method stands more than once, its options tell its places apart.
+        let unnamed = |name: &str| {
+            methods.iter().filter(|(method, written)| method.name == name && written.label.is_none()).count()
+        };
+        let labels: Vec<String> = methods
+            .iter()
+            .map(|(method, written)| match &written.label {
+                None if unnamed(&method.name) > 1 => method.described(),
+                _ => method.label.clone(),
+            })
+            .collect();
+        for ((method, _), label) in methods.iter_mut().zip(labels) {
+            method.label = label;
+        }
+        for (index, (method, written)) in methods.iter().enumerate() {
+            let Some(label) = &written.label else { continue };
+            let here = |message: String| label.mistake("methods", message).with_width(label.value.chars().count());
+            let taken = |(at, (other, _)): &(usize, &(MethodPlan, &written::Method))| {
+                other.label == method.label && (*at < index || *at > index && methods[*at].1.label.is_none())
+            };
+            if let Some((_, (_, other))) = methods.iter().enumerate().find(taken) {
+                let message =
+                    format!("the method in line {} has the label {} too", other.name.line, quote(&label.value));
+                mistakes.push(here(message));
+            } else if label.value != method.name && known.iter().any(|info| info.name == label.value) {
+                mistakes.push(here(format!("{} is the name of another method", quote(&label.value))));
+            }
+        }
+        methods.into_iter().map(|(method, _)| method).collect()
     }
 
     fn metrics(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<String> {
@@ -331,6 +360,50 @@ impl Resolver<'_> {
         }
         metrics
     }
+}
+
+/// A method by what was written; its label is what the user gave, else its name.
+pub(super) fn method(
+    written: &written::Method,
+    known: &[MethodInfo],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<MethodPlan> {
+    let name = &written.name;
+    let Some(info) = known.iter().find(|info| info.name == name.value) else {
+        let mistake = name.mistake("methods", format!("unknown method {}", quote(&name.value)));
+        let mistake = mistake.with_width(name.value.chars().count());
+        mistakes.push(mistake.with_nearest(&name.value, known.iter().map(|info| info.name)));
+        return None;
+    };
+    let mut options = BTreeMap::new();
+    for (option, value) in &written.options {
+        if info.option(&option.value).is_some() {
+            options.extend(value.map(|value| (option.value.clone(), value)));
+            continue;
+        }
+        let message = match info.options {
+            [] => format!("{} takes no options", quote(info.name)),
+            _ => format!("{} has no option {}", quote(info.name), quote(&option.value)),
+        };
+        let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
+        let mistake = mistake.with_width(option.value.chars().count());
+        let valid = info.options.iter().map(|option| option.name);
+        let valid = valid.chain((!info.options.is_empty()).then_some(schema::LABEL));
+        mistakes.push(mistake.with_nearest(&option.value, valid));
+    }
+    let complete = info.complete(&options);
+    for (option, _) in &written.options {
+        let known = info.option(&option.value).and_then(|known| known.only_with);
+        if let Some((other, value)) = known
+            && complete.get(other) != Some(&value)
+        {
+            let message = format!("{} means something only with `{other}: {value}`", quote(&option.value));
+            let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
+            mistakes.push(mistake.with_width(option.value.chars().count()));
+        }
+    }
+    let label = written.label.as_ref().map_or_else(|| name.value.clone(), |label| label.value.clone());
+    Some(MethodPlan { label, name: name.value.clone(), options })
 }
 
 /// The folder that paths in a file are relative to.

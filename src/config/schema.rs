@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Vocabulary;
+use super::method::{MethodInfo, OptionInfo, OptionKind, OptionValue};
 use super::task::LabelRef;
 use super::yaml::{Atom, Content, Node};
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
@@ -99,6 +100,12 @@ pub(super) static HARNESS: Table = Table {
             kind: Integer(1, MOST_EXAMPLES),
             needed: Optional,
             about: "Examples a task, the first ones; default: all.",
+        },
+        Field {
+            name: "sample",
+            kind: Integer(1, MOST_EXAMPLES),
+            needed: Optional,
+            about: "Examples a task, drawn at random by the seed: the same ones for every model and method.",
         },
         Field {
             name: "seed",
@@ -330,6 +337,19 @@ pub(super) fn integer(node: &Node, least: u64, most: u64) -> Result<u64, Complai
     }
 }
 
+/// The value of a method's option.
+pub(super) fn option(node: &Node, kind: OptionKind) -> Result<OptionValue, Complaint> {
+    match kind {
+        OptionKind::Integer(least, most) => integer(node, least, most).map(OptionValue::Integer),
+        OptionKind::IntegerOr(word, ..) if node.scalar_text() == Some(word) => Ok(OptionValue::Word(word)),
+        OptionKind::IntegerOr(word, least, most) => match node.atom() {
+            Some(Atom::Integer(_)) => integer(node, least, most).map(OptionValue::Integer),
+            _ => Err(Complaint::expected(&format!("a whole number or {}", quote(word)), node)),
+        },
+        OptionKind::Fraction => fraction(node).map(OptionValue::Number),
+    }
+}
+
 /// A label of a classifier: a whole number is a label's number, text its name.
 pub(super) fn label_ref(node: &Node) -> Result<LabelRef, Complaint> {
     match node.atom() {
@@ -395,6 +415,8 @@ impl Complaint {
 /// Checks a tree against a table: unknown and missing keys, values of the wrong kind.
 pub(super) struct Checker<'a> {
     pub file: &'a Path,
+    /// Whose options are known.
+    pub methods: &'a [MethodInfo],
     pub mistakes: &'a mut Vec<Diagnostic>,
 }
 
@@ -479,8 +501,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Shape alone; whether the names are known is seen when they are resolved.
-    fn method(&mut self, node: &Node, key: &str) {
+    /// Shapes, and the values of options that are known; whether names are known is seen when they are resolved.
+    pub fn method(&mut self, node: &Node, key: &str) {
         let Content::Mapping(entries) = &node.content else {
             if let Err(complaint) = text(node) {
                 let mistake = complaint.at(|message| self.at(node, key, message));
@@ -504,8 +526,17 @@ impl Checker<'_> {
             match &options.content {
                 _ if options.is_null() => {}
                 Content::Mapping(options) => {
-                    for (option, value) in options {
-                        self.value(value, &OPTION, &join(&path, &option.text));
+                    let info = self.methods.iter().find(|info| info.name == method.text);
+                    for (given, value) in options {
+                        let path = join(&path, &given.text);
+                        if given.text == LABEL {
+                            self.value(value, &Name, &path);
+                        } else if let Some(known) = info.and_then(|info| info.option(&given.text))
+                            && let Err(complaint) = option(value, known.kind)
+                        {
+                            let mistake = complaint.at(|message| self.at(value, &path, message));
+                            self.mistakes.push(mistake.with_option(known));
+                        }
                     }
                 }
                 _ => {
@@ -587,8 +618,15 @@ impl Checker<'_> {
     }
 }
 
-/// The value of a method's option; how large it may be, the option says when the names are resolved.
-static OPTION: Kind = Integer(1, u64::MAX);
+/// The key among a method's options that says what reports call it.
+pub(super) const LABEL: &str = "label";
+
+impl Diagnostic {
+    /// What the option is for, unless there is better advice.
+    fn with_option(self, option: &OptionInfo) -> Self {
+        if self.suggestion.is_some() || self.help.is_some() { self } else { self.with_help(option.about) }
+    }
+}
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
@@ -639,6 +677,22 @@ fn table_schema(table: &Table, vocabulary: &Vocabulary) -> Value {
     })
 }
 
+fn option_schema(option: &OptionInfo) -> Value {
+    let integer = |least: u64, most: u64| json!({"type": "integer", "minimum": least, "maximum": most});
+    let mut schema = match option.kind {
+        OptionKind::Integer(least, most) => integer(least, most),
+        OptionKind::IntegerOr(word, least, most) => json!({"anyOf": [integer(least, most), {"const": word}]}),
+        OptionKind::Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+    };
+    schema["description"] = json!(option.about);
+    schema["default"] = match option.default {
+        OptionValue::Integer(number) => json!(number),
+        OptionValue::Number(number) => json!(number),
+        OptionValue::Word(word) => json!(word),
+    };
+    schema
+}
+
 fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
     let scalar = || json!({"type": ["string", "number", "boolean"]});
     match kind {
@@ -656,16 +710,10 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
             let names: Vec<&str> = vocabulary.methods.iter().map(|method| method.name).collect();
             let mut forms = vec![json!({"enum": names})];
             for method in vocabulary.methods {
-                let options: serde_json::Map<String, Value> = method
-                    .options
-                    .iter()
-                    .map(|option| {
-                        let mut schema = kind_schema(&Integer(1, option.most), vocabulary);
-                        schema["description"] = json!(option.about);
-                        schema["default"] = json!(option.default);
-                        (option.name.to_owned(), schema)
-                    })
-                    .collect();
+                let mut options: serde_json::Map<String, Value> =
+                    method.options.iter().map(|option| (option.name.to_owned(), option_schema(option))).collect();
+                options.insert(LABEL.to_owned(), kind_schema(&Name, vocabulary));
+                options[LABEL]["description"] = json!("What reports call it; default: the method's name.");
                 let options = json!({
                     "type": ["object", "null"],
                     "properties": options,

@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use super::schema::{self, Checker, HARNESS, Kind, MODEL, Needed, TASK, Table};
+use super::method::{MethodInfo, OptionValue};
+use super::schema::{self, Checker, HARNESS, Kind, LABEL, MODEL, Needed, TASK, Table};
 use super::task::LabelRef;
 use super::template::Template;
 use super::yaml::{self, Content, Node};
-use crate::diagnostics::{Diagnostic, Located};
+use crate::diagnostics::{COMMAND_LINE, Diagnostic, Located};
 
 /// `harness.yaml`.
 #[derive(Debug)]
@@ -18,7 +19,8 @@ pub(super) struct Harness {
     pub tasks: Vec<Located<String>>,
     pub methods: Vec<Method>,
     pub metrics: Option<Vec<Located<String>>>,
-    pub limit: Option<u64>,
+    pub limit: Option<Located<u64>>,
+    pub sample: Option<Located<u64>>,
     pub seed: u64,
     pub device: String,
     pub threads: Option<u64>,
@@ -43,7 +45,9 @@ pub(super) struct Model {
 #[derive(Debug)]
 pub(super) struct Method {
     pub name: Located<String>,
-    pub options: Vec<(Located<String>, Option<Located<u64>>)>,
+    pub label: Option<Located<String>>,
+    /// Without a value where that is not of the option's kind, or nobody knows the option.
+    pub options: Vec<(Located<String>, Option<OptionValue>)>,
 }
 
 /// A task file.
@@ -65,18 +69,24 @@ pub(super) struct Task {
     pub rank: Located<String>,
 }
 
-pub(super) fn harness(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Harness> {
+pub(super) fn harness(
+    file: &Path,
+    text: &str,
+    methods: &[MethodInfo],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Harness> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, mistakes }.mapping(&root, &HARNESS, "");
+    Checker { file, methods, mistakes }.mapping(&root, &HARNESS, "");
     let view = View { file, node: Some(&root), table: &HARNESS };
     let statistics = view.under("statistics");
     Some(Harness {
         name: view.name("name").map(|name| name.value),
         models: view.items("models").filter_map(|item| model_item(file, item)).collect(),
         tasks: view.items("tasks").filter_map(|item| view.text_of(item)).collect(),
-        methods: view.items("methods").filter_map(|item| method(&view, item)).collect(),
+        methods: view.items("methods").filter_map(|item| method(&view, item, methods)).collect(),
         metrics: view.given("metrics").map(|_| view.items("metrics").filter_map(|item| view.text_of(item)).collect()),
-        limit: view.integer("limit"),
+        limit: view.located_integer("limit"),
+        sample: view.located_integer("sample"),
         seed: view.integer("seed").unwrap_or_default(),
         device: view.text_or_default("device").value,
         threads: view.integer("threads"),
@@ -92,7 +102,7 @@ pub(super) fn harness(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -
 /// A model file.
 pub(super) fn model(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Model> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, mistakes }.mapping(&root, &MODEL, "");
+    Checker { file, methods: &[], mistakes }.mapping(&root, &MODEL, "");
     Some(model_mapping(&View { file, node: Some(&root), table: &MODEL }))
 }
 
@@ -113,25 +123,40 @@ fn model_mapping(view: &View) -> Model {
     }
 }
 
-fn method(view: &View, item: &Node) -> Option<Method> {
+fn method(view: &View, item: &Node, known: &[MethodInfo]) -> Option<Method> {
     let Content::Mapping(entries) = &item.content else {
-        return view.text_of(item).map(|name| Method { name, options: Vec::new() });
+        return view.text_of(item).map(|name| Method { name, label: None, options: Vec::new() });
     };
-    let (name, options) = entries.first()?;
-    let options = match &options.content {
-        Content::Mapping(options) => {
-            let number =
-                |value: &Node| schema::integer(value, 1, u64::MAX).ok().map(|number| view.located(value, number));
-            options.iter().map(|(option, value)| (view.key(option), number(value))).collect()
+    let (name, given) = entries.first()?;
+    let info = known.iter().find(|info| info.name == name.text);
+    let mut method = Method { name: view.key(name), label: None, options: Vec::new() };
+    let Content::Mapping(given) = &given.content else { return Some(method) };
+    for (option, value) in given {
+        if option.text == LABEL {
+            method.label = schema::name(value).ok().map(|label| view.located(value, label.to_owned()));
+            continue;
         }
-        _ => Vec::new(),
+        let kind = info.and_then(|info| info.option(&option.text)).map(|option| option.kind);
+        method.options.push((view.key(option), kind.and_then(|kind| schema::option(value, kind).ok())));
+    }
+    Some(method)
+}
+
+/// A method on the command line: `NAME` or `NAME{option: value}`.
+pub(super) fn typed_method(typed: &str, known: &[MethodInfo], mistakes: &mut Vec<Diagnostic>) -> Option<Method> {
+    let file = Path::new(COMMAND_LINE);
+    let yaml = match typed.split_once('{') {
+        Some((name, options)) => format!("{}: {{{options}", name.trim()),
+        None => format!("{}:", typed.trim()),
     };
-    Some(Method { name: view.key(name), options })
+    let root = yaml::parse(file, &yaml, mistakes)?;
+    Checker { file, methods: known, mistakes }.method(&root, "");
+    method(&View { file, node: Some(&root), table: &HARNESS }, &root, known)
 }
 
 pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Task> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, mistakes }.mapping(&root, &TASK, "");
+    Checker { file, methods: &[], mistakes }.mapping(&root, &TASK, "");
     let view = View { file, node: Some(&root), table: &TASK };
     let data = view.under("data");
     Some(Task {
@@ -244,6 +269,11 @@ impl<'a> View<'a> {
             (None, _, Needed::Integer(default)) => Some(*default),
             _ => None,
         }
+    }
+
+    fn located_integer(&self, key: &str) -> Option<Located<u64>> {
+        let node = self.given(key)?;
+        self.integer(key).map(|number| self.located(node, number))
     }
 
     fn fraction(&self, key: &str) -> Option<f64> {

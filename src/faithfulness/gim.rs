@@ -1,6 +1,6 @@
 //! The protocol of the GIM paper (arXiv 2505.17630): comprehensiveness and sufficiency.
 
-use super::{Curve, Family, Judged, Judgement, MetricFacts, Value};
+use super::{Curve, Family, Judged, Judgement, MetricFacts, Ranking, Value};
 use crate::runtime::Row;
 
 /// Comprehensiveness takes away the 1 to 50 highest-ranked tokens.
@@ -10,90 +10,81 @@ const FRACTIONS: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 /// A score below this is no unit to measure in: it is nearly nothing, or points the other way.
 const LEAST_UNIT: f64 = 1e-3;
 
-pub struct Gim;
+/// Comprehensiveness: the score should fall when the highest-ranked tokens go.
+pub static COMPREHENSIVENESS: Gim = Gim {
+    name: "comprehensiveness",
+    label: "Comprehensiveness",
+    higher_is_better: true,
+    description: "How much the score falls when the highest-ranked tokens are replaced, averaged over the first 1 to 50 \
+                  of them.",
+    // As many as there are, where there are fewer.
+    steps: |n| (1..=n.min(MOST)).collect(),
+    replaced: Ranking::highest,
+};
 
-/// How many tokens are taken away, for each point of the two curves.
-fn steps(n: usize) -> (Vec<usize>, Vec<usize>) {
+/// Sufficiency: the score should stay when only the highest-ranked tokens do.
+pub static SUFFICIENCY: Gim = Gim {
+    name: "sufficiency",
+    label: "Sufficiency",
+    higher_is_better: false,
+    description: "How much the score falls when the lowest-ranked 50, 80, 90, 95 and 99 % of the tokens are replaced, \
+                  averaged over the five.",
     // Truncation, as in the paper's code.
-    let sufficiency = FRACTIONS.iter().map(|fraction| (fraction * n as f64) as usize).collect();
-    ((1..=n.min(MOST)).collect(), sufficiency)
+    steps: |n| FRACTIONS.iter().map(|fraction| (fraction * n as f64) as usize).collect(),
+    replaced: Ranking::lowest,
+};
+
+/// The mean fall of the score while tokens are taken away from one end of the ranking, and the same over f(x).
+pub struct Gim {
+    name: &'static str,
+    label: &'static str,
+    higher_is_better: bool,
+    description: &'static str,
+    /// How many of n tokens are taken away, for each point of the curve.
+    steps: fn(usize) -> Vec<usize>,
+    /// The places of so many.
+    replaced: fn(&Ranking, usize) -> &[usize],
 }
 
 impl Family for Gim {
     fn metrics(&self) -> Vec<MetricFacts> {
-        let facts = |name: &str, higher_is_better, in_score_units, label: &str, description: &str| MetricFacts {
-            name: name.to_owned(),
-            higher_is_better,
-            in_score_units,
-            label: label.to_owned(),
-            description: description.to_owned(),
-        };
+        let Gim { name, label, higher_is_better, description, .. } = *self;
         vec![
-            facts(
-                "comprehensiveness",
-                true,
-                true,
-                "Comprehensiveness",
-                "How much the score falls when the highest-ranked tokens are replaced, averaged over the first 1 to 50 \
-                 of them.",
-            ),
-            facts(
-                "sufficiency",
-                false,
-                true,
-                "Sufficiency",
-                "How much the score falls when the lowest-ranked 50, 80, 90, 95 and 99 % of the tokens are replaced, \
-                 averaged over the five.",
-            ),
-            facts(
-                "comprehensiveness_normalized",
-                true,
-                false,
-                "Comprehensiveness / f(x)",
-                "Comprehensiveness as a fraction of the score itself, for scores above 0.",
-            ),
-            facts(
-                "sufficiency_normalized",
-                false,
-                false,
-                "Sufficiency / f(x)",
-                "Sufficiency as a fraction of the score itself, for scores above 0.",
-            ),
+            MetricFacts {
+                name: name.to_owned(),
+                higher_is_better,
+                in_score_units: true,
+                over_score: false,
+                label: label.to_owned(),
+                description: description.to_owned(),
+            },
+            MetricFacts {
+                name: format!("{name}_normalized"),
+                higher_is_better,
+                in_score_units: false,
+                over_score: true,
+                label: format!("{label} / f(x)"),
+                description: format!("{label} as a fraction of the score itself, for scores above 0."),
+            },
         ]
     }
 
     fn rows(&self, judged: &Judged) -> Vec<Row> {
-        let (highest, lowest) = steps(judged.ranking.len());
-        let highest = highest.into_iter().map(|k| judged.case.without(judged.ranking.highest(k)));
-        let lowest = lowest.into_iter().map(|k| judged.case.without(judged.ranking.lowest(k)));
-        highest.chain(lowest).collect()
+        let steps = (self.steps)(judged.ranking.len());
+        steps.into_iter().map(|k| judged.case.without((self.replaced)(judged.ranking, k))).collect()
     }
 
     fn judge(&self, judged: &Judged, scores: &[f64]) -> Judgement {
         let n = judged.ranking.len();
-        let (highest, lowest) = steps(n);
-        let (removed, kept) = scores.split_at(highest.len());
-        let comprehensiveness = mean_fall(judged.full, removed);
-        let sufficiency = mean_fall(judged.full, kept);
-        let values = vec![
-            comprehensiveness.clone(),
-            sufficiency.clone(),
-            in_units_of(judged.full, comprehensiveness),
-            in_units_of(judged.full, sufficiency),
-        ];
-        let curve = |name: &str, steps: Vec<usize>, scores: &[f64]| {
-            let step: Vec<usize> = std::iter::once(0).chain(steps).collect();
-            Curve {
-                curve: name.to_owned(),
-                fraction: step.iter().map(|&k| k as f64 / n as f64).collect(),
-                step,
-                score: std::iter::once(judged.full).chain(scores.iter().copied()).collect(),
-            }
+        let fall = mean_fall(judged.full, scores);
+        let step: Vec<usize> = std::iter::once(0).chain((self.steps)(n)).collect();
+        let curve = Curve {
+            curve: self.name.to_owned(),
+            fraction: step.iter().map(|&k| k as f64 / n as f64).collect(),
+            step,
+            score: std::iter::once(judged.full).chain(scores.iter().copied()).collect(),
         };
-        Judgement {
-            values,
-            curves: vec![curve("comprehensiveness", highest, removed), curve("sufficiency", lowest, kept)],
-        }
+        Judgement { values: vec![fall.clone(), in_units_of(judged.full, fall)], curves: vec![curve] }
     }
 }
 
@@ -120,11 +111,11 @@ mod tests {
 
     #[test]
     fn steps_are_those_of_the_paper() {
-        assert_eq!(steps(4), (vec![1, 2, 3, 4], vec![2, 3, 3, 3, 3]));
-        let (highest, lowest) = steps(120);
-        assert_eq!((highest.len(), highest[49]), (50, 50));
-        assert_eq!(lowest, [60, 96, 108, 114, 118]);
-        assert_eq!(steps(0), (vec![], vec![0; 5]));
+        let (highest, lowest) = (COMPREHENSIVENESS.steps, SUFFICIENCY.steps);
+        assert_eq!((highest(4), lowest(4)), (vec![1, 2, 3, 4], vec![2, 3, 3, 3, 3]));
+        assert_eq!((highest(120).len(), highest(120)[49]), (50, 50));
+        assert_eq!(lowest(120), [60, 96, 108, 114, 118]);
+        assert_eq!((highest(0), lowest(0)), (vec![], vec![0; 5]));
     }
 
     #[test]

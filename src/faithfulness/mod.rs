@@ -1,6 +1,6 @@
 //! Faithfulness: does the score change as the attributions say when tokens are taken away?
 //!
-//! A family of metrics is one file and one line in [`FAMILIES`]. It names the perturbed rows it wants scored, and makes
+//! A family of metrics is one item in a file and one line in [`FAMILIES`]. It names the perturbed rows it wants scored, and makes
 //! metrics and curves of the scores; who scores them, and in which batches, is not its business.
 
 mod gim;
@@ -30,6 +30,9 @@ pub struct MetricFacts {
     pub higher_is_better: bool,
     /// Whether values are in the unit of the task's score (logits, probability) rather than free of unit.
     pub in_score_units: bool,
+    /// Whether it is a fraction of f(x). Its mean is then the mean of the metric over the mean of f(x): a mean of
+    /// fractions would be made by the examples with the smallest f(x).
+    pub over_score: bool,
     /// What people call it.
     pub label: String,
     /// One or two sentences on how to read it.
@@ -66,9 +69,17 @@ pub trait Family: Sync {
 }
 
 /// All families, in the order in which their metrics are listed.
-pub const FAMILIES: &[&dyn Family] = &[&gim::Gim];
+pub static FAMILIES: &[&dyn Family] = &[&gim::COMPREHENSIVENESS, &gim::SUFFICIENCY];
 
-/// All metrics.
+/// All metrics: fractions of f(x) after what they are fractions of.
 pub fn metrics() -> Vec<MetricFacts> {
-    FAMILIES.iter().flat_map(|family| family.metrics()).collect()
+    let mut metrics: Vec<MetricFacts> = FAMILIES.iter().flat_map(|family| family.metrics()).collect();
+    metrics.sort_by_key(|metric| metric.over_score);
+    metrics
+}
+
+/// The families of some metrics: no other needs to be measured.
+pub fn families_of(metrics: &[String]) -> Vec<&'static dyn Family> {
+    let wanted = |family: &&&dyn Family| family.metrics().iter().any(|facts| metrics.contains(&facts.name));
+    FAMILIES.iter().filter(wanted).copied().collect()
 }

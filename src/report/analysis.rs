@@ -2,6 +2,9 @@
 //!
 //! Everything is paired. For each model, task and metric the examples that count are those on which every method has a
 //! value (a method without any value takes no part), so all means are means over the same examples.
+//!
+//! The mean of a fraction of f(x) is the mean of the metric over the mean of f(x), resampled together; differences are in
+//! units of that mean. A mean of fractions would be made by the examples with the smallest f(x).
 
 use std::collections::BTreeMap;
 
@@ -12,6 +15,7 @@ use crate::stats;
 use crate::store::{Declared, MetricFacts};
 
 use super::gather::{Cell, Gathered, Panel};
+use super::inexact::{self, Inexact};
 
 /// A row of `summary.csv`; numbers that are undefined are absent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,7 +26,9 @@ pub struct Summary {
     pub metric: String,
     /// Examples that count.
     pub n: usize,
+    /// Of a fraction of f(x): the ratio of means.
     pub mean: Option<f64>,
+    /// Of the examples' own values, as `sd`.
     pub median: Option<f64>,
     /// Between examples, of means over seeds.
     pub sd: Option<f64>,
@@ -36,6 +42,8 @@ pub struct Summary {
     pub reasons: BTreeMap<String, usize>,
     /// Why a number is absent.
     pub note: Option<&'static str>,
+    /// What speaks against the method's being what its name says.
+    pub warning: Option<String>,
 }
 
 /// A row of `comparisons.csv`. Differences are `method_a - method_b` of the raw metric; wins are the examples on which
@@ -63,6 +71,8 @@ pub struct Comparison {
     pub losses: usize,
     /// Why a number is absent.
     pub note: Option<&'static str>,
+    /// What speaks against one of the methods' being what its name says.
+    pub warning: Option<String>,
 }
 
 /// All tasks of a model together, on one metric.
@@ -116,12 +126,16 @@ pub struct Analysis {
     /// By model, task, metric, and pairs in declared order.
     pub comparisons: Vec<Comparison>,
     pub across: Vec<AcrossTasks>,
+    /// Methods whose attributions are not the integrals that they approximate.
+    pub inexact: Vec<Inexact>,
 }
 
 /// The values that count of one panel and metric.
 struct Paired {
     /// One a method, equally long; empty for a method that takes no part.
     values: Vec<Vec<f64>>,
+    /// f(x) of the same examples, where the values are fractions of it.
+    scores: Option<Vec<f64>>,
     seed_sds: Vec<Option<f64>>,
     takes_part: Vec<bool>,
     /// Which examples count.
@@ -132,8 +146,14 @@ struct Paired {
 pub fn analyse(gathered: &Gathered) -> Analysis {
     let declared = &gathered.declared;
     let (metrics, methods) = (declared.metrics.len(), declared.methods.len());
-    let paired: Vec<Vec<Paired>> =
-        gathered.panels.iter().map(|panel| panel.cells.iter().map(|cells| pair(cells)).collect()).collect();
+    let paired: Vec<Vec<Paired>> = gathered
+        .panels
+        .iter()
+        .map(|panel| {
+            declared.metrics.iter().zip(&panel.cells).map(|(facts, cells)| pair(facts, panel, cells)).collect()
+        })
+        .collect();
+    let inexact = inexact::find(gathered);
 
     let mut cells = Vec::new();
     for panel in 0..gathered.panels.len() {
@@ -144,7 +164,11 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
     let summaries = cells
         .into_par_iter()
         .map(|(panel, method, metric)| {
-            summarise(declared, &gathered.panels[panel], &paired[panel][metric], method, metric)
+            let summary = summarise(declared, &gathered.panels[panel], &paired[panel][metric], method, metric);
+            Summary {
+                warning: inexact::warning(&inexact, &summary.model, &summary.task, &[&summary.method]),
+                ..summary
+            }
         })
         .collect();
 
@@ -158,7 +182,10 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
     }
     let mut comparisons: Vec<Comparison> = pairs
         .into_par_iter()
-        .map(|(panel, metric, a, b)| compare(declared, &gathered.panels[panel], &paired[panel][metric], metric, a, b))
+        .map(|(panel, metric, a, b)| {
+            let c = compare(declared, &gathered.panels[panel], &paired[panel][metric], metric, a, b);
+            Comparison { warning: inexact::warning(&inexact, &c.model, &c.task, &[&c.method_a, &c.method_b]), ..c }
+        })
         .collect();
     let family = methods * methods.saturating_sub(1) / 2;
     if family > 0 {
@@ -178,19 +205,25 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
             across.extend(over_tasks(declared, model, metric, &tasks));
         }
     }
-    Analysis { summaries, comparisons, across }
+    Analysis { summaries, comparisons, across, inexact }
 }
 
 /// Keeps the examples on which every method that has any value has one.
-fn pair(cells: &[Vec<Cell>]) -> Paired {
+fn pair(facts: &MetricFacts, panel: &Panel, cells: &[Vec<Cell>]) -> Paired {
     let takes_part: Vec<bool> =
         cells.iter().map(|cells| cells.iter().any(|cell| matches!(cell, Cell::Value { .. }))).collect();
     let examples = cells.first().map_or(0, Vec::len);
     let any = takes_part.contains(&true);
     let counts: Vec<bool> = (0..examples)
-        .map(|example| any && cells.iter().zip(&takes_part).all(|(cells, part)| !part || is_value(&cells[example])))
+        .map(|example| {
+            any && (!facts.over_score || weight(panel, example).is_some())
+                && cells.iter().zip(&takes_part).all(|(cells, part)| !part || is_value(&cells[example]))
+        })
         .collect();
     let n = counts.iter().filter(|counts| **counts).count();
+    let scores: Option<Vec<f64>> = facts.over_score.then(|| {
+        (0..examples).filter(|&example| counts[example]).filter_map(|example| weight(panel, example)).collect()
+    });
     let mut values = Vec::new();
     let mut seed_sds = Vec::new();
     for (cells, part) in cells.iter().zip(&takes_part) {
@@ -202,10 +235,15 @@ fn pair(cells: &[Vec<Cell>]) -> Paired {
                 by_seed.push(seeds);
             }
         }
-        seed_sds.push(seed_sd(&by_seed));
+        seed_sds.push(seed_sd(&by_seed, scores.as_deref()));
         values.push(means);
     }
-    Paired { values, seed_sds, takes_part, counts, n }
+    Paired { values, scores, seed_sds, takes_part, counts, n }
+}
+
+/// f(x), where a fraction of it can be weighed by it.
+fn weight(panel: &Panel, example: usize) -> Option<f64> {
+    panel.scores.get(example).copied().flatten().filter(|score| score.is_finite() && *score > 0.0)
 }
 
 fn is_value(cell: &Cell) -> bool {
@@ -213,14 +251,57 @@ fn is_value(cell: &Cell) -> bool {
 }
 
 /// Standard deviation between seeds of the mean over examples, where every example has the same two or more seeds.
-fn seed_sd(by_seed: &[&[f64]]) -> Option<f64> {
+fn seed_sd(by_seed: &[&[f64]], scores: Option<&[f64]>) -> Option<f64> {
     let seeds = by_seed.first()?.len();
     if seeds < 2 || by_seed.iter().any(|values| values.len() != seeds) {
         return None;
     }
     let means: Option<Vec<f64>> =
-        (0..seeds).map(|seed| stats::mean(&by_seed.iter().map(|values| values[seed]).collect::<Vec<f64>>())).collect();
+        (0..seeds).map(|seed| mean(&by_seed.iter().map(|values| values[seed]).collect::<Vec<f64>>(), scores)).collect();
     stats::sd(&means?)
+}
+
+/// Numerators and denominators: fractions of f(x) undone.
+fn pairs(values: &[f64], scores: &[f64]) -> Vec<(f64, f64)> {
+    values.iter().zip(scores).map(|(value, score)| (value * score, *score)).collect()
+}
+
+/// The mean; of fractions of f(x) the ratio of means.
+fn mean(values: &[f64], scores: Option<&[f64]>) -> Option<f64> {
+    match scores {
+        None => stats::mean(values),
+        Some(scores) => stats::ratio_of_means(&pairs(values, scores)),
+    }
+}
+
+/// The interval of [`mean`], averaged over tasks.
+fn interval<'a>(
+    declared: &Declared,
+    tasks: impl Iterator<Item = (&'a [f64], Option<&'a [f64]>)>,
+) -> Option<stats::Interval> {
+    let (resamples, confidence, seed) = (declared.resamples, declared.confidence, declared.seed);
+    let tasks: Vec<(&[f64], Option<&[f64]>)> = tasks.collect();
+    if tasks.iter().all(|(_, scores)| scores.is_none()) {
+        let values: Vec<&[f64]> = tasks.iter().map(|(values, _)| *values).collect();
+        return stats::bca_macro_mean_interval(&values, resamples, confidence, seed);
+    }
+    let ratios: Vec<Vec<(f64, f64)>> =
+        tasks.iter().map(|(values, scores)| pairs(values, scores.unwrap_or(&vec![1.0; values.len()]))).collect();
+    stats::bca_macro_ratio_interval(&ratios, resamples, confidence, seed)
+}
+
+impl Paired {
+    /// `a - b` on every example.
+    fn differences(&self, a: usize, b: usize) -> Vec<f64> {
+        self.values[a].iter().zip(&self.values[b]).map(|(a, b)| a - b).collect()
+    }
+
+    /// Numbers whose plain mean is [`mean`] of these values, for tests: fractions weighed by f(x).
+    fn weighed(&self, values: &[f64]) -> Vec<f64> {
+        let Some(scores) = &self.scores else { return values.to_vec() };
+        let unit = stats::mean(scores).unwrap_or(f64::NAN);
+        values.iter().zip(scores).map(|(value, score)| value * (score / unit)).collect()
+    }
 }
 
 const FEW: &str = "fewer than two examples";
@@ -230,18 +311,22 @@ const EQUAL: &str = "no test: the two are equal on every example";
 
 fn summarise(declared: &Declared, panel: &Panel, paired: &Paired, method: usize, metric: usize) -> Summary {
     let values = &paired.values[method];
-    let interval = stats::bca_mean_interval(values, declared.resamples, declared.confidence, declared.seed);
+    let scores = paired.scores.as_deref();
+    let interval = interval(declared, std::iter::once((values.as_slice(), scores)));
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut add = |reason: String, n: usize| {
         if n > 0 {
             *reasons.entry(reason).or_default() += n;
         }
     };
-    for (cell, counts) in panel.cells[metric][method].iter().zip(&paired.counts) {
+    for (example, (cell, counts)) in panel.cells[metric][method].iter().zip(&paired.counts).enumerate() {
         match cell {
             Cell::Unfinished => add("not finished".to_string(), 1),
             Cell::LeftOut(reason) | Cell::NoValue(reason) => add(reason.clone(), 1),
-            Cell::Value { .. } if !counts => add("no value for another method".to_string(), 1),
+            Cell::Value { .. } if !counts => {
+                let weightless = declared.metrics[metric].over_score && weight(panel, example).is_none();
+                add(if weightless { "f(x) is not above 0" } else { "no value for another method" }.to_string(), 1);
+            }
             Cell::Value { .. } => {}
         }
     }
@@ -252,7 +337,7 @@ fn summarise(declared: &Declared, panel: &Panel, paired: &Paired, method: usize,
         method: declared.methods[method].clone(),
         metric: declared.metrics[metric].name.clone(),
         n: values.len(),
-        mean: stats::mean(values),
+        mean: mean(values, scores),
         median: stats::median(values),
         sd: stats::sd(values),
         ci_low: interval.map(|interval| interval.low),
@@ -266,18 +351,18 @@ fn summarise(declared: &Declared, panel: &Panel, paired: &Paired, method: usize,
             (_, None) => Some(NO_INTERVAL),
             (_, Some(_)) => None,
         },
+        warning: None,
     }
 }
 
 fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a: usize, b: usize) -> Comparison {
     let facts = &declared.metrics[metric];
-    let differences: Vec<f64> = if paired.takes_part[a] && paired.takes_part[b] {
-        paired.values[a].iter().zip(&paired.values[b]).map(|(a, b)| a - b).collect()
-    } else {
-        Vec::new()
-    };
-    let (resamples, confidence, seed) = (declared.resamples, declared.confidence, declared.seed);
-    let interval = stats::bca_mean_interval(&differences, resamples, confidence, seed);
+    let differences: Vec<f64> =
+        if paired.takes_part[a] && paired.takes_part[b] { paired.differences(a, b) } else { Vec::new() };
+    let scores = paired.scores.as_deref().filter(|_| !differences.is_empty());
+    let (mean_diff, interval) =
+        (mean(&differences, scores), interval(declared, std::iter::once((differences.as_slice(), scores))));
+    let differences = if differences.is_empty() { differences } else { paired.weighed(&differences) };
     let wilcoxon = stats::wilcoxon_signed_rank(&differences);
     let (mut wins, mut losses) = (0, 0);
     for difference in &differences {
@@ -295,13 +380,13 @@ fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a
         method_a: declared.methods[a].clone(),
         method_b: declared.methods[b].clone(),
         n: differences.len(),
-        mean_diff: stats::mean(&differences),
+        mean_diff,
         hl_diff: stats::hodges_lehmann(&differences),
         ci_low: interval.map(|interval| interval.low),
         ci_high: interval.map(|interval| interval.high),
         p_wilcoxon: wilcoxon.map(|wilcoxon| wilcoxon.p),
         p_holm: None,
-        p_permutation: stats::sign_flip_permutation(&differences, resamples, seed),
+        p_permutation: stats::sign_flip_permutation(&differences, declared.resamples, declared.seed),
         rank_biserial: stats::rank_biserial(&differences),
         wins,
         ties: differences.len() - wins - losses,
@@ -313,6 +398,7 @@ fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a
             _ if interval.is_none() => Some(NO_INTERVAL),
             _ => None,
         },
+        warning: None,
     }
 }
 
@@ -348,7 +434,9 @@ fn over_tasks(
         .map(|(_, paired)| {
             methods
                 .iter()
-                .map(|&method| stats::mean(&paired.values[method]).map(|mean| -faithful(metric, mean)))
+                .map(|&method| {
+                    mean(&paired.values[method], paired.scores.as_deref()).map(|mean| -faithful(metric, mean))
+                })
                 .collect::<Option<_>>()
         })
         .collect::<Option<_>>()?;
@@ -396,13 +484,13 @@ fn over_tasks(
 }
 
 fn pair_over_tasks(declared: &Declared, tasks: &[&(&Panel, &Paired)], a: usize, b: usize) -> AcrossPair {
-    let by_task: Vec<Vec<f64>> = tasks
-        .iter()
-        .map(|(_, paired)| paired.values[a].iter().zip(&paired.values[b]).map(|(a, b)| a - b).collect())
-        .collect();
+    let differences: Vec<Vec<f64>> = tasks.iter().map(|(_, paired)| paired.differences(a, b)).collect();
+    let with_scores =
+        || tasks.iter().zip(&differences).map(|((_, paired), d)| (d.as_slice(), paired.scores.as_deref()));
+    let means: Option<Vec<f64>> = with_scores().map(|(differences, scores)| mean(differences, scores)).collect();
+    let interval = interval(declared, with_scores());
+    let by_task: Vec<Vec<f64>> = tasks.iter().zip(&differences).map(|((_, paired), d)| paired.weighed(d)).collect();
     let n: usize = by_task.iter().map(Vec::len).sum();
-    let means: Option<Vec<f64>> = by_task.iter().map(|task| stats::mean(task)).collect();
-    let interval = stats::bca_macro_mean_interval(&by_task, declared.resamples, declared.confidence, declared.seed);
     // Weighted so that the plain mean of all of them is the mean over tasks: the test is then of that mean.
     let weighted: Vec<f64> = by_task
         .iter()

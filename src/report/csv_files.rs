@@ -123,7 +123,7 @@ impl PerUnit {
 pub fn summary(folder: &Path, summaries: &[Summary]) -> Result<Pending, ReportError> {
     let mut file = Csv::create(folder, "summary.csv")?;
     let fixed = ["model", "task", "method", "metric", "n", "mean", "median", "sd", "ci_low", "ci_high"];
-    file.row(fixed.into_iter().chain(["seed_sd", "excluded", "reasons", "note"]))?;
+    file.row(fixed.into_iter().chain(["seed_sd", "excluded", "reasons", "note", "warning"]))?;
     for s in summaries {
         let reasons: Vec<String> = s.reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
         file.row([
@@ -141,6 +141,7 @@ pub fn summary(folder: &Path, summaries: &[Summary]) -> Result<Pending, ReportEr
             &s.excluded.to_string(),
             &reasons.join("; "),
             s.note.unwrap_or_default(),
+            s.warning.as_deref().unwrap_or_default(),
         ])?;
     }
     file.finish()
@@ -151,7 +152,7 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
     let mut file = Csv::create(folder, "comparisons.csv")?;
     let key = ["model", "task", "metric", "method_a", "method_b", "n", "mean_diff", "hl_diff", "ci_low", "ci_high"];
     let tests = ["p_wilcoxon", "p_holm", "p_permutation", "rank_biserial", "wins", "ties", "losses"];
-    file.row(key.into_iter().chain(tests).chain(["note"]))?;
+    file.row(key.into_iter().chain(tests).chain(["note", "warning"]))?;
     for c in comparisons {
         file.row([
             &c.model,
@@ -172,6 +173,7 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
             &c.ties.to_string(),
             &c.losses.to_string(),
             c.note.unwrap_or_default(),
+            c.warning.as_deref().unwrap_or_default(),
         ])?;
     }
     file.finish()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::attribution::relative_gap;
 use crate::store::{DatasetFacts, Declared, RunIdentity, Store, Unit};
 
 use super::error::ReportError;
@@ -22,6 +23,8 @@ pub struct Panel {
     pub dataset: Option<DatasetFacts>,
     /// Examples of which at least one unit is done.
     pub examples: usize,
+    /// f(x), one an example.
+    pub scores: Vec<Option<f64>>,
     /// `cells[metric][method][example]`.
     pub cells: Vec<Vec<Vec<Cell>>>,
     /// One a method.
@@ -59,6 +62,8 @@ pub struct MethodTotals {
     pub gradient_rows_saved: u64,
     /// By name, one number an example.
     pub diagnostics: BTreeMap<String, Vec<f64>>,
+    /// Completeness gaps in units of the change that is explained, of methods that have them; may be infinite.
+    pub gaps: Vec<f64>,
 }
 
 impl Panel {
@@ -105,6 +110,7 @@ pub fn gather(
                 task: task.clone(),
                 dataset: datasets.remove(&key),
                 examples: 0,
+                scores: Vec::new(),
                 cells: vec![vec![Vec::new(); declared.methods.len()]; declared.metrics.len()],
                 methods: vec![MethodTotals::default(); declared.methods.len()],
                 left_out: BTreeMap::new(),
@@ -122,11 +128,13 @@ pub fn gather(
         if current.as_ref().is_none_or(|(last, id)| *last != place || *id != unit.key.example_id) {
             current = Some((place, unit.key.example_id.clone()));
             panel.examples += 1;
+            panel.scores.push(None);
             for metric in &mut panel.cells {
                 metric.iter_mut().for_each(|cells| cells.push(Cell::Unfinished));
             }
         }
         let example = panel.examples - 1;
+        panel.scores[example] = panel.scores[example].or(unit.score);
         let cells: Vec<Cell> = declared.metrics.iter().map(|metric| cell(&unit, &metric.name)).collect();
         each(&unit, &cells)?;
         for (metric, cell) in panel.cells.iter_mut().zip(cells) {
@@ -152,6 +160,7 @@ impl MethodTotals {
         self.forward_rows_saved += timing.forward_rows_saved;
         self.gradient_rows += timing.gradient_rows;
         self.gradient_rows_saved += timing.gradient_rows_saved;
+        self.gaps.extend(relative_gap(&unit.diagnostics));
         for (name, value) in &unit.diagnostics {
             self.diagnostics.entry(name.clone()).or_default().push(*value);
         }

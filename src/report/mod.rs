@@ -16,6 +16,7 @@ mod atomic;
 mod csv_files;
 mod error;
 mod gather;
+mod inexact;
 mod latest;
 mod markdown;
 mod results;
@@ -27,6 +28,7 @@ use crate::store::Store;
 
 pub use analysis::{AcrossPair, AcrossTasks, Comparison, MeanRank, Summary};
 pub use error::ReportError;
+pub use inexact::Inexact;
 pub use latest::{Latest, point_latest};
 
 use atomic::Pending;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::analysis::{AcrossTasks, Analysis, Comparison, Summary};
 use super::gather::Gathered;
+use super::inexact::Inexact;
 
 /// Goes up when a field changes its meaning or goes away.
 const FORMAT: u32 = 1;
@@ -27,6 +28,8 @@ pub struct Results<'a> {
     summaries: &'a [Summary],
     comparisons: &'a [Comparison],
     across_tasks: &'a [AcrossTasks],
+    /// Methods whose attributions are not the integrals that they approximate.
+    inexact: &'a [Inexact],
 }
 
 #[derive(Serialize)]
@@ -55,6 +58,8 @@ struct Task<'a> {
     score: Option<&'a str>,
     available: Option<usize>,
     limit: Option<usize>,
+    /// How many were to be drawn at random.
+    sample: Option<usize>,
     /// That the run takes.
     examples: usize,
     units_done: usize,
@@ -103,6 +108,7 @@ impl<'a> Results<'a> {
                         score: dataset.map(|dataset| dataset.score.as_str()),
                         available: dataset.map(|dataset| dataset.available),
                         limit: dataset.and_then(|dataset| dataset.limit),
+                        sample: dataset.and_then(|dataset| dataset.sample),
                         examples: panel.expected(),
                         units_done: panel.units(),
                         excluded: panel.left_out.iter().map(|(why, which)| (why.as_str(), which.len())).collect(),
@@ -112,6 +118,7 @@ impl<'a> Results<'a> {
             summaries: &analysis.summaries,
             comparisons: &analysis.comparisons,
             across_tasks: &analysis.across,
+            inexact: &analysis.inexact,
         }
     }
 }

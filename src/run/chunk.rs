@@ -7,7 +7,7 @@ use super::RunError;
 use super::prepare::Prepared;
 use crate::attribution::{Attribution, Case, Method, Question, tokens_of};
 use crate::config::Score;
-use crate::faithfulness::{FAMILIES, Judged, Judgement, Ranking};
+use crate::faithfulness::{Family, Judged, Judgement, Ranking, families_of};
 use crate::runtime::{Counters, Model, Row};
 use crate::store::{Curve, MetricValue, Timing, Unit, UnitKey};
 use crate::tasks::Example;
@@ -184,7 +184,8 @@ impl<'a> Chunk<'a> {
         Ok(units.collect())
     }
 
-    /// Metrics and curves of every case. The perturbed prompts of all cases, seeds and families are scored together.
+    /// Metrics and curves of every case, as far as they are wanted. The perturbed prompts of all cases, seeds and families
+    /// are scored together.
     fn judge(
         &self,
         model: &mut Model,
@@ -194,13 +195,14 @@ impl<'a> Chunk<'a> {
         attributions: &[Attribution],
         metrics: &[String],
     ) -> Result<Vec<Verdict>, RunError> {
+        let families = families_of(metrics);
         let mut rankings: Vec<Vec<Ranking>> = Vec::with_capacity(cases.len());
         let mut rows: Vec<Row> = Vec::new();
         for ((&i, attribution), (case, &full)) in chosen.iter().zip(attributions).zip(cases.iter().zip(full)) {
             let eligible = &self.examples[i].ranked;
             let own: Vec<Ranking> = attribution.values.iter().map(|values| Ranking::new(values, eligible)).collect();
             for ranking in own.iter().filter(|_| is_finite(attribution)) {
-                for family in FAMILIES {
+                for family in &families {
                     rows.extend(family.rows(&Judged { case, ranking, full }));
                 }
             }
@@ -219,8 +221,8 @@ impl<'a> Chunk<'a> {
             let mut by_seed: Vec<Vec<Judgement>> = Vec::with_capacity(rankings.len());
             for ranking in rankings {
                 let judged = Judged { case, ranking, full };
-                let mut own = Vec::with_capacity(FAMILIES.len());
-                for family in FAMILIES {
+                let mut own = Vec::with_capacity(families.len());
+                for family in &families {
                     let count = family.rows(&judged).len();
                     let values: Vec<f64> =
                         scores[at..at + count].iter().map(|score| case.question.value(&tokens, score)).collect();
@@ -229,7 +231,7 @@ impl<'a> Chunk<'a> {
                 }
                 by_seed.push(own);
             }
-            results.push(combine(&by_seed, metrics));
+            results.push(combine(&families, &by_seed, metrics));
         }
         Ok(results)
     }
@@ -257,9 +259,9 @@ fn excluded(metrics: &[String], reason: &str) -> Vec<MetricValue> {
 }
 
 /// Values by seed, and the curves' mean over the seeds.
-fn combine(by_seed: &[Vec<Judgement>], metrics: &[String]) -> Verdict {
+fn combine(families: &[&dyn Family], by_seed: &[Vec<Judgement>], metrics: &[String]) -> Verdict {
     let mut values = Vec::new();
-    for (number, family) in FAMILIES.iter().enumerate() {
+    for (number, family) in families.iter().enumerate() {
         for (place, facts) in family.metrics().into_iter().enumerate() {
             if !metrics.contains(&facts.name) {
                 continue;

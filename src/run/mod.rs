@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::attribution::{self, Method, Settings};
+use crate::attribution::{self, Method};
 use crate::config::Plan;
 use crate::report::{self, Written};
 use crate::runtime::{Device, Model, Runtime, RuntimeError, SessionOptions};
@@ -84,7 +84,8 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let identity = record::identity(plan, &prepared, runtime);
     let declared = record::declared(plan);
     let mut store = open_store(job, &identity, &declared)?;
-    let work = Work { job, methods: methods(plan), done: store.done_units()?, progress };
+    let work =
+        Work { job, methods: attribution::build_all(&plan.methods, plan.seed), done: store.done_units()?, progress };
     let options =
         SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
     let options = SessionOptions { reuse_bytes: plan.reuse_bytes.unwrap_or(options.reuse_bytes), ..options };
@@ -136,17 +137,6 @@ fn open_store(job: &Job, identity: &store::RunIdentity, declared: &store::Declar
     Ok(Store::create(&path, identity, declared)?)
 }
 
-/// The plan's methods, built.
-fn methods(plan: &Plan) -> Vec<(String, Box<dyn Method>)> {
-    plan.methods
-        .iter()
-        .filter_map(|method| {
-            let settings = Settings { options: method.options.clone(), seed: plan.seed };
-            Some((method.name.clone(), attribution::build(&method.name, &settings)?))
-        })
-        .collect()
-}
-
 fn dataset_facts(model: &str, plan: &Plan, dataset: &Dataset) -> DatasetFacts {
     DatasetFacts {
         model: model.to_owned(),
@@ -156,6 +146,7 @@ fn dataset_facts(model: &str, plan: &Plan, dataset: &Dataset) -> DatasetFacts {
         score: dataset.score.name().to_owned(),
         available: dataset.available,
         limit: plan.limit,
+        sample: plan.sample,
         examples: dataset.examples.len(),
     }
 }

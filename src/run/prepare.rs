@@ -14,7 +14,7 @@ use crate::config::{ModelPlan, Plan};
 use crate::diagnostics::Diagnostics;
 use crate::labels::Labels;
 use crate::runtime::Runtime;
-use crate::tasks::{self, Dataset, Subject, TaskError};
+use crate::tasks::{self, Dataset, Subject, Taken, TaskError};
 use crate::tokenizer::Tokenizer;
 
 /// A model with its bundle, and the tasks as its tokenizer reads them.
@@ -80,10 +80,15 @@ fn read_data(
     labels: Option<&Labels>,
 ) -> Result<Vec<Dataset>, RunError> {
     let subject = Subject { model: &model.name, tokenizer, labels };
+    let taken = match (plan.sample, plan.limit) {
+        (Some(size), _) => Taken::Sample { size, seed: plan.seed },
+        (None, Some(limit)) => Taken::First(limit),
+        (None, None) => Taken::All,
+    };
     let mut datasets = Vec::new();
     let mut mistakes = Diagnostics(Vec::new());
     for task in &plan.tasks {
-        match tasks::load(task, &subject, plan.limit) {
+        match tasks::load(task, &subject, taken) {
             Ok(dataset) => datasets.push(dataset),
             Err(TaskError::Invalid(found)) => mistakes.extend(found),
             Err(source) => return Err(RunError::Task { task: task.name.clone(), source }),

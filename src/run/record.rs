@@ -14,12 +14,13 @@ use crate::store::{Declared, RunIdentity};
 
 /// The facts that make a run this run: with any of them changed, its units are not comparable.
 pub fn identity(plan: &Plan, models: &[Prepared], runtime: &Runtime) -> RunIdentity {
+    let number = |number: Option<usize>| number.map_or("none".to_owned(), |number| number.to_string());
     let methods: Vec<String> = plan
         .methods
         .iter()
-        .map(|method| {
-            let options: Vec<String> = method.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            if options.is_empty() { method.name.clone() } else { format!("{} ({})", method.name, options.join(", ")) }
+        .map(|method| match method.described() {
+            described if described == method.label => described,
+            described => format!("{}: {described}", method.label),
         })
         .collect();
     let mut facts = BTreeMap::from([
@@ -27,7 +28,8 @@ pub fn identity(plan: &Plan, models: &[Prepared], runtime: &Runtime) -> RunIdent
         ("ONNX Runtime".to_owned(), runtime.version().to_owned()),
         ("device".to_owned(), plan.device.clone()),
         ("methods and their options".to_owned(), methods.join(", ")),
-        ("limit".to_owned(), plan.limit.map_or("none".to_owned(), |limit| limit.to_string())),
+        ("limit".to_owned(), number(plan.limit)),
+        ("sample".to_owned(), number(plan.sample)),
         ("batch_tokens".to_owned(), plan.batch_tokens.to_string()),
     ]);
     for model in models {
@@ -46,7 +48,13 @@ pub fn declared(plan: &Plan) -> Declared {
         name: plan.name.clone(),
         models: plan.models.iter().map(|model| model.name.clone()).collect(),
         tasks: plan.tasks.iter().map(|task| task.name.clone()).collect(),
-        methods: plan.methods.iter().map(|method| method.name.clone()).collect(),
+        methods: plan.methods.iter().map(|method| method.label.clone()).collect(),
+        relabelled: plan
+            .methods
+            .iter()
+            .filter(|method| method.label != method.name)
+            .map(|method| (method.label.clone(), method.name.clone()))
+            .collect(),
         metrics: faithfulness::metrics().into_iter().filter(|facts| plan.metrics.contains(&facts.name)).collect(),
         seed: plan.seed,
         resamples: plan.resamples,

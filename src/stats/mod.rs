@@ -24,14 +24,16 @@ mod summary;
 #[cfg(test)]
 mod fixtures;
 
-pub use bootstrap::{Interval, bca_endpoints, bca_interval, bca_macro_mean_interval, bca_mean_interval};
+pub use bootstrap::{
+    Interval, bca_endpoints, bca_interval, bca_macro_mean_interval, bca_macro_ratio_interval, bca_mean_interval,
+};
 pub use effect::{WinsTiesLosses, rank_biserial, wins_ties_losses};
 pub use friedman::{Friedman, friedman, nemenyi_critical_difference};
 pub use hodges_lehmann::{bca_hodges_lehmann_interval, hodges_lehmann};
 pub use holm::holm;
 pub use permutation::sign_flip_permutation;
 pub use signed_rank::{Wilcoxon, wilcoxon_signed_rank};
-pub use summary::{mean, median, sd};
+pub use summary::{mean, median, ratio_of_means, sd};
 
 /// Whether there is no NaN and no infinity among the numbers.
 fn all_finite(x: &[f64]) -> bool {

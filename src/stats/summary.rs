@@ -19,6 +19,14 @@ pub(super) fn corrected_mean(x: &[f64]) -> f64 {
     first + x.iter().map(|value| value - first).sum::<f64>() / n
 }
 
+/// The mean of the first numbers over the mean of the second: pairs of numerator and denominator.
+///
+/// `None` for no pairs, when a number is not finite, or when the denominators add up to 0.
+pub fn ratio_of_means(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (numerators, denominators): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    finite(mean(&numerators)? / mean(&denominators)?)
+}
+
 /// Median, in the unit of the numbers: the mean of the middle two when their number is even.
 ///
 /// `None` for no numbers, or when one is not finite.
@@ -61,6 +69,16 @@ mod tests {
             close(&case["name"], median(&x), optional(&case["median"]), 1e-12);
             close(&case["name"], sd(&x), optional(&case["sd"]), 1e-12);
         }
+    }
+
+    #[test]
+    fn a_ratio_of_means_weighs_by_the_denominator() {
+        // One small denominator makes the mean of ratios 34.
+        let pairs = [(1.0, 100.0), (2.0, 100.0), (1.0, 0.01)];
+        assert!((ratio_of_means(&pairs).unwrap() - 4.0 / 200.01).abs() < 1e-15);
+        assert_eq!(ratio_of_means(&[]), None);
+        assert_eq!(ratio_of_means(&[(1.0, 1.0), (1.0, -1.0)]), None);
+        assert_eq!(ratio_of_means(&[(f64::NAN, 1.0)]), None);
     }
 
     #[test]

@@ -25,7 +25,10 @@ pub struct Declared {
     pub name: String,
     pub models: Vec<String>,
     pub tasks: Vec<String>,
+    /// Labels: a method may stand twice, with different options.
     pub methods: Vec<String>,
+    /// The methods behind those labels that are not a method's name.
+    pub relabelled: BTreeMap<String, String>,
     pub metrics: Vec<MetricFacts>,
     /// Seeds every bootstrap and permutation.
     pub seed: u64,
@@ -47,8 +50,10 @@ pub struct DatasetFacts {
     pub score: String,
     /// Examples in the data file.
     pub available: usize,
-    /// The most that the run was allowed to take.
+    /// The most that the run was allowed to take, the first ones.
     pub limit: Option<usize>,
+    /// The most that it was allowed to take, drawn by the seed from all of them.
+    pub sample: Option<usize>,
     /// Examples that the run took.
     pub examples: usize,
 }
@@ -69,6 +74,11 @@ impl RunIdentity {
 }
 
 impl Declared {
+    /// The method behind a label.
+    pub fn method_of<'a>(&'a self, label: &'a str) -> &'a str {
+        self.relabelled.get(label).map_or(label, String::as_str)
+    }
+
     /// The parts in which `now` departs from `self`.
     pub fn differences(&self, now: &Declared) -> Vec<FactDifference> {
         differences(&self.facts(), &now.facts())

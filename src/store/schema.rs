@@ -8,7 +8,7 @@
 pub const APPLICATION_ID: i64 = 0x4749_4D48;
 
 /// Goes up with every change of the tables; kept in `user_version`.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 pub const TABLES: &str = r#"
 CREATE TABLE run (
@@ -22,11 +22,14 @@ CREATE TABLE identity (fact TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHO
 CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE task (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE method (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+-- What stands behind a method's name in this run, where that is not the method's own.
+CREATE TABLE relabelled (name TEXT PRIMARY KEY, method TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE metric (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     higher_is_better INTEGER NOT NULL,
     in_score_units INTEGER NOT NULL,
+    over_score INTEGER NOT NULL,
     label TEXT NOT NULL,
     description TEXT NOT NULL
 ) STRICT;
@@ -38,6 +41,7 @@ CREATE TABLE dataset (
     score TEXT NOT NULL,
     available INTEGER NOT NULL,
     taken_at_most INTEGER,
+    sampled_at_most INTEGER,
     examples INTEGER NOT NULL,
     PRIMARY KEY (model, task)
 ) STRICT, WITHOUT ROWID;

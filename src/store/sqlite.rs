@@ -132,7 +132,7 @@ impl Store {
         let task = id(&self.names.tasks, "task", &dataset.task)?;
         self.connection
             .execute(
-                "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     model,
                     task,
@@ -141,6 +141,7 @@ impl Store {
                     dataset.score,
                     int(dataset.available),
                     dataset.limit.map(int),
+                    dataset.sample.map(int),
                     int(dataset.examples)
                 ],
             )
@@ -153,7 +154,8 @@ impl Store {
         let read = || {
             self.connection
                 .prepare(
-                    "SELECT model.name, task.name, version, sha256, score, available, taken_at_most, examples
+                    "SELECT model.name, task.name, version, sha256, score, available, taken_at_most,
+                            sampled_at_most, examples
                      FROM dataset JOIN model ON model.id = model JOIN task ON task.id = task ORDER BY model, task",
                 )?
                 .query_map([], |row| {
@@ -165,7 +167,8 @@ impl Store {
                         score: row.get(4)?,
                         available: count(row, 5)?,
                         limit: row.get::<_, Option<i64>>(6)?.map(|n| n.max(0) as usize),
-                        examples: count(row, 7)?,
+                        sample: row.get::<_, Option<i64>>(7)?.map(|n| n.max(0) as usize),
+                        examples: count(row, 8)?,
                     })
                 })?
                 .collect::<Result<_, _>>()
@@ -470,14 +473,18 @@ fn initialise(
             transaction.execute(&format!("INSERT INTO {table} VALUES (?, ?)"), params![number, name])?;
         }
     }
+    for (name, method) in &declared.relabelled {
+        transaction.execute("INSERT INTO relabelled VALUES (?, ?)", params![name, method])?;
+    }
     for (i, metric) in declared.metrics.iter().enumerate() {
         transaction.execute(
-            "INSERT INTO metric VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO metric VALUES (?, ?, ?, ?, ?, ?, ?)",
             params![
                 int(i),
                 metric.name,
                 metric.higher_is_better,
                 metric.in_score_units,
+                metric.over_score,
                 metric.label,
                 metric.description
             ],
@@ -525,14 +532,17 @@ fn read_declared(connection: &Connection) -> rusqlite::Result<Declared> {
         connection.prepare(&format!("SELECT name FROM {table} ORDER BY id"))?.query_map([], |row| row.get(0))?.collect()
     };
     let metrics = connection
-        .prepare("SELECT name, higher_is_better, in_score_units, label, description FROM metric ORDER BY id")?
+        .prepare(
+            "SELECT name, higher_is_better, in_score_units, over_score, label, description FROM metric ORDER BY id",
+        )?
         .query_map([], |row| {
             Ok(MetricFacts {
                 name: row.get(0)?,
                 higher_is_better: row.get(1)?,
                 in_score_units: row.get(2)?,
-                label: row.get(3)?,
-                description: row.get(4)?,
+                over_score: row.get(3)?,
+                label: row.get(4)?,
+                description: row.get(5)?,
             })
         })?
         .collect::<Result<_, _>>()?;
@@ -549,6 +559,10 @@ fn read_declared(connection: &Connection) -> rusqlite::Result<Declared> {
         models: names("model")?,
         tasks: names("task")?,
         methods: names("method")?,
+        relabelled: connection
+            .prepare("SELECT name, method FROM relabelled")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?,
         metrics,
         seed,
         resamples,
@@ -612,6 +626,7 @@ mod tests {
             models: vec!["m".into()],
             tasks: vec!["t".into()],
             methods: vec!["gim".into()],
+            relabelled: Default::default(),
             metrics: vec![],
             seed: u64::MAX,
             resamples: 10,

@@ -4,6 +4,7 @@
 mod answers;
 mod read;
 mod records;
+mod sample;
 mod spans;
 
 use std::io;
@@ -38,6 +39,20 @@ pub struct Subject<'a> {
     pub labels: Option<&'a Labels>,
 }
 
+/// Which of a task's examples are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    All,
+    /// The first ones of the data file.
+    First(usize),
+    /// So many, drawn at random. Which ones hangs on the seed, the task's name and the examples' ids alone: not on the
+    /// model, on the order of the file, or on how many are drawn, so a larger sample holds every smaller one.
+    Sample {
+        size: usize,
+        seed: u64,
+    },
+}
+
 /// The examples of a task for one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
@@ -46,7 +61,7 @@ pub struct Dataset {
     /// SHA-256, hexadecimal, over the two lines `file_sha256` and `data_sha256` of the plan.
     pub sha256: String,
     pub score: Score,
-    /// The first ones, as many as were asked for.
+    /// Those that were asked for, in the order of the data file.
     pub examples: Vec<Example>,
     /// Records in the data file.
     pub available: usize,
@@ -72,15 +87,15 @@ pub struct Example {
     pub evidence: Vec<usize>,
 }
 
-/// Reads a task's data and makes its first `limit` examples for a model.
+/// Reads a task's data and makes the examples that are taken for a model.
 ///
-/// Every record is read and checked, also those beyond the limit.
+/// Every record is read and checked, also those that are not taken.
 ///
 /// # Errors
 /// [`TaskError::Invalid`] with the mistakes in the data (the first twenty, the rest counted) and those of the task file
 /// that only the data or the model show; [`TaskError::Io`]; [`TaskError::Changed`].
-pub fn load(plan: &TaskPlan, subject: &Subject, limit: Option<usize>) -> Result<Dataset, TaskError> {
-    let (examples, available) = read::read(plan, Some(subject), limit.unwrap_or(usize::MAX))?;
+pub fn load(plan: &TaskPlan, subject: &Subject, taken: Taken) -> Result<Dataset, TaskError> {
+    let (examples, available) = read::read(plan, Some(subject), taken)?;
     let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data_sha256);
     let sha256 = crate::config::sha256(hashes.as_bytes());
     let (name, version, score) = (plan.name.clone(), plan.version, plan.score);
@@ -92,5 +107,5 @@ pub fn load(plan: &TaskPlan, subject: &Subject, limit: Option<usize>) -> Result<
 /// # Errors
 /// As [`load`]; what is or is not one token or a label is not looked at.
 pub fn validate(plan: &TaskPlan) -> Result<usize, TaskError> {
-    read::read(plan, None, 0).map(|(_, available)| available)
+    read::read(plan, None, Taken::All).map(|(_, available)| available)
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::answers::{Answers, Wrong};
 use super::records::{Cell, Records, Row, Value, without_place};
+use super::sample::Sample;
 use super::spans::{self, Span};
-use super::{Example, Subject, TaskError};
+use super::{Example, Subject, Taken, TaskError};
 use crate::config::{Part, Rank, TaskPlan, Template, sha256_of_file};
 use crate::diagnostics::{Capped, Diagnostic, Diagnostics, Located, quote};
 
@@ -21,11 +22,11 @@ struct Use<'a> {
     width: usize,
 }
 
-/// Reads all rows; makes examples of the first `limit` where there is a model to make them for.
+/// Reads all rows; makes examples of those that are taken where there is a model to make them for.
 pub(super) fn read(
     plan: &TaskPlan,
     subject: Option<&Subject>,
-    limit: usize,
+    taken: Taken,
 ) -> Result<(Vec<Example>, usize), TaskError> {
     let path = &plan.data.value;
     let io = |source| TaskError::Io { path: path.clone(), source };
@@ -52,10 +53,22 @@ pub(super) fn read(
     };
     let mut examples = Vec::new();
     let mut available = 0;
+    let mut sample = match taken {
+        Taken::Sample { size, seed } => Some(Sample::new(size, seed, &plan.name)),
+        Taken::All | Taken::First(_) => None,
+    };
     while let Some(row) = records.next().map_err(io)? {
         available += 1;
         let Some(asked) = reader.asked(row) else { continue };
-        if let Some(subject) = subject.filter(|_| available <= limit) {
+        let Some(subject) = subject else { continue };
+        match (taken, &mut sample) {
+            (Taken::First(limit), _) if available > limit => {}
+            (Taken::Sample { .. }, Some(sample)) => sample.offer(asked.id.clone(), available, asked),
+            _ => examples.extend(reader.example(asked, subject)),
+        }
+    }
+    if let (Some(subject), Some(sample)) = (subject, sample) {
+        for asked in sample.in_order() {
             examples.extend(reader.example(asked, subject));
         }
     }

@@ -24,8 +24,9 @@ impl VerifiedBakeError {
     /// Whether somebody wanted it to stop, rather than that something went wrong.
     pub fn is_interruption(&self) -> bool {
         match self {
-            VerifiedBakeError::Bake(BakeError::Interrupted)
-            | VerifiedBakeError::Runtime(RuntimeError::Interrupted) => true,
+            VerifiedBakeError::Bake(BakeError::Interrupted) | VerifiedBakeError::Runtime(RuntimeError::Interrupted) => {
+                true
+            }
             VerifiedBakeError::Verify { source, .. } => matches!(**source, RuntimeError::Interrupted),
             _ => false,
         }

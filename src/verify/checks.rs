@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::Check;
-use crate::attribution::integrated_gradients::gauss_legendre;
+use crate::attribution::quadrature::gauss_legendre;
 use crate::bundle::Manifest;
 use crate::grad::{Knobs, SiteKind};
 use crate::runtime::{Gradient, GradientRow, Model, Row, RuntimeError};

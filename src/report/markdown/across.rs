@@ -13,6 +13,8 @@ use super::{Source, label, title};
 
 /// One model by one metric over its tasks.
 pub struct Overall<'a> {
+    /// Names of the best and the next as cells.
+    names: [String; 2],
     across: &'a AcrossTasks,
     metric: &'a MetricFacts,
     /// Of the method with the best mean rank over the next, where tasks can be averaged.
@@ -37,7 +39,8 @@ impl<'a> Source<'a> {
             .filter_map(|task| self.summaries.get(&[across.model.as_str(), task, &metric.name]))
             .filter_map(|summaries| summaries.iter().map(|summary| summary.n).max())
             .sum();
-        Some(Overall { across, metric, lead, n })
+        let names = [first, second].map(|rank| self.method(model, None, &rank.method));
+        Some(Overall { names, across, metric, lead, n })
     }
 
     pub(super) fn over_all_tasks(&self, text: &mut String) {
@@ -60,11 +63,11 @@ impl<'a> Source<'a> {
                 let _ = writeln!(text, "\n### {}", escape(model));
             }
             text.push('\n');
-            text.push_str(&self.ranks(&overall).render());
+            text.push_str(&self.ranks(model, &overall).render());
         }
     }
 
-    fn ranks(&self, overall: &[Overall]) -> Table {
+    fn ranks(&self, model: &str, overall: &[Overall]) -> Table {
         let titles: Vec<String> = overall.iter().map(|overall| title(overall.metric)).collect();
         let columns: Vec<(&str, Align)> = [("method", Align::Left)]
             .into_iter()
@@ -84,7 +87,7 @@ impl<'a> Source<'a> {
                     format!("{:.2} (first on {} of {})", rank.mean_rank, rank.first_on, overall.tasks())
                 })
             });
-            table.row([escape(method)].into_iter().chain(ranks).collect());
+            table.row([self.method(model, None, method)].into_iter().chain(ranks).collect());
         }
         let critical = overall.iter().map(|overall| match overall.across.critical_difference {
             Some(critical) => format!("{critical:.2}"),
@@ -106,9 +109,9 @@ impl Overall<'_> {
     pub fn cells(&self) -> Vec<String> {
         let [first, second, ..] = self.across.methods.as_slice() else { return vec![String::new(); 7] };
         vec![
-            escape(&first.method),
+            self.names[0].clone(),
             format!("mean rank {:.2}", first.mean_rank),
-            format!("{} (rank {:.2})", escape(&second.method), second.mean_rank),
+            format!("{} (rank {:.2})", self.names[1], second.mean_rank),
             self.lead.map_or("-".to_string(), |lead| lead.show(digits(&lead))),
             p_value(self.lead.and_then(|lead| lead.p)),
             self.n.to_string(),
@@ -124,7 +127,7 @@ impl Overall<'_> {
             None => String::new(),
         };
         let (metric, verdict) = (escape(label(self.metric)), self.verdict());
-        let (a, b) = (escape(&first.method), escape(&second.method));
+        let [a, b] = &self.names;
         let (rank, next) = (first.mean_rank, second.mean_rank);
         if rank == next {
             let ahead = if ahead.is_empty() { ahead } else { format!("; {a}{}", ahead.replacen(" and", "", 1)) };

@@ -4,6 +4,7 @@ use crate::store::MetricFacts;
 
 use super::prose::wrap;
 use super::table::{Align, Table, escape};
+use super::verdict::RULE;
 use super::{Source, title};
 
 impl<'a> Source<'a> {
@@ -23,6 +24,7 @@ impl<'a> Source<'a> {
             ("how sure", Align::Left),
         ]);
         let mut sentences = Vec::new();
+        let mut nothing = Vec::new();
         for model in &self.gathered.declared.models {
             for panel in self.gathered.panels.iter().filter(|panel| panel.model == *model) {
                 for metric in self.headline_metrics() {
@@ -32,7 +34,10 @@ impl<'a> Source<'a> {
                             row.extend(standing.cells());
                             sentences.push(standing.sentence(&self.place(model, &panel.task)));
                         }
-                        None => row.extend(["-", "-", "-", "-", "-", "0", "no values"].map(str::to_string)),
+                        None => {
+                            row.extend(["-", "-", "-", "-", "-", "0", "no values"].map(str::to_string));
+                            nothing.extend(self.nothing(panel));
+                        }
                     }
                     table.row(row);
                 }
@@ -55,13 +60,17 @@ impl<'a> Source<'a> {
         self.show(table, text);
         text.push('\n');
         text.push_str(&wrap(
-            "↑ higher is better, ↓ lower is better; *ahead by* is positive where the most faithful method is the better \
-             one. *surely*: its interval leaves out 0, and p, corrected for all pairs of methods, is below .05; \
-             *probably*: its interval leaves out 0.",
+            &format!("↑ higher is better, ↓ lower is better; *ahead by* is positive where the most faithful method is the better \
+             one. {RULE}"),
             "",
         ));
+        if let Some(note) = self.footnote() {
+            text.push('\n');
+            text.push_str(&wrap(&note, ""));
+        }
         text.push('\n');
-        for sentence in sentences {
+        nothing.dedup();
+        for sentence in nothing.into_iter().chain(sentences) {
             text.push_str(&wrap(&format!("- {sentence}"), "  "));
         }
     }

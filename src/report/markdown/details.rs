@@ -13,6 +13,8 @@ use super::{Source, label};
 
 /// More reasons than this on one task are counted together.
 const MOST_REASONS: usize = 12;
+/// 1 where a method did not reach the tolerance that was asked for, else 0.
+const MISSED: &str = "tolerance_missed";
 
 impl Source<'_> {
     pub(super) fn left_out(&self, text: &mut String) {
@@ -41,6 +43,29 @@ impl Source<'_> {
         ));
     }
 
+    /// "On words, all 20 examples are left out: 18 answered wrongly, 2 no token to rank."; nothing where some are not.
+    pub(super) fn nothing(&self, panel: &Panel) -> Option<String> {
+        let left_out: BTreeSet<usize> = panel.left_out.values().flatten().copied().collect();
+        if panel.examples == 0 || left_out.len() < panel.examples {
+            return None;
+        }
+        let mut reasons: Vec<(&String, usize)> =
+            panel.left_out.iter().map(|(reason, examples)| (reason, examples.len())).collect();
+        reasons.sort_by_key(|(_, examples)| Reverse(*examples));
+        let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
+        let mut why: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {}", escape(reason))).collect();
+        if !rest.is_empty() {
+            why.push(format!("{} for other reasons", rest.iter().map(|(_, n)| n).sum::<usize>()));
+        }
+        let all = if panel.examples == 1 {
+            "the only example is".to_string()
+        } else {
+            format!("all {} examples are", panel.examples)
+        };
+        let place = self.place(&panel.model, &panel.task);
+        Some(format!("On {place}, **{all} left out**, so nothing was measured: {}.", why.join(", ")))
+    }
+
     /// How many examples, of how many, and why.
     fn reasons(&self, panel: &Panel) -> Vec<(String, String, String)> {
         let expected = panel.expected();
@@ -50,9 +75,10 @@ impl Source<'_> {
             None if panel.examples > 0 => rows.push(("?".into(), "?".into(), "data set not noted".to_string())),
             None => rows.push(("all".into(), "?".into(), "not begun".to_string())),
             Some(dataset) => {
-                let why = match dataset.limit {
-                    Some(limit) => format!("beyond the limit of {limit}"),
-                    None => "not taken from the data".to_string(),
+                let why = match (dataset.sample, dataset.limit) {
+                    (Some(sample), _) => format!("not in the random sample of {sample}"),
+                    (None, Some(limit)) => format!("beyond the limit of {limit}"),
+                    (None, None) => "not taken from the data".to_string(),
                 };
                 counted.push((dataset.available.saturating_sub(dataset.examples), dataset.available, why));
                 counted.push((expected - panel.examples, expected, "not begun".to_string()));
@@ -104,7 +130,7 @@ impl Source<'_> {
         let (mut all_finite, mut has_gap) = (true, false);
         for panel in &self.gathered.panels {
             for (method, totals) in self.gathered.declared.methods.iter().zip(&panel.methods) {
-                for (name, values) in &totals.diagnostics {
+                for (name, values) in totals.diagnostics.iter().filter(|(name, _)| *name != MISSED) {
                     let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
                     all_finite &= finite.len() == values.len();
                     has_gap |= name == "completeness_gap";
@@ -131,11 +157,36 @@ impl Source<'_> {
         if has_gap {
             text.push('\n');
             text.push_str(&wrap(
-                "*completeness gap*: how far the attributions are from adding up to f(x) minus f(baseline). Where it is \
-                 large next to f(x), integrated gradients needs more steps.",
+                "*completeness gap*: how far the attributions are from adding up to the change that they explain, f(x) \
+                 minus f(baseline); *relative*: in units of that change. *steps*: points on the path. Where the gap stays \
+                 large however many there are, the path passes through places at which the gradient is no guide, and the \
+                 attributions are not an integral.",
                 "",
             ));
+            let tolerances = self.tolerances();
+            if !tolerances.is_empty() {
+                text.push('\n');
+                text.push_str(&wrap(&tolerances.join(" "), ""));
+            }
         }
+    }
+
+    /// How often methods that were given a tolerance reached it.
+    fn tolerances(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for panel in &self.gathered.panels {
+            for (method, totals) in self.gathered.declared.methods.iter().zip(&panel.methods) {
+                let Some(missed) = totals.diagnostics.get(MISSED) else { continue };
+                let reached = missed.iter().filter(|missed| **missed == 0.0).count();
+                sentences.push(format!(
+                    "On {}, {} came within its tolerance on {reached} of {} examples.",
+                    self.place(&panel.model, &panel.task),
+                    escape(method),
+                    missed.len()
+                ));
+            }
+        }
+        sentences
     }
 
     /// Rows asked for, whether computed or remembered: how many were remembered depends on where a run was interrupted,

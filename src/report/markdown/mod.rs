@@ -17,8 +17,12 @@ use crate::store::MetricFacts;
 
 use super::analysis::{Analysis, Comparison, Summary};
 use super::gather::{Gathered, Panel};
+use super::inexact::Inexact;
 use prose::wrap;
 use table::{Table, escape};
+
+/// Marks methods whose attributions are not the integrals that they approximate.
+const MARK: &str = "†";
 
 /// What the report reads from.
 struct Source<'a> {
@@ -85,6 +89,19 @@ impl<'a> Source<'a> {
         }
         sentence.push('.');
         text.push_str(&wrap(&sentence, ""));
+        if !self.analysis.inexact.is_empty() {
+            text.push('\n');
+            let all = self.analysis.inexact.iter().map(|one| {
+                let place = self.place(&one.model, &one.task);
+                format!(
+                    "on {place}, the attributions of {} are not an integral: {}",
+                    escape(&one.method),
+                    one.described()
+                )
+            });
+            let all: Vec<String> = all.collect();
+            text.push_str(&wrap(&format!("**Warning**: {}. What rests on them is marked {MARK}.", all.join("; ")), ""));
+        }
         if !self.gathered.complete() {
             let (done, expected) = (self.gathered.units_done(), self.gathered.units_expected());
             let not_begun = match panels.iter().filter(|panel| panel.dataset.is_none()).count() {
@@ -114,6 +131,26 @@ impl<'a> Source<'a> {
                 text.push_str(&standing.table(&self.confidence()).render());
             }
         }
+    }
+
+    /// A method's label as a cell, marked where its attributions are not what they approximate.
+    fn method(&self, model: &str, task: Option<&str>, method: &str) -> String {
+        let about =
+            |one: &Inexact| one.model == model && one.method == method && task.is_none_or(|task| one.task == task);
+        let mark = if self.analysis.inexact.iter().any(about) { MARK } else { "" };
+        format!("{}{mark}", escape(method))
+    }
+
+    /// What the mark means, where it is used.
+    fn footnote(&self) -> Option<String> {
+        (!self.analysis.inexact.is_empty()).then(|| {
+            format!(
+                "{MARK} These attributions do not add up to the change that they explain: the completeness gap is more \
+                 than a tenth of it on half of the examples or more. Read them as an average of gradients, and a \
+                 comparison with them as one with that, not with the integral. `steps: auto` takes as many points as are \
+                 needed, where any number is enough; *What the methods say of themselves* has the gaps."
+            )
+        })
     }
 
     fn several_models(&self) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::prose::wrap;
 use super::table::{Align, Table, escape};
+use super::verdict::RULE;
 use super::{Source, label};
 
 impl Source<'_> {
@@ -15,6 +16,15 @@ impl Source<'_> {
             let better = if metric.higher_is_better { "Higher is better." } else { "Lower is better." };
             let description = metric.description.split_whitespace().collect::<Vec<_>>().join(" ");
             item(&format!("**{}**: {} {better}", escape(label(metric)), escape(&description)));
+        }
+        if declared.metrics.iter().any(|metric| metric.over_score) {
+            item(
+                "**Fractions of f(x)**: their means are ratios of means, the mean of the metric over the mean of f(x) on \
+                 the same examples, resampled together; a mean of the examples' own fractions would be made by the few \
+                 examples with the smallest f(x). Differences between methods are in units of that mean f(x), so within a \
+                 task they say what the undivided metric says; what the fraction adds is a scale that tasks and models \
+                 share. *median* and *sd* are of the examples' own fractions.",
+            );
         }
         item(&format!(
             "**Intervals**: {} % BCa bootstrap intervals over examples ({} resamples, seed {}). Run again on other \
@@ -31,6 +41,7 @@ impl Source<'_> {
              were equally faithful. Over all tasks: a sign-flip permutation test of the mean over tasks, corrected \
              alike. A small p says nothing of how large a difference is; *ahead by* does.",
         );
+        item(&format!("**How sure**: {RULE}"));
         item(
             "**wins / ties / losses**: the examples on which the first method is better than, equal to, or worse than \
              the one in the row.",

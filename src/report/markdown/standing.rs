@@ -2,7 +2,7 @@
 
 use crate::report::analysis::{Comparison, Summary, faithful};
 use crate::report::gather::Panel;
-use crate::store::MetricFacts;
+use crate::store::{Declared, MetricFacts};
 
 use super::numbers::{Digits, p_value};
 use super::table::{Align, Table, escape};
@@ -13,6 +13,7 @@ use super::{Source, count, label};
 const RANDOM: &str = "random";
 
 pub struct Standing<'a> {
+    declared: &'a Declared,
     panel: &'a Panel,
     metric: &'a MetricFacts,
     /// Only methods that have values.
@@ -22,6 +23,8 @@ pub struct Standing<'a> {
 }
 
 struct Place<'a> {
+    /// As a cell.
+    name: String,
     summary: &'a Summary,
     /// Of the best over this one.
     comparison: Option<&'a Comparison>,
@@ -30,7 +33,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn name(&self) -> String {
-        escape(&self.summary.method)
+        self.name.clone()
     }
 
     fn told_apart(&self) -> bool {
@@ -47,6 +50,7 @@ impl<'a> Source<'a> {
         let mean = |summary: &Summary| summary.mean.map_or(f64::NEG_INFINITY, |mean| faithful(metric, mean));
         order.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
         let best = *order.first()?;
+        let name = |summary: &Summary| self.method(&panel.model, Some(&panel.task), &summary.method);
         let comparisons = self.comparisons.get(&key).map_or(&[][..], Vec::as_slice);
         let others: Vec<Place> = order[1..]
             .iter()
@@ -54,14 +58,22 @@ impl<'a> Source<'a> {
                 let pair = [&best.method, &other.method];
                 let comparison =
                     comparisons.iter().copied().find(|c| pair.contains(&&c.method_a) && pair.contains(&&c.method_b));
-                let lead = comparison.map(|c| Lead::on_task(c, &best.method, metric));
-                Place { summary: other, comparison, lead }
+                let means = [best.mean, other.mean];
+                let lead = comparison.map(|c| Lead::on_task(c, &best.method, metric, means));
+                Place { name: name(other), summary: other, comparison, lead }
             })
             .collect();
         let means = order.iter().filter_map(|summary| summary.ci_low.zip(summary.ci_high));
         let differences = others.iter().filter_map(|place| place.lead?.interval());
         let digits = Digits::of(means.chain(differences), order.iter().filter_map(|summary| summary.mean));
-        Some(Standing { panel, metric, best: Place { summary: best, comparison: None, lead: None }, others, digits })
+        Some(Standing {
+            declared: &self.gathered.declared,
+            panel,
+            metric,
+            best: Place { name: name(best), summary: best, comparison: None, lead: None },
+            others,
+            digits,
+        })
     }
 }
 
@@ -122,12 +134,16 @@ impl Standing<'_> {
                 format!("On {place}, by {metric}, {} and {last} cannot be told apart{rest}.", names.join(", "))
             }
         };
-        if self.best.summary.method == RANDOM {
+        if self.is_random(&self.best) {
             sentence.push_str(" **No method is ahead of random attributions.**");
-        } else if self.others.iter().any(|place| place.summary.method == RANDOM && !place.told_apart()) {
+        } else if self.others.iter().any(|place| self.is_random(place) && !place.told_apart()) {
             sentence.push_str(" **Not even the best is told from random attributions.**");
         }
         sentence
+    }
+
+    fn is_random(&self, place: &Place) -> bool {
+        self.declared.method_of(&place.summary.method) == RANDOM
     }
 
     pub fn table(&self, confidence: &str) -> Table {
