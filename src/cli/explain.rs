@@ -82,6 +82,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let mut explained = Vec::with_capacity(methods.len());
     for (label, method) in methods {
         let found = method.attribute(&mut model, std::slice::from_ref(&case))?.into_iter().next().unwrap_or_default();
+        // Or else not what was baked, but what it was changed to meanwhile, is explained.
+        model.check_weights()?;
         let one = Explained::new(label, found);
         if let Some(bad) = one.attributions.iter().position(|value| !value.is_finite()) {
             bail!("the attribution of token {bad} ('{}') by {} is not a finite number", tokens[bad], one.method);

@@ -61,6 +61,7 @@ pub fn resolve_bundle(
     let key = format!("{}-{}", &source[..16], &build[..16]);
     std::fs::create_dir_all(bundles.folder).map_err(io(bundles.folder.to_owned()))?;
     clean(bundles.folder);
+    remove_ended_turns(bundles.folder);
     if let Some(bundle) = kept(&bundles, &key, &|line| progress.note(line))? {
         return Ok(bundle);
     }
@@ -108,23 +109,32 @@ fn kept(bundles: &Bundles<'_>, key: &str, note: &dyn Fn(&str)) -> Result<Option<
     }
 }
 
-/// Removes what other builds baked from the same files, and nobody uses; and the files of turns that were ended by a kill.
+/// Removes what other builds baked from the same files, and nobody uses.
 fn evict_former(bundles: &Bundles<'_>, key: &str) {
-    let Ok(entries) = std::fs::read_dir(bundles.folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let turn = name.strip_prefix('.').and_then(|name| name.strip_suffix(".lock"));
-        if turn.is_some_and(|turn| turn != key && is_key(turn)) {
-            Turn::remove_leftover(&entry.path());
-        } else if name != key && is_key(name) && name[..16] == key[..16] {
+    for (path, name) in entries(bundles.folder) {
+        if name != key && is_key(&name) && name[..16] == key[..16] {
             // Who bakes it is about to use it.
-            let baking = exclusive(&bundles.folder.join(turn_file(name)));
+            let baking = exclusive(&bundles.folder.join(turn_file(&name)));
             if !matches!(baking, Ok(Hold::Taken | Hold::NoLocks)) {
-                evict(&entry.path());
+                evict(&path);
             }
         }
     }
+}
+
+/// Removes the files of turns that were ended by a kill.
+fn remove_ended_turns(bundles: &Path) {
+    for (path, name) in entries(bundles) {
+        let key = name.strip_prefix('.').and_then(|name| name.strip_suffix(".lock"));
+        if key.is_some_and(is_key) {
+            Turn::remove_leftover(&path);
+        }
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)))
 }
 
 fn turn_file(key: &str) -> String {

@@ -171,6 +171,15 @@ impl Model {
         &self.bundle.manifest
     }
 
+    /// That the weights, which stay mapped, are still what was baked. They are read only where something happened to the
+    /// file since the bundle was opened, so this may be asked after every batch.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Opening`]: numbers that came since it was last asked may be wrong.
+    pub fn check_weights(&self) -> Result<(), RuntimeError> {
+        Ok(self.bundle.check_unchanged(WEIGHT_FILE)?)
+    }
+
     /// What it was opened from.
     pub fn bundle(&self) -> &Arc<OpenedBundle> {
         &self.bundle
