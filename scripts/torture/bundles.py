@@ -64,16 +64,13 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else None
 
 
-def wait_for_the_last_file(process, folder):
-    """Returns once a bake has written its manifest, which comes right before the renames."""
-    while process.poll() is None:
-        if any((work / "bundle" / "bundle.json").exists() for work in folder.glob(".baking-*")):
-            return
+def wait_until(happened, process):
+    while process.poll() is None and not happened():
         time.sleep(0.0002)
 
 
 def kill_bakes(place, kills, chance):
-    """Bakes over a bundle that is there, killed at any time, half of them where the folders change places."""
+    """Bakes over a bundle that is there, killed at any time, and two of three where the folders change places."""
     folder = place.folder / "kills"
     out = folder / "bundle"
     folder.mkdir()
@@ -83,15 +80,21 @@ def kill_bakes(place, kills, chance):
     whole, duration = contents(out), time.monotonic() - start
     count = collections.Counter()
     for number in range(kills):
+        former = out.stat().st_ino
         process = place.start("bake", DEMO, "--out", out, "--no-verify")
-        if number % 2:
+        if number % 3 == 0:
             time.sleep(chance.uniform(0, duration))
+        elif number % 3 == 1:
+            # The manifest is written last.
+            wait_until(lambda: any((work / "bundle/bundle.json").exists() for work in folder.glob(".baking-*")), process)
+            time.sleep(chance.uniform(0, 0.03))
         else:
-            wait_for_the_last_file(process, folder)
-            time.sleep(chance.uniform(0, 0.02))
+            wait_until(lambda: not out.exists() or out.stat().st_ino != former, process)
+            time.sleep(chance.uniform(0, 0.001))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         count["killed" if process.returncode == -signal.SIGKILL else "ended before"] += 1
+        count["after the folders had changed places"] += out.exists() and out.stat().st_ino != former
         count["left a work folder"] += bool(work_folders(folder))
         if contents(out) != whole:
             note_wrong(f"after kill {number} the bundle is not whole")
