@@ -105,7 +105,7 @@ fn attention_and_embeddings_that_onnx_runtime_fused() {
     agrees("bert.ort", [2, 5, 4, 2], Some(40));
 }
 
-/// The forward graph against ONNX Runtime on the file as it is, and all of `verify`: finite differences among it.
+/// The forward graph against ONNX Runtime on the file as it is, and all of `verify`.
 fn computes_the_same(name: &str, inputs: &[&str], expected: [usize; 4]) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bundle");

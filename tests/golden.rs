@@ -218,7 +218,7 @@ fn integrated_gradients_report_their_completeness() {
 #[test]
 fn the_bundle_verifies() {
     let checks = verify(&runtime(), bundle(), &SessionOptions::default(), Effort::FULL, 0, &|_| {}).unwrap();
-    assert_eq!(checks.len(), 7);
+    assert_eq!(checks.len(), 10);
     for check in checks {
         assert!(check.passed(), "{check:?}");
     }

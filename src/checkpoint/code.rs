@@ -71,7 +71,7 @@ impl Place {
             Place::Model => {
                 let bare = |known: &&str| known.split("For").next().is_some_and(|stem| class == format!("{stem}Model"));
                 file == format!("modeling_{model_type}")
-                    && (classes.contains(&class) || classes.iter().any(|c| bare(&c)))
+                    && (classes.contains(&class) || classes.iter().any(|c| bare(c)))
             }
         }
     }

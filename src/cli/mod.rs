@@ -48,7 +48,7 @@ enum Verb {
     Explain(explain::Arguments),
     /// Show what a bundle is, and which gradient rule was applied where
     Inspect(inspect::Arguments),
-    /// Check a bundle: finite differences, completeness, forward equality, knobs
+    /// Check a bundle: that its files are whole, its gradients right at all knobs, and ONNX Runtime equal to it
     Verify(verify::Arguments),
     /// Make the reports of a run again from its store
     Report(report::Arguments),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gim_harness::runtime::{Runtime, SessionOptions};
-use gim_harness::verify::{Check, Effort, verify_opened};
+use gim_harness::verify::{Check, Effort, verify_against, verify_opened};
 
 use super::model::{ModelOptions, open_bundle};
 use super::progress::Terminal;
@@ -16,6 +16,9 @@ pub struct Arguments {
     /// The bundle's folder
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
+    /// What it was baked from: checks its weights and layers against that, too
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<PathBuf>,
     /// Of the random inputs
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -40,10 +43,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         );
     }
     output::result(text)?;
-    let failed = checks.iter().filter(|check| !check.passed()).count();
-    if failed > 0 {
+    let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed()).collect();
+    if !failed.is_empty() {
+        for check in &failed {
+            output::note(format_args!("{}: {}", check.name, check.advice));
+        }
         output::note(format_args!(
-            "{failed} of {} checks failed: do not trust what this bundle explains",
+            "{} of {} checks failed: do not trust what this bundle explains",
+            failed.len(),
             checks.len()
         ));
         return Ok(Ended::Negative);
@@ -61,5 +68,9 @@ fn checks(
     // What is checked is what is there now, whatever was found earlier.
     let bundle = Arc::new(open_bundle(&arguments.bundle, true, progress)?);
     let next = |next: &str| progress.checking(next);
-    Ok(verify_opened(runtime, &bundle, session, Effort::FULL, arguments.seed, &next)?)
+    let effort = Effort::for_weights(bundle.weights());
+    Ok(match &arguments.source {
+        Some(source) => verify_against(runtime, source, &bundle, session, effort, arguments.seed, &next)?,
+        None => verify_opened(runtime, &bundle, session, effort, arguments.seed, &next)?,
+    })
 }

@@ -356,7 +356,8 @@ fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto { key: Some(key.to_owned()), value: Some(value.to_owned()) }
 }
 
-fn opaque_attribute((name, value): &(String, Attribute)) -> AttributeProto {
+/// An attribute of an operator that is carried through, as files have it.
+pub(crate) fn opaque_attribute((name, value): &(String, Attribute)) -> AttributeProto {
     match value {
         Attribute::Int(value) => attribute_int(name, *value),
         Attribute::Ints(values) => AttributeProto {

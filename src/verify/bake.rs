@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Check, Effort, verify};
-use crate::bundle::Manifest;
+use super::{Check, Effort, VerifyError, verify_against};
 use crate::bundle::bake::{BakeError, BakeOptions, write};
 use crate::bundle::manifest::WEIGHT_FILE;
+use crate::bundle::{Manifest, OpenedBundle, Opening};
 use crate::runtime::{Residency, Runtime, RuntimeError, SessionOptions};
 
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum VerifiedBakeError {
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("the bundle of {source_path} could not be verified, and was not kept")]
-    Verify { source_path: PathBuf, source: Box<RuntimeError> },
+    Verify { source_path: PathBuf, source: Box<VerifyError> },
     #[error("the bundle of {source_path} does not compute what it says, and was not kept:{}", failures(.checks))]
     Failed { source_path: PathBuf, checks: Vec<Check> },
 }
@@ -27,8 +27,10 @@ impl VerifiedBakeError {
             VerifiedBakeError::Bake(BakeError::Interrupted) | VerifiedBakeError::Runtime(RuntimeError::Interrupted) => {
                 true
             }
-            VerifiedBakeError::Verify { source, .. } => matches!(**source, RuntimeError::Interrupted),
-            _ => false,
+            VerifiedBakeError::Verify { source, .. } => {
+                matches!(**source, VerifyError::Runtime(RuntimeError::Interrupted))
+            }
+            VerifiedBakeError::Bake(_) | VerifiedBakeError::Runtime(_) | VerifiedBakeError::Failed { .. } => false,
         }
     }
 }
@@ -37,11 +39,14 @@ fn failures(checks: &[Check]) -> String {
     let failed = checks.iter().filter(|check| !check.passed());
     failed
         .map(|check| {
-            let Check { name, description, measured, tolerance } = check;
-            format!("\n  {name}: {measured:.2e}, and at most {tolerance:.0e} is right ({description})")
+            let Check { name, description, measured, tolerance, advice } = check;
+            format!("\n  {name}: {measured:.2e}, and at most {tolerance:.0e} is right ({description}); {advice}")
         })
         .collect()
 }
+
+/// Of the random prompts.
+const SEED: u64 = 0;
 
 /// Bytes of mapped weights beyond which they are given up: baking is to stay below 500 MB, whatever the model.
 const RESIDENT_WEIGHTS: u64 = 48 << 20;
@@ -84,10 +89,14 @@ pub fn bake(
         reuse_bytes: 0,
         ..SessionOptions::default()
     };
-    let effort = Effort::for_weights(weights);
     let residency = Residency::limit(&bundle.path().join(WEIGHT_FILE), RESIDENT_WEIGHTS);
-    let checks = verify(runtime, bundle.path(), &session, effort, 0, &|next| progress(Step::Checking(next)))
-        .map_err(|error| VerifiedBakeError::Verify { source_path: source.to_owned(), source: Box::new(error) })?;
+    let effort = Effort::for_weights(weights);
+    let failed =
+        |error: VerifyError| VerifiedBakeError::Verify { source_path: source.to_owned(), source: error.into() };
+    let next = |next: &str| progress(Step::Checking(next));
+    next("hashes of the files");
+    let opened = OpenedBundle::open(bundle.path(), &Opening::default()).map_err(|error| failed(error.into()))?;
+    let checks = verify_against(runtime, source, &opened.into(), &session, effort, SEED, &next).map_err(failed)?;
     drop(residency);
     if options.is_interrupted() {
         return Err(BakeError::Interrupted.into());

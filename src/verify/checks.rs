@@ -1,261 +1,471 @@
 //! The checks, each a largest deviation and what it may be.
+//!
+//! Two kinds. What a graph *means* is computed in double precision and must agree to nine digits, whatever the weights:
+//! a deviation is a fault. What the runtime *computes* is f32, and may be off by a few times what a plain computation in
+//! single precision is off by for the same model and prompts.
 
-use ndarray::Array2;
+use std::sync::Arc;
+
+use ndarray::{Array1, ArrayD, ArrayView, Axis, Dimension, IxDyn, Slice};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Check;
-use crate::attribution::quadrature::gauss_legendre;
-use crate::bundle::Manifest;
+use super::exact::{Exact, asked, prompts};
+use super::reference::array::Shared;
+use super::reference::machine::{Feeds, Machine};
+use super::reference::sites::Sites;
+use super::reference::tangents::{Moved, Movement, inner};
+use super::reference::{ReferenceError, WeightFile};
+use super::sample::{CONTRAST_WEIGHT, Sample};
+use super::{Check, VerifyError};
+use crate::bundle::{Manifest, OpenedBundle};
 use crate::grad::{Knobs, SiteKind};
-use crate::runtime::{Gradient, GradientRow, Model, Row, RuntimeError};
+use crate::runtime::{Graph, Model, Runtime, Tensor};
 
-/// A random prompt and a random target and contrast.
-pub struct Prompt {
-    pub row: Row,
-    pub target: i64,
-    pub contrast: i64,
+type Checked = Result<Check, VerifyError>;
+
+/// What two computations in double precision may differ by, relative, in a model of ordinary condition.
+const EXACT: f64 = 1e-9;
+/// The same for a derivative: its rules hold numbers such as `1 / sqrt(2 pi)`, which a graph of f32 rounds to 3e-8 of
+/// themselves, once a layer.
+const DERIVATIVE: f64 = 2e-6;
+/// What is added to that, as a multiple of what single precision is off by: 500 times the ratio of the two precisions,
+/// 2^-29. A model in which f32 has no right digit left may differ by 1e-6.
+const CONDITION: f64 = 1e-6;
+/// What the runtime's f32 may be off by, relative, in a model of ordinary condition.
+const SINGLE: f64 = 1e-5;
+/// What is added to that, as a multiple of what a plain computation in single precision is off by.
+const RUNTIME: f64 = 30.0;
+
+const FAULT: &str = "a fault of this program, not of the model: please report it with the model's name";
+
+/// What is computed once and used by several checks.
+pub struct Evidence {
+    sample: Sample,
+    gradient: Exact,
+    attention: Option<Exact>,
+    settings: [(&'static str, Knobs); 3],
+    sites: Sites,
+    /// `[batch, seq, hidden]`, rounded to f32.
+    embeds: ArrayD<f64>,
+    /// `[batch, vocab]`.
+    logits: ArrayD<f64>,
+    /// One for each lane that the score has.
+    scores: Vec<ArrayD<f64>>,
+    /// `[batch, seq, hidden]`, one for each of the settings.
+    gradients: Vec<ArrayD<f64>>,
+    moved: Moved,
+    directions: Vec<ArrayD<f64>>,
+    /// How far single precision is off, relative, at best and at worst.
+    single: Single,
 }
 
-type Checked = Result<Check, RuntimeError>;
-
-/// Prompts of several lengths.
-pub fn prompts(manifest: &Manifest, lengths: &[usize], seed: u64) -> Vec<Prompt> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let vocab = manifest.dimensions.vocab as i64;
-    let longest = manifest.dimensions.max_positions.unwrap_or(usize::MAX);
-    let outputs = manifest.outputs() as i64;
-    lengths
-        .iter()
-        .map(|&length| length.min(longest))
-        .map(|length| {
-            let input_ids = (0..length).map(|_| random.random_range(0..vocab)).collect();
-            let target = random.random_range(0..outputs);
-            // Another one than the target, or the score would be 0 whatever the model does.
-            let contrast = (target + random.random_range(1..outputs.max(2))) % outputs.max(1);
-            Prompt { row: Row { input_ids, position: length - 1 }, target, contrast }
-        })
-        .collect()
+/// The relative deviation of a plain computation in f32.
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    logits: f64,
+    gradients: f64,
 }
 
-fn embedded(model: &mut Model, prompts: &[Prompt]) -> Result<Vec<GradientRow>, RuntimeError> {
-    let ids: Vec<&[i64]> = prompts.iter().map(|prompt| prompt.row.input_ids.as_slice()).collect();
-    let embeds = model.embed_rows(&ids)?;
-    Ok(prompts
-        .iter()
-        .zip(embeds)
-        .map(|(prompt, embeds)| GradientRow {
+impl Single {
+    fn worst(self) -> f64 {
+        largest([self.logits, self.gradients]).min(1.0)
+    }
+}
+
+/// A setting of the knobs with no round number in it: rules that differ anywhere differ there.
+fn any_knobs(random: &mut ChaCha8Rng) -> Knobs {
+    let mut within = |low: f32, high: f32| random.random_range(low..high);
+    Knobs {
+        softmax_temperature: within(1.3, 2.7),
+        norm_freeze: within(0.2, 0.8),
+        product_share: within(0.6, 0.9),
+        attention_path: within(0.3, 0.8),
+        activation_secant: within(0.2, 0.8),
+    }
+}
+
+impl Evidence {
+    /// Computes everything that the checks in double precision compare.
+    ///
+    /// # Errors
+    /// For a graph that cannot be computed at all.
+    pub fn gather(
+        runtime: &Runtime,
+        bundle: &OpenedBundle,
+        weights: &Arc<WeightFile>,
+        lengths: &[usize],
+        seed: u64,
+    ) -> Result<Evidence, VerifyError> {
+        let machine = Machine { runtime, single: false };
+        let sample = Sample::random(&bundle.manifest, lengths, seed);
+        let read = |graph| Exact::read(bundle, graph, weights);
+        let (embed, forward, gradient) = (read(Graph::Embed)?, read(Graph::Forward)?, read(Graph::Gradient)?);
+        let attention = bundle.has(Graph::Attention.file()).then(|| read(Graph::Attention)).transpose()?;
+        let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
+        let settings = [("calculus", Knobs::GRADIENT), ("gim", Knobs::GIM), ("any", any_knobs(&mut random))];
+
+        let embeds = embed.one(&machine, &prompts(&sample), "inputs_embeds")?;
+        let embeds = embeds.mapv(|x| f64::from(x as f32));
+        let logits = forward.one(&machine, &prompts(&sample), "logits")?;
+        let feeds = asked(&sample, &embeds, &settings.map(|(_, knobs)| knobs));
+        let Scored { scores, gradients } = scored(&gradient, &machine, &feeds, settings.len())?;
+
+        let directions: Vec<ArrayD<f64>> =
+            gradients.iter().map(|gradient| direction(gradient, &embeds, &mut random)).collect();
+        let sites = gradient.sites()?;
+        let movements: Vec<Movement> = settings
+            .iter()
+            .zip(&directions)
+            .map(|((_, knobs), direction)| Movement { direction: direction.clone(), knobs: *knobs })
+            .collect();
+        let moved = gradient.movements(&machine, &feeds, &sites, &movements)?;
+
+        let plain = Machine { single: true, ..machine };
+        let plain_logits = forward.one(&plain, &prompts(&sample), "logits")?;
+        let feeds = asked(&sample, &embeds, &[Knobs::GRADIENT, Knobs::GIM]);
+        let rounded = scored(&gradient, &plain, &feeds, 2)?.gradients;
+        let single = Single {
+            logits: row_deviation(&plain_logits, &logits),
+            gradients: largest(rounded.iter().zip(&gradients).map(|(a, b)| row_deviation(a, b))),
+        };
+        Ok(Evidence {
+            sample,
+            gradient,
+            attention,
+            settings,
+            sites,
             embeds,
-            position: prompt.row.position,
-            target: prompt.target,
-            contrast: Some(prompt.contrast),
+            logits,
+            scores,
+            gradients,
+            moved,
+            directions,
+            single,
         })
-        .collect())
-}
+    }
 
-fn norm<'a>(values: impl IntoIterator<Item = &'a f32>) -> f64 {
-    values.into_iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
-}
+    /// What two computations in double precision may differ by in this model.
+    fn exact(&self) -> f64 {
+        EXACT + CONDITION * if self.single.worst().is_nan() { 1.0 } else { self.single.worst() }
+    }
 
-/// `|a - b| / |b|`, 0 where both are nothing.
-fn relative(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
-    let (difference, size) = (norm(&(a - b)), norm(b));
-    if difference == 0.0 { 0.0 } else { difference / size.max(f64::MIN_POSITIVE) }
-}
+    /// The size of each row's logits, which scores are compared relative to.
+    fn sizes(&self) -> Vec<f64> {
+        self.logits.outer_iter().map(|row| norm(&row)).collect()
+    }
 
-fn largest(deviations: impl IntoIterator<Item = f64>) -> f64 {
-    // Not a number is the largest deviation of all, and `f64::max` would pass over it.
-    deviations.into_iter().fold(0.0, |most, next| if next.is_nan() || next > most { next } else { most })
-}
+    /// The model gives numbers at all, in a precision in which nothing overflows. Where it does not, there is nothing to
+    /// compare.
+    pub fn finite(&self) -> Check {
+        let advice = "the weights hold something that is not a number, or lead to it: look at the source's weights, which \
+                      were copied as they are";
+        finite([&self.logits].into_iter().chain(&self.gradients), advice)
+    }
 
-/// The score of the gradient graph is a difference of logits of the forward graph.
-pub fn forward_equality(model: &mut Model, prompts: &[Prompt]) -> Checked {
-    let rows: Vec<Row> = prompts.iter().map(|prompt| prompt.row.clone()).collect();
-    let logits = model.logits(&rows)?;
-    let rows = embedded(model, prompts)?;
-    let mut deviations = Vec::new();
-    for knobs in [Knobs::GRADIENT, Knobs::GIM] {
-        for ((prompt, logits), gradient) in prompts.iter().zip(&logits).zip(model.gradients(&rows, &knobs)?) {
-            let score = logits[prompt.target as usize] - logits[prompt.contrast as usize];
-            deviations.push(f64::from(gradient.score - score).abs() / norm(logits.iter()).max(f64::MIN_POSITIVE));
+    /// The score of the gradient graph is a difference of logits of the forward graph.
+    pub fn forward_equality(&self) -> Check {
+        let (expected, sizes) = (self.expected_scores(), self.sizes());
+        let deviations = self.scores.iter().flat_map(|scores| {
+            let all = scores.iter().zip(&expected).zip(&sizes);
+            all.map(|((score, expected), &size)| ratio((score - expected).abs(), size))
+        });
+        Check {
+            name: "forward equality",
+            description: "score of gradient.onnx against logits of forward.onnx, in double precision",
+            measured: largest(deviations),
+            tolerance: self.exact(),
+            advice: FAULT,
         }
     }
-    Ok(Check {
-        name: "forward equality",
-        description: "score of gradient.onnx against logits of forward.onnx, relative to the norm of the logits",
-        measured: largest(deviations),
-        tolerance: 1e-5,
-    })
-}
 
-/// A prompt padded by a longer neighbour gives what it gives alone.
-pub fn padding(model: &mut Model, prompts: &[Prompt]) -> Checked {
-    let rows = embedded(model, prompts)?;
-    let alone: Result<Vec<Gradient>, RuntimeError> =
-        rows.iter().map(|row| Ok(model.gradients(std::slice::from_ref(row), &Knobs::GIM)?.remove(0))).collect();
-    let together = model.gradients(&rows, &Knobs::GIM)?;
-    let deviations = alone?.into_iter().zip(together).map(|(a, b)| relative(&a.gradient, &b.gradient));
-    Ok(Check {
-        name: "padding",
-        description: "GIM gradients of prompts in one padded batch against each alone, relative",
-        measured: largest(deviations.collect::<Vec<_>>()),
-        tolerance: 1e-4,
-    })
-}
+    fn expected_scores(&self) -> Array1<f64> {
+        let logit =
+            |row: usize, token: i64| self.logits.get(IxDyn(&[row, token as usize])).copied().unwrap_or(f64::NAN);
+        let score = |row: usize| {
+            let Sample { target, contrast, .. } = &self.sample;
+            logit(row, target[row]) - f64::from(CONTRAST_WEIGHT) * logit(row, contrast[row])
+        };
+        (0..self.sample.lengths.len()).map(score).collect()
+    }
 
-/// Along the gradient, and along its part at single tokens, the score changes as the gradient says. Calculus knobs.
-pub fn finite_differences(model: &mut Model, prompts: &[Prompt], places: usize) -> Checked {
-    let rows = embedded(model, prompts)?;
-    let gradients = model.gradients(&rows, &Knobs::GRADIENT)?;
-    let mut deviations = Vec::new();
-    for (row, gradient) in rows.iter().zip(&gradients) {
-        let length = row.embeds.nrows();
-        let mut directions = vec![gradient.gradient.clone()];
-        for place in [0, length / 2, length - 1].into_iter().take(places) {
-            let mut one = Array2::zeros(gradient.gradient.raw_dim());
-            one.row_mut(place).assign(&gradient.gradient.row(place));
-            directions.push(one);
-        }
-        let whole = norm(&gradient.gradient);
-        for direction in directions {
-            let size = norm(&direction);
-            // Where nearly nothing flows there is nothing but rounding to compare.
-            if size < 1e-3 * whole || size == 0.0 {
+    /// The gradient is the transpose of how the score moves, at three settings of the knobs.
+    pub fn gradient_rules(&self) -> Vec<Check> {
+        let size = self.sizes().into_iter().fold(0.0, f64::max);
+        let checks = self.settings.iter().enumerate().map(|(lane, (setting, _))| {
+            let (sum, terms) = inner(&self.gradients[lane], &self.directions[lane]);
+            let moved = self.moved.output[lane].sum();
+            // Where no gradient flows there must be no movement either, but for rounding.
+            let scale = if terms > 0.0 || terms.is_nan() { terms } else { size };
+            let (name, description) = match *setting {
+                "calculus" => ("gradient", "gradient against the derivative by forward mode, in double precision"),
+                "gim" => ("gradient of gim", "the same at GIM's knobs, movements handed on by the papers' rules"),
+                _ => ("gradient at any knobs", "the same with every knob at a random value"),
+            };
+            Check {
+                name,
+                description,
+                measured: ratio((sum - moved).abs(), scale),
+                tolerance: DERIVATIVE + self.exact(),
+                advice: FAULT,
+            }
+        });
+        checks.collect()
+    }
+
+    /// The rules are where bundle.json says, and the score hangs on no knob.
+    pub fn audit(&self, manifest: &Manifest) -> Vec<Check> {
+        let away = |kind: &SiteKind| manifest.audit.count(*kind).abs_diff(self.sites.count(*kind));
+        vec![
+            Check {
+                name: "sites",
+                description: "places for the rules in gradient.onnx that bundle.json's audit has not, or the other way",
+                measured: SiteKind::ALL.iter().map(away).sum::<usize>() as f64,
+                tolerance: 0.0,
+                advice: "bundle.json and gradient.onnx are of different models, or a fault of this program: bake again, \
+                         and report it if that does not help",
+            },
+            Check {
+                name: "knobs leave the score",
+                description: "whether the score is computed from a knob",
+                measured: if self.scores.len() == 1 { 0.0 } else { 1.0 },
+                tolerance: 0.0,
+                advice: FAULT,
+            },
+        ]
+    }
+
+    /// A prompt padded by a longer neighbour gives what it gives alone.
+    pub fn padding(&self, runtime: &Runtime) -> Checked {
+        let machine = Machine { runtime, single: false };
+        let lane = 1;
+        let mut deviations = Vec::new();
+        for (row, &length) in self.sample.lengths.iter().enumerate() {
+            if length == self.sample.width() {
                 continue;
             }
-            let unit = direction.mapv(|x| (f64::from(x) / size) as f32);
-            deviations.push(best_step(model, row, &unit, size)?);
-        }
-    }
-    Ok(Check {
-        name: "finite differences",
-        description: "gradient along itself, and at single tokens, against central differences, relative",
-        measured: largest(deviations),
-        tolerance: 1e-2,
-    })
-}
-
-/// The relative deviation of central differences from `slope`, at the step that suits best: large ones leave the
-/// linear part, small ones drown in the rounding of f32.
-fn best_step(model: &mut Model, row: &GradientRow, unit: &Array2<f32>, slope: f64) -> Result<f64, RuntimeError> {
-    let scale = norm(&row.embeds) / (row.embeds.nrows() as f64).sqrt();
-    let steps: Vec<f32> = [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4].iter().map(|step| (step * scale) as f32).collect();
-    let moved = |step: f32| GradientRow { embeds: &row.embeds + &(unit * step), ..row.clone() };
-    let rows: Vec<GradientRow> = steps.iter().flat_map(|&step| [moved(step), moved(-step)]).collect();
-    let scores = model.gradients(&rows, &Knobs::GRADIENT)?;
-    let deviations = steps.iter().zip(scores.chunks_exact(2)).map(|(&step, ends)| {
-        let difference = (f64::from(ends[0].score) - f64::from(ends[1].score)) / (2.0 * f64::from(step));
-        (difference - slope).abs() / slope
-    });
-    Ok(deviations.fold(f64::NAN, f64::min))
-}
-
-/// Integrated gradients from the baseline add up to the change of the score.
-pub fn completeness(model: &mut Model, prompts: &[Prompt], points: &[usize]) -> Checked {
-    let rows = embedded(model, prompts)?;
-    let baseline = model.manifest().baseline_token_id.unwrap_or(0);
-    let baseline = model.embed(&[baseline])?.mapv(f64::from);
-    let mut deviations = Vec::new();
-    for row in &rows {
-        let difference = row.embeds.mapv(f64::from) - &baseline;
-        let mut best = f64::NAN;
-        // More points only where few do not suffice.
-        for &points in points {
-            let points = gauss_legendre(points);
-            let at = |alpha: f64| GradientRow {
-                embeds: (&baseline + &(&difference * alpha)).mapv(|x| x as f32),
-                ..row.clone()
+            let row_of = |array: &ArrayD<f64>| {
+                let row = array.slice_axis(Axis(0), Slice::from(row..=row));
+                row.slice_axis(Axis(1), Slice::from(..length)).to_owned()
             };
-            let path: Vec<GradientRow> = points.iter().map(|&(alpha, _)| at(alpha)).collect();
-            let gradients = model.gradients(&path, &Knobs::GRADIENT)?;
-            let total: f64 = gradients
-                .iter()
-                .zip(&points)
-                .map(|(gradient, (_, weight))| weight * (&gradient.gradient.mapv(f64::from) * &difference).sum())
-                .sum();
-            let ends = model.gradients(&[at(1.0), at(0.0)], &Knobs::GRADIENT)?;
-            let change = f64::from(ends[0].score) - f64::from(ends[1].score);
-            let size = change.abs().max(1e-2 * f64::from(ends[0].score.abs().max(ends[1].score.abs())));
-            best = f64::min(best, (total - change).abs() / size.max(f64::MIN_POSITIVE));
-            if best < 1e-2 {
-                break;
+            let feeds = asked(&self.sample.alone(row), &row_of(&self.embeds), &[self.settings[lane].1]);
+            let alone = scored(&self.gradient, &machine, &feeds, 1)?;
+            let gradient = &alone.gradients[0];
+            let together = &self.gradients[lane];
+            deviations.push(relative(gradient, &row_of(together)));
+            deviations.push(ratio((alone.scores[0][0] - self.scores[0][row]).abs(), self.sizes()[row]));
+            // Padding gets no gradient.
+            let rest = together.slice_axis(Axis(0), Slice::from(row..=row));
+            let rest = rest.slice_axis(Axis(1), Slice::from(length..)).to_owned();
+            deviations.push(ratio(norm(&rest.view()), norm(&gradient.view())));
+        }
+        Ok(Check {
+            name: "padding",
+            description: "GIM gradient and score of a prompt in a padded batch against it alone, in double precision",
+            measured: largest(deviations),
+            tolerance: self.exact(),
+            advice: "the model heeds its padding, so that its batches would be wrong; a mask of the source may not \
+                     reach its attention",
+        })
+    }
+
+    /// `attention.onnx` gives the softmaxes that the gradient graph goes through.
+    pub fn attention(&self, runtime: &Runtime) -> Result<Option<Check>, VerifyError> {
+        let Some(attention) = &self.attention else { return Ok(None) };
+        let machine = Machine { runtime, single: false };
+        let found = attention.one(&machine, &prompts(&self.sample), "attention")?;
+        let layers = self.moved.attention.iter().map(|softmax| softmax.real().ok());
+        let same = found.len_of(Axis(0)) == self.moved.attention.len();
+        let deviations = found.outer_iter().zip(layers).map(|(found, softmax)| match softmax {
+            Some(softmax) if softmax.len() == found.len() => {
+                largest(found.iter().zip(softmax).map(|(a, b)| (a - b).abs()))
             }
-        }
-        deviations.push(best);
+            _ => f64::NAN,
+        });
+        Ok(Some(Check {
+            name: "attention",
+            description: "attention.onnx against the softmaxes of gradient.onnx, in double precision",
+            measured: if same { largest(deviations) } else { f64::NAN },
+            tolerance: self.exact(),
+            advice: FAULT,
+        }))
     }
-    Ok(Check {
-        name: "completeness",
-        description: "sum of integrated gradients against the change of the score, relative",
-        measured: largest(deviations),
-        tolerance: 5e-2,
-    })
+
+    /// The runtime computes what the graphs mean.
+    pub fn runtime(&self, model: &mut Model, runtime: &Runtime) -> Result<Vec<Check>, VerifyError> {
+        let sample = &self.sample;
+        let (batch, width) = sample.ids.dim();
+        let (hidden, outputs) = (model.manifest().dimensions.hidden, model.manifest().outputs());
+        let ids = || Tensor::from(sample.ids.clone());
+        let mask = || Tensor::from(sample.mask());
+        let mut run = |graph: Graph, inputs: &[(&str, Tensor)], output: &str, shape: &[usize]| {
+            let found = model.load(graph)?.run(inputs)?.take_f32(output, shape)?;
+            Ok::<_, VerifyError>(found.mapv(f64::from))
+        };
+        let embeds = run(Graph::Embed, &[("input_ids", ids())], "inputs_embeds", &[batch, width, hidden])?;
+        let inputs = [("input_ids", ids()), ("attention_mask", mask()), ("position", sample.position.clone().into())];
+        let logits = run(Graph::Forward, &inputs, "logits", &[batch, outputs])?;
+        let mut found = vec![(embeds, self.embeds.clone(), 0.0), (logits, self.logits.clone(), self.single.logits)];
+        for (lane, (_, knobs)) in self.settings.iter().enumerate().take(2) {
+            let mut inputs = vec![
+                ("inputs_embeds", Tensor::from(self.embeds.mapv(|x| x as f32))),
+                ("attention_mask", mask()),
+                ("position", sample.position.clone().into()),
+                ("target", sample.target.clone().into()),
+                ("contrast", sample.contrast.clone().into()),
+                ("contrast_weight", Array1::from_elem(batch, CONTRAST_WEIGHT).into()),
+            ];
+            inputs.extend(Knobs::NAMES.into_iter().zip(knobs.values().map(Tensor::from)));
+            let gradient = run(Graph::Gradient, &inputs, "gradient", &[batch, width, hidden])?;
+            found.push((gradient, self.gradients[lane].clone(), self.single.gradients));
+        }
+        if let Some(attention) = &self.attention {
+            let (layers, heads) = (self.moved.attention.len(), model.manifest().dimensions.heads);
+            let inputs = [("input_ids", ids()), ("attention_mask", mask())];
+            let shape = [layers, batch, heads, width, width];
+            let weights = model.load(Graph::Attention)?.run(&inputs)?.take_f32("attention", &shape)?.mapv(f64::from);
+            let exact = Machine { runtime, single: false };
+            let expected = attention.one(&exact, &prompts(sample), "attention")?;
+            let rounded = attention.one(&Machine { single: true, ..exact }, &prompts(sample), "attention")?;
+            let single = relative(&rounded, &expected);
+            found.push((weights, expected, single));
+        }
+        Ok(judged(&found))
+    }
 }
 
-/// No knob moves the score; every knob that has sites moves the gradient.
-pub fn knobs(model: &mut Model, prompts: &[Prompt]) -> Result<Vec<Check>, RuntimeError> {
-    let rows = embedded(model, prompts)?;
-    let calculus = model.gradients(&rows, &Knobs::GRADIENT)?;
-    let audit = model.manifest().audit.clone();
-    let has = |kind| audit.count(kind) > 0;
-    // For x > 0 both relu'(x) and relu(x) / x are 1: there is nothing for the secant to move.
-    let curved = audit.sites.iter().any(|site| site.kind == SiteKind::Activation && site.operator != "Relu");
-    let settings = [
-        (Knobs { softmax_temperature: 2.0, ..Knobs::GRADIENT }, has(SiteKind::AttentionSoftmax)),
-        (Knobs { norm_freeze: 1.0, ..Knobs::GRADIENT }, has(SiteKind::Norm)),
-        (Knobs { product_share: 0.5, ..Knobs::GRADIENT }, has(SiteKind::ActivationProduct)),
-        (Knobs { attention_path: 0.0, ..Knobs::GRADIENT }, has(SiteKind::AttentionSoftmax)),
-        (Knobs { activation_secant: 1.0, ..Knobs::GRADIENT }, curved),
-    ];
-    let mut moved_scores = Vec::new();
-    let mut idle = 0;
-    for (knobs, can_move) in settings {
-        let changed = model.gradients(&rows, &knobs)?;
-        let mut most: f64 = 0.0;
-        for (a, b) in changed.iter().zip(&calculus) {
-            moved_scores.push(f64::from((a.score - b.score).abs()));
-            most = most.max(relative(&a.gradient, &b.gradient));
-        }
-        if can_move && most < 1e-6 {
-            idle += 1;
-        }
-    }
-    Ok(vec![
-        Check {
-            name: "knobs leave the score",
-            description: "score at any knob against the score at calculus knobs",
-            measured: largest(moved_scores),
-            tolerance: 0.0,
-        },
-        Check {
-            name: "knobs move the gradient",
-            description: "knobs that have sites and change no gradient",
-            measured: f64::from(idle),
-            tolerance: 0.0,
-        },
-    ])
+/// Numbers of the runtime against exact ones: whether all are numbers, and the one that takes most of what it may be off.
+fn judged(found: &[(ArrayD<f64>, ArrayD<f64>, f64)]) -> Vec<Check> {
+    let parts = found.iter().map(|(array, expected, single)| {
+        let allowed = SINGLE + RUNTIME * if single.is_nan() { 1.0 } else { single.min(1.0) };
+        (row_deviation(array, expected), allowed)
+    });
+    let worst =
+        parts.fold(
+            (0.0, SINGLE),
+            |worst: (f64, f64), next| {
+                if next.0.is_nan() || next.0 / next.1 > worst.0 / worst.1 { next } else { worst }
+            },
+        );
+    let runtime = Check {
+        name: "runtime",
+        description: "what ONNX Runtime computes against double precision, relative",
+        measured: worst.0,
+        tolerance: worst.1,
+        advice: "this ONNX Runtime computes the graphs wrong on this machine: try another version (--runtime), and \
+                 report it if all do",
+    };
+    let beyond = "the model goes beyond the range of f32, in which bundles compute: only one of smaller numbers can be \
+                  explained";
+    vec![finite(found.iter().map(|(array, ..)| array), beyond), runtime]
 }
 
-/// The runtime's optimizations change nothing but digits.
-pub fn optimization(model: &mut Model, plain: &mut Model, prompts: &[Prompt]) -> Checked {
-    let rows = embedded(model, prompts)?;
-    let (a, b) = (model.gradients(&rows, &Knobs::GIM)?, plain.gradients(&rows, &Knobs::GIM)?);
-    let mut deviations: Vec<f64> = a.iter().zip(&b).map(|(a, b)| relative(&a.gradient, &b.gradient)).collect();
-    let rows: Vec<Row> = prompts.iter().map(|prompt| prompt.row.clone()).collect();
-    for (a, b) in model.logits(&rows)?.iter().zip(plain.logits(&rows)?) {
-        let difference: Vec<f32> = a.iter().zip(b.iter()).map(|(a, b)| a - b).collect();
-        deviations.push(norm(&difference) / norm(b.iter()).max(f64::MIN_POSITIVE));
+fn finite<'a>(arrays: impl Iterator<Item = &'a ArrayD<f64>>, advice: &'static str) -> Check {
+    let broken = arrays.flatten().filter(|x| !x.is_finite()).count();
+    Check {
+        name: "finite",
+        description: "logits, gradients and other results that overflow or are no numbers",
+        measured: broken as f64,
+        tolerance: 0.0,
+        advice,
     }
-    let (a, b) = (model.attention(&rows)?, plain.attention(&rows)?);
-    for (a, b) in a.iter().zip(&b) {
-        let rows = |x: &ndarray::Array4<f32>| x.to_shape((x.len(), 1)).map(|x| x.to_owned());
-        if let (Ok(a), Ok(b)) = (rows(a), rows(b)) {
-            deviations.push(relative(&a, &b));
+}
+
+/// What the gradient graph gives.
+struct Scored {
+    /// In as many lanes as they have: one, where no knob moves them.
+    scores: Vec<ArrayD<f64>>,
+    /// In every lane.
+    gradients: Vec<ArrayD<f64>>,
+}
+
+fn scored(graph: &Exact, machine: &Machine, feeds: &Feeds, lanes: usize) -> Result<Scored, ReferenceError> {
+    let values = graph.run(machine, feeds, &["score", "gradient"])?;
+    let all = |lanes: &[Shared]| lanes.iter().map(|value| graph.real(value)).collect::<Result<Vec<_>, _>>();
+    let (scores, gradients) = (all(&values[0])?, all(&values[1])?);
+    // A gradient that no knob moves is the same in every lane.
+    let gradients = gradients.iter().cycle().take(lanes).cloned().collect();
+    Ok(Scored { scores, gradients })
+}
+
+/// A random direction to which every element of the gradient contributes about as much, large or small.
+fn direction(gradient: &ArrayD<f64>, embeds: &ArrayD<f64>, random: &mut ChaCha8Rng) -> ArrayD<f64> {
+    let largest = gradient.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    // Elements that are next to nothing beside their neighbours hold rounding.
+    const FLOOR: f64 = 1e-4;
+    let rms = norm(&embeds.view()) / (embeds.len() as f64).sqrt();
+    let mut direction = ArrayD::zeros(gradient.raw_dim());
+    let last = Axis(gradient.ndim() - 1);
+    for (mut moves, slopes) in direction.lanes_mut(last).into_iter().zip(gradient.lanes(last)) {
+        let most = slopes.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let scale = |slope: f64| match (most > 0.0, largest > 0.0) {
+            (true, _) => 1.0 / slope.abs().max(FLOOR * most),
+            (false, true) => 1.0 / largest,
+            (false, false) => rms.max(f64::MIN_POSITIVE),
+        };
+        for (moves, &slope) in moves.iter_mut().zip(slopes) {
+            let sign = if random.random_bool(0.5) { 1.0 } else { -1.0 };
+            *moves = sign * random.random_range(0.5..1.5) * scale(slope);
         }
     }
-    Ok(Check {
-        name: "optimization",
-        description: "gradients, logits and attention with the runtime's optimizations on against off, relative",
-        measured: largest(deviations),
-        tolerance: 1e-4,
-    })
+    direction
+}
+
+fn norm<D: Dimension>(values: &ArrayView<f64, D>) -> f64 {
+    values.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// `a / b`; nothing of nothing is nothing.
+fn ratio(a: f64, b: f64) -> f64 {
+    if a == 0.0 { 0.0 } else { a / b.max(f64::MIN_POSITIVE) }
+}
+
+/// `|a - b| / |b|`.
+pub fn relative(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
+    if a.shape() != b.shape() {
+        return f64::NAN;
+    }
+    ratio(norm(&(a - b).view()), norm(&b.view()))
+}
+
+/// The largest relative deviation of a row.
+pub fn row_deviation(a: &ArrayD<f64>, b: &ArrayD<f64>) -> f64 {
+    if a.shape() != b.shape() {
+        return f64::NAN;
+    }
+    largest(a.outer_iter().zip(b.outer_iter()).map(|(a, b)| ratio(norm(&(&a - &b).view()), norm(&b))))
+}
+
+/// The largest of some deviations. Not a number is the largest of all, and `f64::max` would pass over it.
+pub fn largest(deviations: impl IntoIterator<Item = f64>) -> f64 {
+    let larger = |most: f64, next: f64| if next.is_nan() || next > most { next } else { most };
+    deviations.into_iter().fold(0.0, |most, next| if most.is_nan() { most } else { larger(most, next) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Off by so much where single precision is off by 1e-6.
+    fn verdicts(off: f64) -> Vec<(&'static str, bool)> {
+        let exact = ArrayD::from_shape_fn(IxDyn(&[2, 5]), |place| 1.0 + (place[0] * 5 + place[1]) as f64);
+        let checks = judged(&[(&exact * 1.0, exact.clone(), 1e-6), (&exact * (1.0 + off), exact, 1e-6)]);
+        checks.iter().map(|check| (check.name, check.passed())).collect()
+    }
+
+    #[test]
+    fn the_runtime_may_round_and_not_err() {
+        assert_eq!(verdicts(3e-5), [("finite", true), ("runtime", true)]);
+        assert_eq!(verdicts(1e-3), [("finite", true), ("runtime", false)]);
+        assert_eq!(verdicts(f64::NAN), [("finite", false), ("runtime", false)]);
+    }
+
+    #[test]
+    fn not_a_number_is_the_largest_deviation() {
+        assert_eq!(largest([1.0, 3.0, 2.0]), 3.0);
+        assert!(largest([1.0, f64::NAN, 2.0]).is_nan());
+        assert_eq!(largest([]), 0.0);
+        assert_eq!(ratio(0.0, 0.0), 0.0);
+        assert!(ratio(1.0, 0.0) > 1e300);
+    }
 }

@@ -1,17 +1,29 @@
-//! Checks of a finished bundle, on random inputs: that it computes what it says.
+//! Checks of a finished bundle, on random prompts: that it computes what it says.
 //!
-//! The checks use nothing but the bundle itself. What they compare with each other was computed in different ways: the
-//! score by the forward graph and by the gradient graph, the gradient by the backward pass and by differences.
+//! They judge the bundle, never the model: a right bundle passes whatever its weights. What its graphs mean is computed
+//! in double precision by [`reference`], which shares nothing with what made them: the score by the forward graph and by
+//! the gradient graph, the gradient by the backward pass and by forward-mode differentiation under the rules of the
+//! papers. What ONNX Runtime makes of them in f32 is held against that. Where the source is at hand, the weights are
+//! compared with it, and the forward graph with the definitions of the layers that it was written from.
 
 mod bake;
 mod checks;
 mod effort;
+mod exact;
+pub mod reference;
+mod sample;
+mod source;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bundle::{OpenedBundle, Opening};
-use crate::runtime::{Model, Optimization, Runtime, RuntimeError, SessionOptions};
+use crate::bundle::manifest::WEIGHT_FILE;
+use crate::bundle::source::{ForwardModel, SourceError};
+use crate::bundle::{BundleError, OpenedBundle, Opening};
+use crate::onnx::weights::CopyError;
+use crate::runtime::{Model, Runtime, RuntimeError, SessionOptions};
+use checks::Evidence;
+use reference::{ReferenceError, WeightFile};
 
 pub use bake::{Step, VerifiedBakeError, bake};
 pub use effort::Effort;
@@ -26,12 +38,31 @@ pub struct Check {
     pub measured: f64,
     /// What it may be.
     pub tolerance: f64,
+    /// Where it fails: the likely cause, and what to do.
+    pub advice: &'static str,
 }
 
 impl Check {
     pub fn passed(&self) -> bool {
         self.measured <= self.tolerance
     }
+}
+
+/// What keeps a check from being made.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("{}", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error("a graph of the bundle could not be computed in double precision")]
+    Reference(#[from] ReferenceError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
 }
 
 /// Reads all files of a bundle, to see that they are the ones that were baked, and runs all checks.
@@ -45,7 +76,7 @@ pub fn verify(
     effort: Effort,
     seed: u64,
     progress: &dyn Fn(&str),
-) -> Result<Vec<Check>, RuntimeError> {
+) -> Result<Vec<Check>, VerifyError> {
     progress("hashes of the files");
     let bundle = Arc::new(OpenedBundle::open(bundle, &Opening::default())?);
     verify_opened(runtime, &bundle, options, effort, seed, progress)
@@ -62,25 +93,56 @@ pub fn verify_opened(
     effort: Effort,
     seed: u64,
     progress: &dyn Fn(&str),
-) -> Result<Vec<Check>, RuntimeError> {
-    // Batches as in a run have no padding, so it would not be checked.
-    let options = &SessionOptions { padding: true, ..options.clone() };
+) -> Result<Vec<Check>, VerifyError> {
     let mut model = Model::of_bundle(runtime, Arc::clone(bundle), options)?;
-    let prompts = checks::prompts(model.manifest(), effort.lengths, seed);
-    let mut done = Vec::new();
-    progress("forward equality");
-    done.push(checks::forward_equality(&mut model, &prompts)?);
+    let weights = weight_file(bundle)?;
+    progress("double precision");
+    let evidence = Evidence::gather(runtime, bundle, &weights, effort.lengths, seed)?;
+    let mut done = evidence.audit(&bundle.manifest);
+    let finite = evidence.finite();
+    if !finite.passed() {
+        done.push(finite);
+        return Ok(done);
+    }
+    done.push(evidence.forward_equality());
+    done.extend(evidence.gradient_rules());
     progress("padding");
-    done.push(checks::padding(&mut model, &prompts)?);
-    progress("finite differences");
-    done.push(checks::finite_differences(&mut model, &prompts, effort.places)?);
-    progress("completeness");
-    done.push(checks::completeness(&mut model, &prompts, effort.points)?);
-    progress("knobs");
-    done.extend(checks::knobs(&mut model, &prompts)?);
-    progress("optimization");
-    let plain = SessionOptions { optimization: Optimization::Disable, ..options.clone() };
-    let mut unoptimized = Model::of_bundle(runtime, Arc::clone(bundle), &plain)?;
-    done.push(checks::optimization(&mut model, &mut unoptimized, &prompts)?);
+    done.push(evidence.padding(runtime)?);
+    progress("attention");
+    done.extend(evidence.attention(runtime)?);
+    progress("runtime");
+    done.extend(evidence.runtime(&mut model, runtime)?);
     Ok(done)
+}
+
+/// The same checks, and those that need what the bundle was baked from: a Hugging Face folder or a forward `.onnx` file.
+///
+/// # Errors
+/// As [`verify_opened`], and for a source that cannot be read.
+pub fn verify_against(
+    runtime: &Runtime,
+    source: &Path,
+    bundle: &Arc<OpenedBundle>,
+    options: &SessionOptions,
+    effort: Effort,
+    seed: u64,
+    progress: &dyn Fn(&str),
+) -> Result<Vec<Check>, VerifyError> {
+    let forward = ForwardModel::open(source)?;
+    progress("weights");
+    let mut done = vec![source::weights(&forward, bundle)?];
+    done.extend(verify_opened(runtime, bundle, options, effort, seed, progress)?);
+    // What gives no numbers cannot be compared.
+    if done.iter().all(|check| check.name != "finite" || check.passed()) {
+        progress("definition");
+        done.push(source::definition(runtime, &forward, bundle, effort, seed)?);
+        progress("source file");
+        done.extend(source::original(runtime, &forward, bundle, options, seed)?);
+    }
+    Ok(done)
+}
+
+fn weight_file(bundle: &OpenedBundle) -> Result<Arc<WeightFile>, VerifyError> {
+    let path = bundle.path().join(WEIGHT_FILE);
+    WeightFile::open(&path).map_err(|source| VerifyError::Read { path, source })
 }

@@ -1,0 +1,122 @@
+//! A bundle's graphs in double precision.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::VerifyError;
+use super::reference::array::{Shared, Value};
+use super::reference::machine::{Feeds, Lanes, Machine};
+use super::reference::program::Program;
+use super::reference::sites::Sites;
+use super::reference::tangents::{Moved, Movement, movements};
+use super::reference::{ReferenceError, WeightFile};
+use super::sample::{CONTRAST_WEIGHT, Sample};
+use crate::bundle::OpenedBundle;
+use crate::grad::Knobs;
+use crate::runtime::Graph;
+
+/// A graph of a bundle, as steps.
+#[derive(Debug)]
+pub struct Exact {
+    path: PathBuf,
+    pub program: Program,
+}
+
+impl Exact {
+    pub fn read(bundle: &OpenedBundle, graph: Graph, weights: &Arc<WeightFile>) -> Result<Exact, VerifyError> {
+        let path = bundle.path().join(graph.file());
+        Ok(Exact { program: Program::read(&path, &bundle.read(graph.file())?, weights)?, path })
+    }
+
+    /// A graph that is in no file.
+    pub fn built(path: &Path, program: Program) -> Exact {
+        Exact { path: path.to_owned(), program }
+    }
+
+    fn error(&self, (step, problem): (usize, String)) -> ReferenceError {
+        let step = &self.program.steps[step];
+        ReferenceError {
+            graph: self.path.clone(),
+            node: step.name.clone(),
+            problem: format!("({}) {problem}", step.operator.name()),
+        }
+    }
+
+    pub fn output(&self, name: &str) -> Result<usize, ReferenceError> {
+        let problem = || format!("has no output '{name}'");
+        let missing = || ReferenceError { graph: self.path.clone(), node: String::new(), problem: problem() };
+        self.program.outputs.get(name).copied().ok_or_else(missing)
+    }
+
+    /// The named outputs, one value a lane each.
+    pub fn run(&self, machine: &Machine, feeds: &Feeds, outputs: &[&str]) -> Result<Vec<Lanes>, ReferenceError> {
+        let wanted = outputs.iter().map(|name| self.output(name)).collect::<Result<Vec<_>, _>>()?;
+        machine.run(&self.program, feeds, &wanted).map_err(|problem| self.error(problem))
+    }
+
+    /// The named output, of which there is one.
+    pub fn one(&self, machine: &Machine, feeds: &Feeds, output: &str) -> Result<ArrayD<f64>, ReferenceError> {
+        let values = self.run(machine, feeds, &[output])?;
+        let value = values.first().and_then(|lanes| lanes.first());
+        value.ok_or_else(|| self.problem("gives nothing")).and_then(|value| self.real(value))
+    }
+
+    fn problem(&self, problem: &str) -> ReferenceError {
+        ReferenceError { graph: self.path.clone(), node: String::new(), problem: problem.to_owned() }
+    }
+
+    pub fn real(&self, value: &Shared) -> Result<ArrayD<f64>, ReferenceError> {
+        value.real().cloned().map_err(|problem| self.problem(&format!("an output {problem}")))
+    }
+
+    /// The sites between the embeddings and the score.
+    pub fn sites(&self) -> Result<Sites, ReferenceError> {
+        let needed = self.program.needed(&[self.output("score")?]);
+        let reached = self.program.made_from("inputs_embeds");
+        let active: Vec<bool> = needed.into_iter().zip(reached).map(|(needed, reached)| needed && reached).collect();
+        Ok(Sites::find(&self.program, &active))
+    }
+
+    /// How the score moves with the embeddings.
+    pub fn movements(
+        &self,
+        machine: &Machine,
+        feeds: &Feeds,
+        sites: &Sites,
+        wanted: &[Movement],
+    ) -> Result<Moved, ReferenceError> {
+        let output = self.output("score")?;
+        movements(machine, &self.program, feeds, "inputs_embeds", output, sites, wanted)
+            .map_err(|problem| self.error(problem))
+    }
+}
+
+fn one(value: Value) -> Vec<Shared> {
+    vec![Arc::new(value)]
+}
+
+/// The inputs of the graphs that read token ids.
+pub fn prompts(sample: &Sample) -> Feeds {
+    Feeds::from([
+        ("input_ids", one(Value::Whole(sample.ids.clone().into_dyn()))),
+        ("attention_mask", one(Value::Whole(sample.mask().into_dyn()))),
+        ("position", one(Value::Whole(sample.position.clone().into_dyn()))),
+    ])
+}
+
+/// The inputs of the gradient graph, with one lane for each setting of the knobs.
+pub fn asked(sample: &Sample, embeds: &ArrayD<f64>, settings: &[Knobs]) -> Feeds {
+    let weights = ArrayD::from_elem(IxDyn(&[sample.lengths.len()]), f64::from(CONTRAST_WEIGHT));
+    let mut feeds = prompts(sample);
+    feeds.insert("inputs_embeds", one(Value::Real(embeds.clone())));
+    feeds.insert("target", one(Value::Whole(sample.target.clone().into_dyn())));
+    feeds.insert("contrast", one(Value::Whole(sample.contrast.clone().into_dyn())));
+    feeds.insert("contrast_weight", one(Value::Real(weights)));
+    for (i, name) in Knobs::NAMES.into_iter().enumerate() {
+        let number = |knobs: &Knobs| ArrayD::from_elem(IxDyn(&[]), f64::from(knobs.values()[i]));
+        feeds.insert(name, settings.iter().map(|knobs| Arc::new(Value::Real(number(knobs)))).collect());
+    }
+    feeds
+}

@@ -1,0 +1,268 @@
+//! The faults: what a mistake in a rule, in an expansion, in the writer or in a file would look like.
+
+use super::surgeon::Surgeon;
+
+/// One mistake, and the check that is to find it.
+pub struct Fault {
+    pub what: &'static str,
+    pub model: &'static str,
+    pub files: &'static [&'static str],
+    pub plant: fn(&mut Surgeon),
+    pub by: &'static str,
+}
+
+const GRADIENT: &[&str] = &["gradient.onnx"];
+const FORWARD: &[&str] = &["forward.onnx", "gradient.onnx", "attention.onnx"];
+const LAYER: &str = "gradient/layers.1.self_attn";
+const NORM: &str = "gradient/layers.1.input_layernorm";
+const MLP: &str = "gradient/layers.1.mlp";
+
+const fn rule(what: &'static str, model: &'static str, by: &'static str, plant: fn(&mut Surgeon)) -> Fault {
+    Fault { what, model, files: GRADIENT, plant, by }
+}
+
+pub const RULES: &[Fault] = &[
+    rule("softmax: the mean is not taken off", "llama-a", "gradient", |s| {
+        s.keep(s.find(LAYER, "Sub", "ReduceSum"), 0);
+    }),
+    rule("softmax: one layer has no temperature", "llama-a", "gradient of gim", |s| {
+        s.keep(s.find(LAYER, "Div", "softmax_temperature"), 0);
+    }),
+    rule("softmax: divided by the temperature once more", "llama-a", "gradient of gim", |s| {
+        s.after(s.find(LAYER, "Mul", "Sub"), "Div", "softmax_temperature");
+    }),
+    rule("softmax: its temperature in the forward pass", "llama-a", "knobs leave the score", |s| {
+        let softmax = s.find("layers.1.self_attn", "Softmax", "");
+        let scores = s.input(softmax, 0);
+        let divided = s.before(softmax, "Div", &[&scores, "softmax_temperature"]);
+        s.set_input(softmax + 1, 0, &divided);
+    }),
+    rule("softmax: the mask is forgotten backwards", "llama-a", "gradient", |s| {
+        let divided = s.find(LAYER, "Div", "softmax_temperature");
+        let unmasked = s.maker(&s.input(divided, 0)).unwrap().input[0].clone();
+        s.set_input(divided, 0, &unmasked);
+    }),
+    rule("product: v gets all of its gradient", "llama-a", "gradient of gim", |s| {
+        s.keep(s.nth(LAYER, "Mul", "product_share", 1), 0);
+    }),
+    rule("product: q gets all of its gradient", "llama-a", "gradient of gim", |s| {
+        s.keep(s.nth(LAYER, "Mul", "product_share", 2), 0);
+    }),
+    rule("product: the gate shares twice", "llama-a", "gradient of gim", |s| {
+        s.after(s.find(MLP, "Mul", "product_share"), "Mul", "product_share");
+    }),
+    rule("product: the path into attention is never closed", "llama-a", "gradient at any knobs", |s| {
+        s.keep(s.find(LAYER, "Mul", "attention_path"), 0);
+    }),
+    rule("product: the value path is closed, too", "llama-a", "gradient at any knobs", |s| {
+        s.after(s.nth(LAYER, "Mul", "product_share", 1), "Mul", "attention_path");
+    }),
+    rule("norm: one is never frozen", "llama-a", "gradient of gim", |s| s.keep(s.find(NORM, "Mul", "ReduceMean"), 0)),
+    rule("norm: one is always frozen", "llama-a", "gradient", |s| s.keep(s.find(NORM, "Sub", "Mul"), 0)),
+    rule("norm: frozen where it is not to be", "llama-a", "gradient", |s| {
+        s.keep(s.find("gradient/norm", "Sub", "norm_freeze"), 1);
+    }),
+    rule("norm: another knob freezes it", "llama-a", "gradient at any knobs", |s| {
+        s.set_input(s.find("gradient/norm", "Sub", "norm_freeze"), 1, "activation_secant");
+    }),
+    rule("norm: the mean over positions, not channels", "llama-a", "gradient", |s| {
+        let axis = s.whole(&[1], 1);
+        s.set_input(s.find(NORM, "ReduceMean", ""), 1, &axis);
+    }),
+    rule("norm: the weight is left out", "llama-a", "gradient", |s| {
+        s.keep(s.find(NORM, "Mul", "model.layers.1.input_layernorm.weight"), 0);
+    }),
+    rule("norm: a sign", "llama-a", "gradient", |s| s.rename(s.find(NORM, "Sub", "Mul"), "Add")),
+    rule("layer norm: the mean is a constant", "bert-a", "gradient of gim", |s| {
+        s.keep(s.find("gradient/layers.1.output.LayerNorm", "Sub", "ReduceMean"), 0);
+    }),
+    rule("SiLU: the gate's own derivative is left out", "llama-a", "gradient", |s| {
+        s.keep(s.find(MLP, "Add", "Sigmoid"), 0);
+    }),
+    rule("SiLU: one has no secant", "llama-a", "gradient at any knobs", |s| {
+        s.keep(s.find(MLP, "Mul", "~activation_secant"), 0);
+    }),
+    rule("GELU by tanh: differentiated as the one by erf", "gemma2-a", "gradient", |s| {
+        let scaled = s.find(MLP, "Mul", "0.39894229");
+        let side = 1 - s.side(scaled, "0.39894229");
+        let product = s.find(MLP, "Mul", "~0.39894229");
+        let x = s.input(product, 1 - s.side(product, "~0.39894229"));
+        let half = s.real(-0.5);
+        let square = s.before(scaled, "Mul", &[&x, &x]);
+        let exponent = s.before(scaled + 1, "Mul", &[&square, &half]);
+        let bell = s.before(scaled + 2, "Exp", &[&exponent]);
+        s.set_input(scaled + 3, side, &bell);
+    }),
+    rule("GELU by erf: a factor of the density is left out", "bert-a", "gradient", |s| {
+        s.keep(s.find("gradient/layers.1.intermediate", "Mul", "0.39894229"), 0);
+    }),
+    rule("tanh: its derivative is left out", "bert-a", "gradient", |s| {
+        s.keep(s.find("gradient/pooler", "Mul", "Sub"), 0);
+    }),
+    rule("soft-cap: its derivative is left out", "gemma2-a", "gradient", |s| {
+        s.keep(s.find(LAYER, "Mul", "~1"), 0);
+    }),
+    rule("rotation: forwards in the backward pass", "llama-a", "gradient", |s| {
+        let (sum, difference) = (s.find(LAYER, "Add", "~Sin"), s.find(LAYER, "Sub", "~Sin"));
+        s.rename(sum, "Sub");
+        s.rename(difference, "Add");
+    }),
+    rule("residual stream: dropped", "llama-a", "gradient", |s| {
+        s.keep(s.find("gradient/layers.1.post_attention_layernorm", "Add", "Mul"), 1);
+    }),
+    rule("residual stream: a branch dropped", "llama-a", "gradient", |s| {
+        s.keep(s.find("gradient/layers.1.post_attention_layernorm", "Add", "Mul"), 0);
+    }),
+    rule("attention: nothing flows through the keys", "llama-a", "gradient", |s| {
+        s.keep(s.find(LAYER, "Add", "MatMul"), 0);
+    }),
+    rule("attention: the scale is left out", "llama-a", "gradient", |s| {
+        s.keep(s.find(LAYER, "Mul", "0.35355338"), 0);
+    }),
+    rule("grouped heads: not summed", "llama-a.dynamo18.eager.onnx", "gradient", |s| {
+        let is_sum = |name: &str| name.starts_with("gradient/") && name.contains("expand");
+        let sum = s.nodes().iter().position(|node| node.op_type() == "ReduceSum" && is_sum(node.name()));
+        s.rename(sum.expect("no sum over groups"), "ReduceMean");
+    }),
+    rule("embeddings: Gemma's scale is left out backwards", "gemma2-a", "gradient", |s| {
+        s.keep(s.find("gradient/embed", "Mul", ""), 0);
+    }),
+    rule("score: the contrast has no gradient", "llama-a", "gradient", |s| {
+        s.keep(s.find("gradient/lm_head", "Add", "Mul"), 1);
+    }),
+    rule("a layer reads another one's weight backwards", "llama-a", "gradient", |s| {
+        let product = s.find(MLP, "MatMul", "model.layers.1.mlp.up_proj.weight");
+        s.set_input(product, 1, "model.layers.0.mlp.up_proj.weight");
+    }),
+    rule("all of the gradient is a ten-thousandth too large", "llama-a", "gradient", |s| {
+        let last = s.graph().node.iter().position(|node| node.output[0] == "gradient").unwrap();
+        let factor = s.real(1.0001);
+        s.after(last, "Mul", &factor);
+    }),
+    rule("one channel of one layer is missing", "llama-a", "gradient", |s| {
+        let mut channels = [1.0; 64];
+        channels[5] = 0.0;
+        let channels = s.reals(&channels);
+        s.after(s.find(MLP, "Add", "MatMul"), "Mul", &channels);
+    }),
+];
+
+pub const EXPANSIONS: &[Fault] = &[
+    rule("eps of one norm, in the gradient graph", "llama-a", "forward equality", |s| {
+        let eps = s.real(1e-4);
+        s.set_input(s.find("layers.1.input_layernorm", "Add", "ReduceMean"), 1, &eps);
+    }),
+    rule("Gemma's scale of embeddings, in the gradient graph", "gemma2-a", "forward equality", |s| {
+        s.keep(s.find("embed", "Mul", "inputs_embeds"), 0);
+    }),
+    rule("the contrast is ignored", "llama-a", "forward equality", |s| s.keep(s.find("score", "Sub", "ReduceSum"), 0)),
+    rule("the contrast's weight is ignored", "llama-a", "forward equality", |s| {
+        s.keep(s.find("score", "Mul", "contrast_weight"), 0);
+    }),
+    rule("the position is off by one", "llama-a", "forward equality", |s| {
+        let reshape = s.find("position", "Reshape", "position");
+        let one = s.whole(&[], 1);
+        let moved = s.before(reshape, "Sub", &["position", &one]);
+        s.set_input(reshape + 1, 0, &moved);
+    }),
+    rule("angles of the wrong sign", "llama-a", "forward equality", |s| {
+        let minus = s.real(-1.0);
+        s.after(s.find("positions", "Sin", ""), "Mul", &minus);
+    }),
+    Fault {
+        what: "the last soft-cap, in the forward graph",
+        model: "gemma2-a",
+        files: &["forward.onnx"],
+        plant: |s| s.keep(s.find("lm_head", "Tanh", ""), 0),
+        by: "forward equality",
+    },
+    Fault {
+        what: "eps of one norm, everywhere",
+        model: "llama-a",
+        files: FORWARD,
+        plant: |s| {
+            let eps = s.real(1.2e-5);
+            s.set_input(s.find("layers.1.input_layernorm", "Add", "ReduceMean"), 1, &eps);
+        },
+        by: "definition",
+    },
+    Fault {
+        what: "a number of GELU, everywhere",
+        model: "bert-a",
+        files: FORWARD,
+        plant: |s| {
+            let root = s.real(0.7072);
+            s.set_input(s.find("layers.1.intermediate", "Mul", "0.70710677"), 1, &root);
+        },
+        by: "definition",
+    },
+    Fault {
+        what: "rotated the other way, everywhere",
+        model: "llama-a",
+        files: FORWARD,
+        plant: |s| {
+            let scope = "layers.1.self_attn";
+            let (sum, difference) = (s.find(scope, "Add", "~Sin"), s.find(scope, "Sub", "~Sin"));
+            s.rename(sum, "Sub");
+            s.rename(difference, "Add");
+        },
+        by: "definition",
+    },
+    Fault {
+        what: "the position is off by one, everywhere",
+        model: "llama-a",
+        files: &["forward.onnx", "gradient.onnx"],
+        plant: |s| {
+            let reshape = s.find("position", "Reshape", "position");
+            let one = s.whole(&[], 1);
+            let moved = s.before(reshape, "Sub", &["position", &one]);
+            s.set_input(reshape + 1, 0, &moved);
+        },
+        by: "definition",
+    },
+    Fault {
+        what: "a layer reads another one's weight, everywhere",
+        model: "llama-a",
+        files: FORWARD,
+        plant: |s| {
+            let (from, to) = ("model.layers.1.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight");
+            for input in s.graph().node.iter_mut().flat_map(|node| &mut node.input).filter(|input| *input == from) {
+                to.clone_into(input);
+            }
+        },
+        by: "definition",
+    },
+    Fault {
+        what: "padding is not masked, everywhere",
+        model: "bert-a",
+        files: FORWARD,
+        plant: |s| {
+            let mask = s.find("embed", "Where", "");
+            let nothing = s.input(mask, 1);
+            s.set_input(mask, 2, &nothing);
+        },
+        by: "padding",
+    },
+    Fault {
+        what: "layers in the wrong order",
+        model: "llama-a",
+        files: &["attention.onnx"],
+        plant: |s| {
+            let all = s.find("attention", "Concat", "");
+            s.node(all).input.reverse();
+        },
+        by: "attention",
+    },
+    Fault {
+        what: "the embedding of the token before",
+        model: "llama-a",
+        files: &["embed.onnx"],
+        plant: |s| {
+            let gather = s.graph().node.iter().position(|node| node.op_type() == "Gather").unwrap();
+            let one = s.whole(&[], 1);
+            let moved = s.before(gather, "Sub", &["input_ids", &one]);
+            s.set_input(gather + 1, 1, &moved);
+        },
+        by: "forward equality",
+    },
+];
