@@ -77,6 +77,18 @@ fn fields_that_change_the_result_are_refused_by_name() {
 }
 
 #[test]
+fn an_encoder_without_a_head_is_refused_for_that() {
+    for (path, Published { mut config, tensors }) in all() {
+        let class = config["architectures"][0].as_str().unwrap_or_default().to_owned();
+        if let Some(family) = class.strip_suffix("ForSequenceClassification") {
+            config["architectures"] = json!([format!("{family}Model")]);
+            let error = Checkpoint::open(folder(&config, &tensors).path()).unwrap_err().to_string();
+            assert!(error.contains("no head") && error.contains(&class), "{}: {error}", path.display());
+        }
+    }
+}
+
+#[test]
 fn fields_that_nobody_reads_are_noted() {
     for (path, Published { config, tensors }) in all() {
         let mut changed = config.clone();

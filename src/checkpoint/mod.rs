@@ -120,6 +120,15 @@ impl Architecture {
         if given.is_empty() || given.iter().any(|class| self.classes.contains(&class.as_str())) {
             return Ok(());
         }
+        // Sentence encoders are published so.
+        if given.iter().all(|class| class.ends_with("Model")) {
+            return Err(config.problem(format!(
+                "'architectures' is {}, which has no head: it gives vectors, and there is no score to explain; save the \
+                 model with a trained head, as {}",
+                given.join(", "),
+                self.classes.join(" or ")
+            )));
+        }
         Err(config.problem(format!(
             "'architectures' is {}; of '{}' only {} is supported; an .onnx file exported from the model may well bake",
             given.join(", "),
