@@ -120,8 +120,8 @@ impl Architecture {
         if given.is_empty() || given.iter().any(|class| self.classes.contains(&class.as_str())) {
             return Ok(());
         }
-        // Sentence encoders are published so.
-        if given.iter().all(|class| class.ends_with("Model")) {
+        // Sentence encoders are published so; GPT2DoubleHeadsModel and the like are something else.
+        if given.iter().all(|class| class.ends_with("Model") && !class.contains("Head")) {
             return Err(config.problem(format!(
                 "'architectures' is {}, which has no head: it gives vectors, and there is no score to explain; save the \
                  model with a trained head, as {}",
