@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -29,6 +30,16 @@ pub(crate) fn sha256_of_reader(from: &mut impl Read) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Of the file of this program: what tells one build from another. Read once.
+pub(crate) fn sha256_of_this_program() -> io::Result<String> {
+    static OWN: OnceLock<String> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(own.clone());
+    }
+    let own = sha256_of_file(&std::env::current_exe()?)?;
+    Ok(OWN.get_or_init(|| own).clone())
 }
 
 /// Two digits a byte.

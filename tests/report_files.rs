@@ -255,9 +255,9 @@ fn the_same_store_gives_the_same_bytes() {
     shuffled.reverse();
     for unit in &mut shuffled {
         // Another day, another machine: seconds, and what was remembered after an interruption.
-        unit.timing.attribution_seconds *= 3.0;
-        unit.timing.forward_rows += 5;
-        unit.timing.forward_rows_saved -= 5;
+        unit.timing.attribution.seconds *= 3.0;
+        unit.timing.evaluation.forward_rows += 5;
+        unit.timing.evaluation.forward_rows_saved -= 5;
     }
     let first = small();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
@@ -450,7 +450,7 @@ fn no_file_holds_what_is_not_a_number() {
     let nonsense = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1e308, 0.0];
     for (i, unit) in units.iter_mut().enumerate() {
         unit.score = Some(nonsense[i % 6]);
-        unit.timing.evaluation_seconds = nonsense[i % 5];
+        unit.timing.evaluation.seconds = nonsense[i % 5];
         unit.diagnostics.insert("completeness_gap".into(), nonsense[i % 3]);
         for vector in &mut unit.attributions {
             vector[0] = nonsense[i % 6];
@@ -582,13 +582,23 @@ fn a_manifest_is_written_and_errors_leave_the_old_report() {
     store.close().unwrap();
 
     let before = store_files(folder.path()).len();
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute_batch("UPDATE curve SET steps = 'x' WHERE unit = (SELECT max(unit) FROM curve)")
-        .unwrap();
+    let alter = |statement: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(statement).unwrap();
+    alter("UPDATE curve SET steps = 'x' WHERE unit = (SELECT max(unit) FROM curve)");
     let store = Store::open_read_only(&path).unwrap();
+    let written = report::write(&store, folder.path(), None).unwrap();
+    assert_eq!(written.damaged, ["random on example `fact_checking-8` of fact_checking (small)"]);
+    assert!(!written.complete, "what is damaged is not done");
+    let report = fs::read_to_string(folder.path().join("report.md")).unwrap();
+    assert!(report.contains("**Damaged**: an entry in the store is not what was written"), "{report}");
+    let examples = fs::read_to_string(folder.path().join("examples.csv")).unwrap();
+    assert!(!examples.contains("fact_checking-8,random"), "nothing is made of it");
+
+    // What is damaged beyond telling units apart leaves the old report.
+    alter("DROP TABLE diagnostic");
+    let report = fs::read(folder.path().join("report.md")).unwrap();
     let error = report::write(&store, folder.path(), Some(&serde_json::json!({}))).unwrap_err().to_string();
-    assert!(error.contains("run.sqlite") && error.contains("damaged"), "{error}");
+    assert!(error.contains("run.sqlite"), "{error}");
+    assert_eq!(fs::read(folder.path().join("report.md")).unwrap(), report);
     assert_eq!(fs::read_to_string(folder.path().join("manifest.json")).unwrap(), text);
     assert_eq!(store_files(folder.path()).len(), before, "nothing temporary is left");
 

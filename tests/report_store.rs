@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use gim_harness::store::{RunIdentity, Store, StoreError, UnitKey};
-use synthetic::{datasets, declared, identity, store, unit, units};
+use gim_harness::store::{RunIdentity, Store, StoreError, Unit, UnitKey};
+use synthetic::{datasets, declared, identity, planned, store, unit, units};
 
 /// Examples a transaction in the test that kills a writer.
 const BATCH: usize = 5;
@@ -37,16 +37,24 @@ fn what_was_written_comes_back_exactly_and_in_order() {
     assert_eq!(store.datasets().unwrap(), facts);
     assert_eq!(store.declared(), &declared);
     assert_eq!(store.identity(), &identity());
-    assert_eq!(store.done_units().unwrap(), written.iter().map(|unit| unit.key.clone()).collect());
-    assert!(written.iter().all(|unit| store.is_done(&unit.key).unwrap()));
+    let (finished, damage) = store.finished().unwrap();
+    assert!(damage.is_empty());
+    assert_eq!(finished.len(), written.len());
+    for unit in &written {
+        let known = &finished[&unit.key];
+        assert_eq!((&known.depends_on, known.excluded), (&unit.depends_on, unit.excluded.is_some()));
+        assert!(unit.metrics.iter().all(|value| known.metrics.contains(&value.metric)));
+        let stored = store.unit(&unit.key).unwrap().unwrap();
+        assert_eq!(stored, Unit { example_index: 0, ..unit.clone() });
+    }
     let key = |model: &str, id: &str| UnitKey {
         model: model.into(),
         task: "sentiment".into(),
         example_id: id.into(),
         method: "gim".into(),
     };
-    assert!(!store.is_done(&key("small", "sentiment-99")).unwrap());
-    assert!(!store.is_done(&key("unheard of", "sentiment-1")).unwrap());
+    assert_eq!(store.unit(&key("small", "sentiment-99")).unwrap(), None);
+    assert_eq!(store.unit(&key("unheard of", "sentiment-1")).unwrap(), None);
 }
 
 #[test]
@@ -65,24 +73,139 @@ fn a_unit_written_twice_is_replaced() {
 }
 
 #[test]
-fn only_the_same_run_is_resumed() {
+fn a_run_goes_on_only_where_nothing_that_was_there_changed() {
     let (_folder, path) = folder();
     let stored = declared();
-    store(&path, &stored, &[], &[]);
-    Store::resume(&path, &identity(), &stored).unwrap();
+    let mut store = store(&path, &stored, &[], &[]);
+    store.declare(&identity(), &stored, &[]).unwrap();
 
     let mut facts = identity();
     facts.facts.insert("configuration".into(), "0".repeat(60) + "f00");
-    facts.facts.remove("program");
+    facts.facts.insert("program".into(), "gim-harness 0.1.1".into());
     facts.facts.insert("model large".into(), "1".into());
-    let mut now = stored.clone();
-    now.methods.pop();
-    let error = Store::resume(&path, &facts, &now).unwrap_err();
+    let error = store.declare(&facts, &stored, &[]).unwrap_err();
     let StoreError::OtherRun { differences, .. } = &error else { panic!("{error}") };
     let named: Vec<&str> = differences.iter().map(|difference| difference.fact.as_str()).collect();
-    assert_eq!(named, ["configuration", "model large", "program", "list of methods"]);
+    assert_eq!(named, ["configuration", "program"], "what was added is no difference");
     let message = error.to_string().replace(&path.display().to_string(), "run.sqlite");
-    insta::assert_snapshot!(message, @"run.sqlite: cannot be resumed, because this is not the run that was interrupted: configuration was `5d41402abc4b2a76`, is `000000000000000000000000000000000000000000000000...`; model large was absent, is `1`; program was `gim-harness 0.1.0`, is absent; list of methods was `gim, gradient, integrated_gradients, random`, is `gim, gradient, integrated_gradients`; start over with --fresh, or name another folder with --out");
+    insta::assert_snapshot!(message, @"run.sqlite: cannot go on, because this is not the run that was begun: configuration was `5d41402abc4b2a76`, is `000000000000000000000000000000000000000000000000...`; program was `gim-harness 0.1.0`, is `gim-harness 0.1.1`; start over with --fresh, or name another folder with --out");
+    assert_eq!(store.identity(), &identity(), "left as it was");
+}
+
+#[test]
+fn a_larger_plan_and_a_smaller_one_see_what_is_theirs() {
+    let (_folder, path) = folder();
+    let all = declared();
+    let units = units(&all, 6);
+    // First without the last method, and three examples a task.
+    let mut fewer = all.clone();
+    fewer.methods.pop();
+    let is_in = |unit: &&Unit, examples: usize| unit.example_index < examples && unit.key.method != "random";
+    let small: Vec<Unit> = units.iter().filter(|unit| is_in(unit, 3)).cloned().collect();
+    let mut store = store(&path, &fewer, &[], &small);
+    assert_eq!(store.units().unwrap(), small);
+
+    let planned = planned(&all, &[], &units);
+    store.declare(&identity(), &all, &planned).unwrap();
+    assert_eq!(store.units().unwrap(), small, "all that there is of the larger plan");
+    let missing: Vec<Unit> = units.iter().filter(|unit| !is_in(unit, 3)).cloned().collect();
+    store.write_all(&missing).unwrap();
+    assert_eq!(store.units().unwrap(), units);
+
+    // Other examples, in another order, by fewer methods in another order: nothing of the rest is shown, or lost.
+    let mut turned = all.clone();
+    turned.methods = vec!["integrated_gradients".into(), "gim".into()];
+    turned.metrics.remove(0);
+    let mut part = planned.clone();
+    for dataset in &mut part {
+        dataset.examples = vec![dataset.examples[5].clone(), dataset.examples[1].clone()];
+        dataset.facts.examples = 2;
+    }
+    store.declare(&identity(), &turned, &part).unwrap();
+    assert_eq!(store.declared(), &turned);
+    let shown: Vec<(usize, String, String)> = store
+        .units()
+        .unwrap()
+        .into_iter()
+        .map(|unit| (unit.example_index, unit.key.example_id, unit.key.method))
+        .collect();
+    let expected = |task: &str| {
+        [(0, 5, "integrated_gradients"), (0, 5, "gim"), (1, 1, "integrated_gradients"), (1, 1, "gim")]
+            .map(|(place, example, method)| (place, format!("{task}-{example}"), method.to_owned()))
+    };
+    assert_eq!(shown, [expected("sentiment"), expected("fact_checking")].concat());
+    store.declare(&identity(), &all, &planned).unwrap();
+    assert_eq!(store.units().unwrap(), units);
+}
+
+/// Whatever is changed behind the store's back, it is noticed: the unit counts as not done, or the store is refused.
+#[test]
+fn damage_is_noticed() {
+    let (_folder, path) = folder();
+    let declared = declared();
+    let units = units(&declared, 3);
+    store(&path, &declared, &[], &units).close().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let alter = |statement: &str| {
+        fs::write(&path, &whole).unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        assert!(connection.execute(statement, []).unwrap() > 0, "{statement}");
+    };
+    for (statement, damaged) in [
+        ("UPDATE metric_value SET by_seed = '[1.5]' WHERE unit = 1 AND metric = 1", 1),
+        ("UPDATE attribution SET vector = replace(vector, '0.', '1.')", 24),
+        ("UPDATE curve SET scores = replace(scores, '2', '3') WHERE unit = 2", 1),
+        ("UPDATE diagnostic SET value = value + 1", 6),
+        ("UPDATE unit SET score = -score WHERE id = 3", 1),
+        ("UPDATE unit SET tokens = replace(tokens, 'token1', 'token2')", 24),
+        ("UPDATE unit SET depends_on = 'x' WHERE id = 3", 1),
+        ("UPDATE unit SET example_id = 'other' WHERE id = 3", 1),
+        ("UPDATE unit SET evaluation_cost = '[0.5,[1,0,0,0]]' WHERE id = 3", 1),
+        ("DELETE FROM metric_value WHERE unit = 1", 1),
+        ("DELETE FROM curve WHERE unit = 1 AND position = 1", 1),
+        ("DELETE FROM attribution WHERE unit = 1", 1),
+        ("DELETE FROM diagnostic", 6),
+        ("DELETE FROM unit WHERE id = 1", 3), // one line a table that has rows of it
+    ] {
+        alter(statement);
+        let mut store = Store::open(&path).unwrap();
+        let (finished, damage) = store.finished().unwrap();
+        assert_eq!(damage.len(), damaged, "{statement}: {damage:?}");
+        // A unit that lost its name is missing rather than damaged to whoever reads by name.
+        assert!(store.units().map_or(true, |found| found.len() < units.len()), "{statement}");
+        store.remove(&damage).unwrap();
+        let (after, none) = store.finished().unwrap();
+        assert!(none.is_empty() && after == finished && after.len() < units.len(), "{statement}");
+        let missing: Vec<Unit> = units.iter().filter(|unit| !after.contains_key(&unit.key)).cloned().collect();
+        store.write_all(&missing).unwrap();
+        assert_eq!(store.units().unwrap(), units, "{statement}: made whole again");
+    }
+    for statement in [
+        "DELETE FROM method WHERE id = 1",
+        "DELETE FROM task WHERE id = 1",
+        "DELETE FROM metric WHERE id = 1",
+        "DELETE FROM example WHERE position = 1",
+        "DELETE FROM dataset",
+        "DELETE FROM identity WHERE fact = 'program'",
+        "UPDATE method SET name = 'gradiant' WHERE name = 'gradient'",
+        "UPDATE method SET place = 1 - place WHERE place < 2",
+        "UPDATE metric SET higher_is_better = 1 - higher_is_better",
+        "UPDATE run SET resamples = 9000000000000",
+        "UPDATE run SET seed = '8'",
+        "UPDATE run SET confidence = 0.5",
+        "UPDATE example SET id = 'other' WHERE position = 1",
+    ] {
+        alter(statement);
+        let error = Store::open(&path).unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains("run.sqlite"), "{statement}: {error}");
+    }
+    // A setting that sizes memory has a bound, also where the checksum is right.
+    let mut vast = declared.clone();
+    vast.resamples = 9_000_000_000_000;
+    fs::remove_file(&path).unwrap();
+    let error = Store::create(&path, &identity(), &vast, &[]).unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
 }
 
 #[test]
@@ -91,7 +214,7 @@ fn a_run_is_not_overwritten_and_names_must_be_declared() {
     let declared = declared();
     let mut store = store(&path, &declared, &[], &[]);
     let before = fs::read(&path).unwrap();
-    let error = Store::create(&path, &identity(), &declared).unwrap_err();
+    let error = Store::create(&path, &identity(), &declared, &[]).unwrap_err();
     assert!(matches!(error, StoreError::Exists { .. }), "{error}");
     assert_eq!(fs::read(&path).unwrap(), before);
 
@@ -100,11 +223,11 @@ fn a_run_is_not_overwritten_and_names_must_be_declared() {
     stranger.key.method = "gmi".into();
     let error = store.write_all(&[good.clone(), stranger]).unwrap_err();
     assert_eq!(error.to_string(), "method `gmi` is not one that the run declared");
-    assert!(!store.is_done(&good.key).unwrap(), "all or nothing");
+    assert_eq!(store.unit(&good.key).unwrap(), None, "all or nothing");
 
     let mut twice = declared.clone();
     twice.tasks.push("sentiment".into());
-    let error = Store::create(&path.with_file_name("other.sqlite"), &identity(), &twice).unwrap_err();
+    let error = Store::create(&path.with_file_name("other.sqlite"), &identity(), &twice, &[]).unwrap_err();
     assert_eq!(error.to_string(), "task `sentiment` is declared twice");
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().filter_map(leftover).count(), 0);
 }
@@ -167,9 +290,14 @@ fn a_newer_store_and_a_damaged_one_are_refused() {
     store(&path, &declared, &datasets(&declared, 12), &units(&declared, 12)).close().unwrap();
     let whole = fs::read(&path).unwrap();
 
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
-    let error = Store::open(&path).unwrap_err();
-    assert!(error.to_string().contains("newer gim-harness (store format 3, this program knows up to 2)"), "{error}");
+    let version = |number: i64| {
+        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", number).unwrap();
+        Store::open(&path).unwrap_err().to_string()
+    };
+    let error = version(3);
+    assert!(error.contains("newer gim-harness (store format 3, this program knows up to 2)"), "{error}");
+    let error = version(1);
+    assert!(error.contains("older gim-harness (store format 1, this program has 2)"), "{error}");
 
     // Whatever is destroyed, reading ends in an error or in right units, never in a panic.
     for cut in [50, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
@@ -216,7 +344,7 @@ fn a_path_that_looks_like_something_else_is_a_path() {
 fn a_report_reads_while_a_run_writes() {
     let (_folder, path) = folder();
     let declared = declared();
-    let mut writer = store(&path, &declared, &[], &units(&declared, 2));
+    let mut writer = store(&path, &declared, &datasets(&declared, 6), &units(&declared, 2));
     let reader = Store::open_read_only(&path).unwrap();
     let mut seen = 0;
     reader
@@ -243,8 +371,8 @@ fn a_report_reads_while_a_run_writes() {
 fn writer_for_the_test_that_kills_it() {
     let Some(path) = std::env::var_os("GIM_TEST_STORE_TO_WRITE") else { return };
     let declared = declared();
-    let mut store = Store::resume(Path::new(&path), &identity(), &declared).unwrap();
-    let done = store.done_units().unwrap().len();
+    let mut store = Store::open(Path::new(&path)).unwrap();
+    let done = store.finished().unwrap().0.len();
     for batch in done / BATCH.. {
         let units: Vec<_> = (0..BATCH).map(|i| unit(&declared, 0, 0, batch * BATCH + i, 0)).collect();
         store.write_all(&units).unwrap();
@@ -256,7 +384,7 @@ fn writer_for_the_test_that_kills_it() {
 fn a_killed_writer_leaves_whole_transactions_and_is_resumed() {
     let (_folder, path) = folder();
     let declared = declared();
-    store(&path, &declared, &[], &[]);
+    store(&path, &declared, &datasets(&declared, 5000), &[]);
     let mut before = 0;
     for announced in [1, 4, 20] {
         let mut writer = Command::new(std::env::current_exe().unwrap())
@@ -271,7 +399,7 @@ fn a_killed_writer_leaves_whole_transactions_and_is_resumed() {
         writer.wait().unwrap();
 
         let last: usize = last.rsplit(' ').next().unwrap().parse().unwrap();
-        let store = Store::resume(&path, &identity(), &declared).unwrap();
+        let store = Store::open(&path).unwrap();
         let units = store.units().unwrap();
         assert_eq!(units.len() % BATCH, 0, "whole transactions");
         assert!(units.len() >= (last + 1) * BATCH, "whatever was announced as done is there");

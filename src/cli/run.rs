@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_with_mistakes};
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::report::point_latest;
-use gim_harness::run::{Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out};
+use gim_harness::run::{
+    Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out, to_resume,
+};
 use gim_harness::{attribution, faithfulness, store};
 
 use super::model::{bundle_cache, open_runtime, opening};
@@ -34,7 +36,7 @@ pub struct Arguments {
     /// Where to run: cpu, cuda, cuda:1
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Go on with the interrupted run in --out, or with the newest one
+    /// Go on with the run in --out, or with the newest one that was interrupted
     #[arg(long, conflicts_with = "fresh")]
     resume: bool,
     /// Start over, also where --out holds a run already
@@ -55,21 +57,30 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let watch =
         signals::watch("stopping after the work in hand; once more to stop at once (nothing finished is lost)")?;
     let plan = plan(arguments)?;
-    let (folder, existing) = destination(arguments, &plan)?;
+    let (mut folder, existing) = destination(arguments, &plan)?;
     let progress = Terminal::new(&watch);
     let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
     let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(arguments.verify_files) };
-    let job = Job { plan: &plan, folder: &folder, existing, interrupted: &watch.interrupted, bundles };
-    let outcome = match carry_out(&job, &runtime, &progress) {
-        Err(error @ RunError::Interrupted { .. }) => {
-            note(error);
-            return Ok(Ended::Incomplete);
+    let outcome = loop {
+        // From the start: what is killed is the newest run too, and is what `latest` is to show.
+        let begun = || match arguments.out {
+            None => point_latest(&plan.output, &folder).map(|_| ()),
+            Some(_) => Ok(()),
+        };
+        let job =
+            Job { plan: &plan, folder: &folder, existing, interrupted: &watch.interrupted, bundles, begun: &begun };
+        match carry_out(&job, &runtime, &progress) {
+            // Another run was begun in the same second.
+            Err(RunError::Held(_)) if arguments.out.is_none() && !arguments.resume => {
+                folder = a_new_folder(&plan);
+            }
+            Err(error @ RunError::Interrupted { .. }) => {
+                note(error);
+                return Ok(Ended::Incomplete);
+            }
+            result => break result?,
         }
-        result => result?,
     };
-    if arguments.out.is_none() {
-        point_latest(&plan.output, &folder)?;
-    }
     let (written, ended) = match outcome {
         Outcome::Complete(written) => (written, Ended::Done),
         Outcome::Interrupted(written) => (written, Ended::Incomplete),
@@ -135,14 +146,23 @@ fn destination(arguments: &Arguments, plan: &Plan) -> anyhow::Result<(PathBuf, E
         return Ok((out.clone(), existing));
     }
     if arguments.resume {
-        let latest = plan.output.join("latest");
-        let folder = latest.canonicalize().map_err(|_| {
-            Usage(format!("there is no run to resume: {} does not exist; name one with --out", latest.display()))
-        })?;
+        let Some(folder) = to_resume(&plan.output, &plan.name) else {
+            let message = format!(
+                "there is no run to resume: {} holds none of the name '{}'; name one with --out",
+                plan.output.display(),
+                plan.name
+            );
+            return Err(Usage(message).into());
+        };
+        note(format_args!("going on with {}", folder.display()));
         return Ok((folder, existing));
     }
+    Ok((a_new_folder(plan), existing))
+}
+
+fn a_new_folder(plan: &Plan) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Ok((new_folder(&plan.output, &plan.name, now.as_secs()), existing))
+    new_folder(&plan.output, &plan.name, now.as_secs())
 }
 
 fn is_empty(folder: &Path) -> bool {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempPath;
 
@@ -24,6 +25,9 @@ impl Pending {
             .make_in(folder, |path| File::create_new(path))
             .map_err(|source| ReportError::Io { path: target.clone(), source })?;
         let (file, unfinished) = unfinished.into_parts();
+        // Tells whoever looks for leftovers that this one has an owner; the lock goes when its owner does. Where there are
+        // no locks, age alone tells.
+        let _ = file.try_lock();
         Ok(Pending { file: BufWriter::with_capacity(1 << 16, file), unfinished, target })
     }
 
@@ -50,5 +54,59 @@ impl Write for Pending {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// Younger ones may be about to be locked or renamed.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// Removes the unfinished files of the given names that killed programs left in a folder: old enough, and locked by
+/// nobody.
+pub fn remove_unfinished(folder: &Path, names: &[&str]) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_unfinished = names.iter().any(|own| {
+            let rest =
+                name.strip_prefix('.').and_then(|rest| rest.strip_prefix(own)).and_then(|rest| rest.strip_prefix('.'));
+            rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()))
+        });
+        let is_old = || {
+            let modified = entry.metadata().ok().filter(std::fs::Metadata::is_file)?.modified().ok()?;
+            modified.elapsed().ok().filter(|age| *age > SETTLED)
+        };
+        if is_unfinished
+            && is_old().is_some()
+            && let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_go_and_what_has_an_owner_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - 2 * SETTLED;
+        let age = |path: &Path| File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        for name in [".report.md.Ab3dEf", ".report.md.young1", ".report.md", ".notes.txt.Ab3dEf", "report.md"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+            if name != ".report.md.young1" {
+                age(&folder.path().join(name));
+            }
+        }
+        let owned = Pending::create(folder.path(), "report.md").unwrap();
+        age(&owned.unfinished);
+        remove_unfinished(folder.path(), &["report.md"]);
+        assert!(!folder.path().join(".report.md.Ab3dEf").exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "everything else stays");
+        owned.publish().unwrap();
     }
 }

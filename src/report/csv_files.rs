@@ -187,17 +187,18 @@ pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportErro
     file.row(head.into_iter().chain(rows))?;
     for panel in &gathered.panels {
         for (method, totals) in gathered.declared.methods.iter().zip(&panel.methods) {
+            let cost = totals.cost();
             file.row([
                 &panel.model,
                 &panel.task,
                 method,
                 &totals.units.to_string(),
-                &number(Some(totals.attribution_seconds)),
-                &number(Some(totals.evaluation_seconds)),
-                &totals.forward_rows.to_string(),
-                &totals.forward_rows_saved.to_string(),
-                &totals.gradient_rows.to_string(),
-                &totals.gradient_rows_saved.to_string(),
+                &number(Some(totals.attribution.seconds)),
+                &number(Some(totals.evaluation.seconds)),
+                &cost.forward_rows.to_string(),
+                &cost.forward_rows_saved.to_string(),
+                &cost.gradient_rows.to_string(),
+                &cost.gradient_rows_saved.to_string(),
             ])?;
         }
     }

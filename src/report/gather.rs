@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::attribution::relative_gap;
-use crate::store::{DatasetFacts, Declared, RunIdentity, Store, Unit};
+use crate::store::{Cost, DatasetFacts, Declared, RunIdentity, Store, Unit};
 
 use super::error::ReportError;
 
@@ -13,6 +13,8 @@ pub struct Gathered {
     pub identity: RunIdentity,
     /// One a model and task, those without any unit too.
     pub panels: Vec<Panel>,
+    /// What in the store is not what was written, and left out here.
+    pub damaged: Vec<String>,
 }
 
 /// One model on one task.
@@ -54,12 +56,8 @@ pub struct MethodTotals {
     pub units: usize,
     /// Of them, those whose example was not left out: only they cost anything.
     pub explained: usize,
-    pub attribution_seconds: f64,
-    pub evaluation_seconds: f64,
-    pub forward_rows: u64,
-    pub forward_rows_saved: u64,
-    pub gradient_rows: u64,
-    pub gradient_rows_saved: u64,
+    pub attribution: Cost,
+    pub evaluation: Cost,
     /// By name, one number an example.
     pub diagnostics: BTreeMap<String, Vec<f64>>,
     /// Completeness gaps in units of the change that is explained, of methods that have them; may be infinite.
@@ -120,7 +118,7 @@ pub fn gather(
     }
     let methods: HashMap<&str, usize> = declared.methods.iter().map(String::as_str).zip(0..).collect();
     let mut current: Option<(usize, String)> = None;
-    store.visit(|unit| {
+    let damaged = store.visit(|unit| {
         let place = places.get(&(unit.key.model.clone(), unit.key.task.clone()));
         let (Some(&place), Some(&method)) = (place, methods.get(unit.key.method.as_str())) else { return Ok(()) };
         let panel = &mut panels[place];
@@ -146,20 +144,24 @@ pub fn gather(
         panel.methods[method].add(&unit);
         Ok::<(), ReportError>(())
     })?;
-    Ok(Gathered { declared, identity: store.identity().clone(), panels })
+    let damaged = damaged.into_iter().map(|damage| damage.what).collect();
+    Ok(Gathered { declared, identity: store.identity().clone(), panels, damaged })
 }
 
 impl MethodTotals {
+    /// Attribution and evaluation together.
+    pub fn cost(&self) -> Cost {
+        let mut cost = self.attribution;
+        cost += self.evaluation;
+        cost
+    }
+
     fn add(&mut self, unit: &Unit) {
         let timing = &unit.timing;
         self.units += 1;
         self.explained += usize::from(unit.excluded.is_none());
-        self.attribution_seconds += timing.attribution_seconds;
-        self.evaluation_seconds += timing.evaluation_seconds;
-        self.forward_rows += timing.forward_rows;
-        self.forward_rows_saved += timing.forward_rows_saved;
-        self.gradient_rows += timing.gradient_rows;
-        self.gradient_rows_saved += timing.gradient_rows_saved;
+        self.attribution += timing.attribution;
+        self.evaluation += timing.evaluation;
         self.gaps.extend(relative_gap(&unit.diagnostics));
         for (name, value) in &unit.diagnostics {
             self.diagnostics.entry(name.clone()).or_default().push(*value);

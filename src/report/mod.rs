@@ -43,10 +43,30 @@ pub struct Written {
     pub units_done: usize,
     /// As far as the datasets are known.
     pub units_expected: usize,
+    /// What in the store is not what was written, one line each; the files are made without it.
+    pub damaged: Vec<String>,
     /// The beginning of `report.md`: which method is most faithful, and how sure that is.
     pub headline: String,
     pub summaries: Vec<Summary>,
     pub comparisons: Vec<Comparison>,
+}
+
+/// Every file that [`write`] makes.
+const FILES: [&str; 9] = [
+    "examples.csv",
+    "curves.csv",
+    "attributions.jsonl",
+    "summary.csv",
+    "comparisons.csv",
+    "timings.csv",
+    "results.json",
+    "manifest.json",
+    "report.md",
+];
+
+/// Removes what reports left in a folder when they were killed.
+pub fn remove_unfinished(folder: &Path) {
+    atomic::remove_unfinished(folder, &FILES);
 }
 
 /// Makes every file of a run in `folder`, which must exist, and `manifest.json` where a manifest is given. Each file
@@ -73,6 +93,7 @@ pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>)
         complete: gathered.complete(),
         units_done: gathered.units_done(),
         units_expected: gathered.units_expected(),
+        damaged: gathered.damaged,
         headline,
         summaries: analysis.summaries,
         comparisons: analysis.comparisons,

@@ -9,7 +9,7 @@ use crate::attribution::{Attribution, Case, Method, Question, tokens_of};
 use crate::config::Score;
 use crate::faithfulness::{Family, Judged, Judgement, Ranking, families_of};
 use crate::runtime::{Counters, Model, Row};
-use crate::store::{Curve, MetricValue, Timing, Unit, UnitKey};
+use crate::store::{Cost, Curve, MetricValue, Timing, Unit, UnitKey};
 use crate::tasks::Example;
 
 /// Limits of the model.
@@ -26,6 +26,20 @@ pub struct Chunk<'a> {
     examples: &'a [Example],
     /// One an example.
     prompts: Vec<Prompt>,
+}
+
+/// A unit by name, and what its numbers hang on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    pub key: UnitKey,
+    pub depends_on: String,
+}
+
+/// A unit to be made.
+pub struct Wanted {
+    pub unit: Identified,
+    /// The unit as it is in the store: its attribution is taken from there.
+    pub known: Option<Unit>,
 }
 
 /// An example as the model saw it.
@@ -132,34 +146,50 @@ impl<'a> Chunk<'a> {
         self.prompts.iter().filter(|prompt| matches!(prompt, Prompt::LeftOut { .. })).count()
     }
 
-    /// One method on the examples that are wanted, judged by the metrics.
+    /// One method on the examples that are wanted (one entry an example), judged by the metrics.
     pub fn work(
         &self,
         model: &mut Model,
         method: &dyn Method,
-        wanted: &[bool],
+        mut wanted: Vec<Option<Wanted>>,
         metrics: &[String],
-        key: impl Fn(&str) -> UnitKey,
     ) -> Result<Vec<Unit>, RunError> {
         let (chosen, explained): (Vec<usize>, Vec<(Case, f64)>) = (0..self.examples.len())
-            .filter(|&i| wanted[i])
+            .filter(|&i| wanted[i].is_some())
             .filter_map(|i| Some((i, self.prompts[i].explained()?)))
             .unzip();
         let (cases, full): (Vec<Case>, Vec<f64>) = explained.into_iter().unzip();
+        // What the store has of a case's attribution; `None`: it is to be made.
+        let known: Vec<Option<Unit>> =
+            chosen.iter().map(|&i| wanted[i].as_mut().and_then(|wanted| wanted.known.take())).collect();
 
+        // One case at a time: the last digits of a gradient hang on what shares its batch, and a run that was extended or
+        // resumed has other cases at hand than one that was not. And so the cost is the case's own.
+        let mut attributions = Vec::with_capacity(cases.len());
+        let mut costs = Vec::with_capacity(cases.len());
+        for (case, known) in cases.iter().zip(&known) {
+            if let Some(unit) = known {
+                let (values, diagnostics) = (unit.attributions.clone(), unit.diagnostics.clone());
+                attributions.push(Attribution { values, diagnostics });
+                costs.push(unit.timing.attribution);
+                continue;
+            }
+            let (before, clock) = (model.counters(), Instant::now());
+            attributions.extend(method.attribute(model, std::slice::from_ref(case))?);
+            costs.push(cost(model.counters() - before, clock.elapsed().as_secs_f64()));
+        }
         let (before, clock) = (model.counters(), Instant::now());
-        let attributions = method.attribute(model, &cases)?;
-        let attribution_seconds = clock.elapsed().as_secs_f64();
-        let clock = Instant::now();
-        let judged = self.judge(model, &chosen, &cases, &full, &attributions, metrics)?;
-        let evaluation_seconds = clock.elapsed().as_secs_f64();
-        let cost = Cost { seconds: [attribution_seconds, evaluation_seconds], rows: model.counters() - before };
+        let (judged, asked) = self.judge(model, &chosen, &cases, &full, &attributions, metrics)?;
+        let evaluations = shares(cost(model.counters() - before, clock.elapsed().as_secs_f64()), &asked);
 
         let mut finished: BTreeMap<usize, (Attribution, Vec<MetricValue>, Vec<Curve>, Timing)> = BTreeMap::new();
-        for (place, ((&i, attribution), (values, curves))) in chosen.iter().zip(attributions).zip(judged).enumerate() {
-            finished.insert(i, (attribution, values, curves, cost.share(place, chosen.len())));
+        let timings =
+            costs.into_iter().zip(evaluations).map(|(attribution, evaluation)| Timing { attribution, evaluation });
+        for (((&i, made), (values, curves)), timing) in chosen.iter().zip(attributions).zip(judged).zip(timings) {
+            finished.insert(i, (made, values, curves, timing));
         }
-        let units = (0..self.examples.len()).filter(|&i| wanted[i]).map(|i| {
+        let wanted = wanted.into_iter().enumerate().filter_map(|(i, wanted)| Some((i, wanted?.unit)));
+        let units = wanted.map(|(i, Identified { key, depends_on })| {
             let example = &self.examples[i];
             let (excluded, score) = match &self.prompts[i] {
                 Prompt::Explained { score, .. } => (None, Some(*score)),
@@ -167,7 +197,8 @@ impl<'a> Chunk<'a> {
             };
             let (attribution, values, curves, timing) = finished.remove(&i).unwrap_or_default();
             Unit {
-                key: key(&example.id),
+                key,
+                depends_on,
                 example_index: self.first + i,
                 n_tokens: example.input_ids.len(),
                 n_ranked: example.ranked.len(),
@@ -184,8 +215,8 @@ impl<'a> Chunk<'a> {
         Ok(units.collect())
     }
 
-    /// Metrics and curves of every case, as far as they are wanted. The perturbed prompts of all cases, seeds and families
-    /// are scored together.
+    /// Metrics and curves of every case, as far as they are wanted, and how many prompts each case asked to be scored. The
+    /// perturbed prompts of all cases, seeds and families are scored together.
     fn judge(
         &self,
         model: &mut Model,
@@ -194,10 +225,11 @@ impl<'a> Chunk<'a> {
         full: &[f64],
         attributions: &[Attribution],
         metrics: &[String],
-    ) -> Result<Vec<Verdict>, RunError> {
+    ) -> Result<(Vec<Verdict>, Vec<u64>), RunError> {
         let families = families_of(metrics);
         let mut rankings: Vec<Vec<Ranking>> = Vec::with_capacity(cases.len());
         let mut rows: Vec<Row> = Vec::new();
+        let mut asked = Vec::with_capacity(cases.len());
         for ((&i, attribution), (case, &full)) in chosen.iter().zip(attributions).zip(cases.iter().zip(full)) {
             let eligible = &self.examples[i].ranked;
             let own: Vec<Ranking> = attribution.values.iter().map(|values| Ranking::new(values, eligible)).collect();
@@ -207,6 +239,7 @@ impl<'a> Chunk<'a> {
                 }
             }
             rankings.push(own);
+            asked.push(rows.len() as u64 - asked.iter().sum::<u64>());
         }
         let tokens = tokens_of(cases);
         let scores = model.scores(&rows, &tokens)?;
@@ -233,7 +266,7 @@ impl<'a> Chunk<'a> {
             }
             results.push(combine(&families, &by_seed, metrics));
         }
-        Ok(results)
+        Ok((results, asked))
     }
 }
 
@@ -288,27 +321,33 @@ fn combine(families: &[&dyn Family], by_seed: &[Vec<Judgement>], metrics: &[Stri
     (values, curves)
 }
 
-/// What several units cost together.
-struct Cost {
-    /// Attribution, evaluation.
-    seconds: [f64; 2],
-    rows: Counters,
+/// What the counters and the clock say.
+fn cost(rows: Counters, seconds: f64) -> Cost {
+    Cost {
+        seconds,
+        forward_rows: rows.forward_rows,
+        forward_rows_saved: rows.forward_rows_saved,
+        gradient_rows: rows.gradient_rows,
+        gradient_rows_saved: rows.gradient_rows_saved,
+    }
 }
 
-impl Cost {
-    /// The part of one unit: seconds evenly, rows so that they add up.
-    fn share(&self, place: usize, count: usize) -> Timing {
-        let part = |rows: u64| {
-            let (count, place) = (count as u64, place as u64);
-            rows / count + u64::from(place < rows % count)
-        };
-        Timing {
-            attribution_seconds: self.seconds[0] / count as f64,
-            evaluation_seconds: self.seconds[1] / count as f64,
-            forward_rows: part(self.rows.forward_rows),
-            forward_rows_saved: part(self.rows.forward_rows_saved),
-            gradient_rows: part(self.rows.gradient_rows),
-            gradient_rows_saved: part(self.rows.gradient_rows_saved),
+/// What each of several cases cost that asked for so many forward rows together: seconds evenly, and of the rows that had
+/// to be computed its part of those it asked for.
+fn shares(together: Cost, asked: &[u64]) -> Vec<Cost> {
+    let all = u128::from(asked.iter().sum::<u64>().max(1));
+    let computed = |asked: u64| (u128::from(asked) * u128::from(together.forward_rows) / all) as u64;
+    let mut before = 0;
+    let share = |&own: &u64| {
+        // Differences of sums, so that the parts add up.
+        let forward_rows = computed(before + own) - computed(before);
+        before += own;
+        Cost {
+            seconds: together.seconds / asked.len() as f64,
+            forward_rows,
+            forward_rows_saved: own.saturating_sub(forward_rows),
+            ..Cost::default()
         }
-    }
+    };
+    asked.iter().map(share).collect()
 }

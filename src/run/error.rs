@@ -6,7 +6,7 @@ use crate::bundle::BundleError;
 use crate::diagnostics::Diagnostics;
 use crate::report::ReportError;
 use crate::runtime::{ParseDeviceError, RuntimeError};
-use crate::store::StoreError;
+use crate::store::{HeldElsewhere, StoreError};
 use crate::tokenizer::TokenizerError;
 use crate::verify::VerifiedBakeError;
 
@@ -32,6 +32,14 @@ pub enum RunError {
     Task { task: String, source: crate::tasks::TaskError },
     #[error("there is no run to resume in {folder}; leave out --resume to start one")]
     NothingToResume { folder: PathBuf },
+    #[error(transparent)]
+    Held(#[from] HeldElsewhere),
+    #[error(
+        "{}: cannot go on, because the example `{example}` of {task} does not ask what it did when it was done (its text, \
+         answer or evidence changed); start over with --fresh, or name another folder with --out",
+        folder.display()
+    )]
+    ExampleChanged { folder: PathBuf, task: String, example: String },
     #[error("{path}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("interrupted while baking the model '{model}': nothing was run, and nothing of the bake is left")]

@@ -3,10 +3,11 @@
 mod bundles;
 mod chunk;
 mod error;
+mod find;
 mod prepare;
 mod record;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +15,19 @@ use std::time::Instant;
 
 use crate::attribution::{self, Method};
 use crate::config::Plan;
-use crate::report::{self, Written};
+use crate::report::{self, ReportError, Written};
 use crate::runtime::{Device, Model, Runtime, RuntimeError, SessionOptions};
-use crate::store::{self, DatasetFacts, Store, UnitKey};
-use crate::tasks::Dataset;
+use crate::store::{self, Damage, Finished, PlannedDataset, RunLock, Store, UnitKey};
+use crate::tasks::{Dataset, Example};
 
 pub use bundles::{Bundles, resolve_bundle};
 pub use error::RunError;
+pub use find::to_resume;
 pub use prepare::data_mistakes;
 
-use chunk::{Chunk, Sizes};
+use chunk::{Chunk, Identified, Sizes, Wanted};
 use prepare::Prepared;
+use record::{Basis, Sessions};
 
 /// Examples that are worked on together, so that their rows share batches. What is finished is stored after each method
 /// on each of these.
@@ -33,7 +36,7 @@ const CHUNK: usize = 16;
 /// What to do where the run's folder already holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Go on with it if it is the same run, else refuse.
+    /// Go on with it, or extend it, if nothing that it hangs on has changed; else refuse.
     Continue,
     /// Go on with it; refuse where there is none.
     Resume,
@@ -50,6 +53,8 @@ pub struct Job<'a> {
     /// Becomes true when the run is to stop after the work in hand.
     pub interrupted: &'a AtomicBool,
     pub bundles: Bundles<'a>,
+    /// Called once the run has its folder and its store, before any model runs.
+    pub begun: &'a dyn Fn() -> Result<(), ReportError>,
 }
 
 /// Is told what a run does. Every method may be ignored.
@@ -73,29 +78,55 @@ pub enum Outcome {
     Interrupted(Box<Written>),
 }
 
-/// Runs a plan into `job.folder` and writes its reports.
+/// Runs a plan into `job.folder` and writes its reports. Where the folder holds a run already, only what is missing is
+/// done: what was interrupted, what the plan has more than before, and what the store shows to be damaged.
 ///
 /// Everything that can be wrong with the configuration and the data is found before any model runs.
+///
+/// # Errors
+/// [`RunError::Held`] where another program writes to the folder.
 pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let plan = job.plan;
     let device: Device = plan.device.parse()?;
+    // Said before anything is baked for a run that cannot begin.
+    if RunLock::is_held(job.folder) {
+        take_lock(job.folder)?;
+    }
     let prepared = prepare::prepare(job, runtime, progress)?;
-    let identity = record::identity(plan, &prepared, runtime);
-    let declared = record::declared(plan);
-    let mut store = open_store(job, &identity, &declared)?;
-    let work =
-        Work { job, methods: attribution::build_all(&plan.methods, plan.seed), done: store.done_units()?, progress };
-    let options =
-        SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
-    let options = SessionOptions { reuse_bytes: plan.reuse_bytes.unwrap_or(options.reuse_bytes), ..options };
+    let begins = !job.folder.join(store::FILE_NAME).exists();
+    if begins && job.existing == Existing::Resume {
+        return Err(RunError::NothingToResume { folder: job.folder.to_owned() });
+    }
+    std::fs::create_dir_all(job.folder).map_err(|source| RunError::Io { path: job.folder.to_owned(), source })?;
+    let _lock = take_lock(job.folder)?;
+    store::remove_unfinished(job.folder);
+    report::remove_unfinished(job.folder);
 
+    let mut options =
+        SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
+    options.reuse_bytes = plan.reuse_bytes.unwrap_or(options.reuse_bytes);
+    let mut sessions = Sessions { threads: options.thread_count(), prepacking: BTreeMap::new() };
+    for model in &prepared {
+        sessions.prepacking.insert(model.name.clone(), Model::choose_prepacking(&model.bundle, &options).on);
+    }
+    let (mut store, basis) = open_store(job, &prepared, runtime, &mut sessions)?;
+    (job.begun)()?;
+    let (finished, damage) = store.finished()?;
+    if !damage.is_empty() {
+        progress.note(&damage_note(&damage));
+        store.remove(&damage)?;
+    }
+    options.threads = Some(sessions.threads);
+
+    let methods = attribution::build_all(&plan.methods, plan.seed);
+    let work = Work { job, methods, basis: &basis, finished, progress };
     let mut complete = true;
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
+        options.prepacking = sessions.prepacking.get(&prepared.name).copied();
         let mut model = Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?;
         for dataset in &prepared.datasets {
-            store.write_dataset(&dataset_facts(&prepared.name, plan, dataset))?;
             let complete_here = match run_task(&work, &mut model, prepared, dataset, &mut store) {
                 // In the middle of a unit, which will be done again.
                 Err(RunError::Runtime(RuntimeError::Interrupted)) => false,
@@ -109,17 +140,35 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
         ran.push(record::ModelRecord::new(prepared, &model));
     }
 
-    let manifest = record::manifest(plan, &identity, &ran, runtime, &options, started.elapsed());
+    let manifest = record::manifest(plan, store.identity(), &ran, runtime, &options, started.elapsed());
     let written = Box::new(report::write(&store, job.folder, Some(&manifest))?);
     store.close()?;
     Ok(if complete { Outcome::Complete(written) } else { Outcome::Interrupted(written) })
 }
 
-fn open_store(job: &Job, identity: &store::RunIdentity, declared: &store::Declared) -> Result<Store, RunError> {
+fn take_lock(folder: &Path) -> Result<RunLock, RunError> {
+    let taken = RunLock::take(folder).map_err(|source| RunError::Io { path: folder.to_owned(), source })?;
+    Ok(taken?)
+}
+
+/// The run's store, with this plan declared in it, and what its units hang on. Sessions are to compute as the run began.
+fn open_store(
+    job: &Job,
+    prepared: &[Prepared],
+    runtime: &Runtime,
+    sessions: &mut Sessions,
+) -> Result<(Store, Basis), RunError> {
+    let plan = job.plan;
     let path = job.folder.join(store::FILE_NAME);
-    let exists = path.exists();
-    if job.existing == Existing::Fresh && exists {
-        for suffix in ["", "-wal", "-shm"] {
+    let declared = record::declared(plan);
+    let datasets: Vec<PlannedDataset> = prepared
+        .iter()
+        .flat_map(|model| model.datasets.iter().map(|dataset| record::dataset(&model.name, plan, dataset)))
+        .collect();
+    let build = crate::digest::sha256_of_this_program()
+        .map_err(|source| RunError::Io { path: PathBuf::from("the file of this program"), source })?;
+    if job.existing == Existing::Fresh {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
             let file = job.folder.join(format!("{}{suffix}", store::FILE_NAME));
             match std::fs::remove_file(&file) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -128,36 +177,52 @@ fn open_store(job: &Job, identity: &store::RunIdentity, declared: &store::Declar
                 _ => {}
             }
         }
-    } else if exists {
-        return Ok(Store::resume(&path, identity, declared)?);
-    } else if job.existing == Existing::Resume {
-        return Err(RunError::NothingToResume { folder: job.folder.to_owned() });
+    } else if path.exists() {
+        let mut store = Store::open(&path)?;
+        *sessions = sessions.clone().imposed(plan, store.facts());
+        let basis = Basis::new(plan, prepared, runtime, &build, sessions);
+        store.declare(&basis.identity(), &declared, &datasets)?;
+        return Ok((store, basis));
     }
-    std::fs::create_dir_all(job.folder).map_err(|source| RunError::Io { path: job.folder.to_owned(), source })?;
-    Ok(Store::create(&path, identity, declared)?)
+    let basis = Basis::new(plan, prepared, runtime, &build, sessions);
+    Ok((Store::create(&path, &basis.identity(), &declared, &datasets)?, basis))
 }
 
-fn dataset_facts(model: &str, plan: &Plan, dataset: &Dataset) -> DatasetFacts {
-    DatasetFacts {
-        model: model.to_owned(),
-        task: dataset.name.clone(),
-        version: dataset.version,
-        sha256: dataset.sha256.clone(),
-        score: dataset.score.name().to_owned(),
-        available: dataset.available,
-        limit: plan.limit,
-        sample: plan.sample,
-        examples: dataset.examples.len(),
-    }
+fn damage_note(damage: &[Damage]) -> String {
+    const SHOWN: usize = 5;
+    let named: Vec<&str> = damage.iter().take(SHOWN).map(|damage| damage.what.as_str()).collect();
+    let more = if damage.len() > SHOWN { format!(", and {} more", damage.len() - SHOWN) } else { String::new() };
+    format!("damaged in the store, and done anew: {}{more}", named.join(", "))
 }
 
 /// What is the same for every task.
 struct Work<'a> {
     job: &'a Job<'a>,
     methods: Vec<(String, Box<dyn Method>)>,
-    /// Units that an earlier run finished.
-    done: HashSet<UnitKey>,
+    basis: &'a Basis,
+    /// Units that are in the store.
+    finished: HashMap<UnitKey, Finished>,
     progress: &'a dyn Progress,
+}
+
+impl Work<'_> {
+    /// What is to be done for a unit.
+    ///
+    /// # Errors
+    /// [`RunError::ExampleChanged`] for a unit whose example asked something else when it was done.
+    fn due(&self, unit: &Identified) -> Result<Due, RunError> {
+        let Some(finished) = self.finished.get(&unit.key) else { return Ok(Due::Whole) };
+        if finished.depends_on != unit.depends_on {
+            return Err(RunError::ExampleChanged {
+                folder: self.job.folder.to_owned(),
+                task: unit.key.task.clone(),
+                example: unit.key.example_id.clone(),
+            });
+        }
+        let has = |metric: &String| finished.metrics.contains(metric);
+        let done = finished.excluded || self.job.plan.metrics.iter().all(has);
+        Ok(if done { Due::Nothing } else { Due::Metrics })
+    }
 }
 
 /// Whether the task was finished, rather than interrupted.
@@ -168,18 +233,24 @@ fn run_task(
     dataset: &Dataset,
     store: &mut Store,
 ) -> Result<bool, RunError> {
-    let Work { job, methods, done, progress } = work;
-    let key = |example: &str, method: &str| UnitKey {
-        model: prepared.name.clone(),
-        task: dataset.name.clone(),
-        example_id: example.to_owned(),
-        method: method.to_owned(),
+    let Work { job, methods, progress, .. } = work;
+    let identify = |example: &Example, method: &str| {
+        let key = UnitKey {
+            model: prepared.name.clone(),
+            task: dataset.name.clone(),
+            example_id: example.id.clone(),
+            method: method.to_owned(),
+        };
+        Identified { depends_on: work.basis.of_unit(&key, dataset.score, example), key }
     };
-    let missing: usize = dataset
-        .examples
-        .iter()
-        .map(|example| methods.iter().filter(|(method, _)| !done.contains(&key(&example.id, method))).count())
-        .sum();
+    let mut due = Vec::with_capacity(methods.len());
+    for (method, _) in methods {
+        let of_method: Result<Vec<Due>, RunError> =
+            dataset.examples.iter().map(|example| work.due(&identify(example, method))).collect();
+        due.push(of_method?);
+    }
+    let is_due = |due: &Due| *due != Due::Nothing;
+    let missing = due.iter().flatten().filter(|due| is_due(due)).count();
     progress.begin(&prepared.name, &dataset.name, missing as u64);
     let sizes = Sizes { longest: model.manifest().dimensions.max_positions };
     let mut excluded = 0;
@@ -187,24 +258,43 @@ fn run_task(
         if job.interrupted.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let chunk = Chunk::new(model, prepared, dataset.score, sizes, number * CHUNK, examples)?;
+        let first = number * CHUNK;
+        let chunk = Chunk::new(model, prepared, dataset.score, sizes, first, examples)?;
         excluded += chunk.excluded();
-        for (name, method) in methods {
-            let wanted: Vec<bool> = examples.iter().map(|example| !done.contains(&key(&example.id, name))).collect();
-            let count = wanted.iter().filter(|&&wanted| wanted).count();
+        for ((name, method), due) in methods.iter().zip(&due) {
+            let due = &due[first..first + examples.len()];
+            let count = due.iter().filter(|due| is_due(due)).count();
             if count == 0 {
                 continue;
             }
             if job.interrupted.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let units = chunk.work(model, method.as_ref(), &wanted, &job.plan.metrics, |example| key(example, name))?;
+            let mut wanted = Vec::with_capacity(examples.len());
+            for (example, due) in examples.iter().zip(due) {
+                let unit = identify(example, name);
+                wanted.push(match due {
+                    Due::Nothing => None,
+                    Due::Whole => Some(Wanted { unit, known: None }),
+                    Due::Metrics => Some(Wanted { known: store.unit(&unit.key)?, unit }),
+                });
+            }
+            let units = chunk.work(model, method.as_ref(), wanted, &job.plan.metrics)?;
             store.write_all(&units)?;
             progress.advance(name, count as u64);
         }
     }
     progress.end(&prepared.name, &dataset.name, dataset.examples.len(), excluded);
     Ok(true)
+}
+
+/// What is to be done for a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// The attribution is there, and metrics are missing.
+    Metrics,
+    Whole,
 }
 
 /// A folder for a new run: the run's name and the time, under `parent`.
@@ -222,7 +312,7 @@ pub fn new_folder(parent: &Path, name: &str, unix_seconds: u64) -> PathBuf {
 }
 
 /// `20261123-204500`, in UTC (days to civil dates by Howard Hinnant's algorithm).
-fn timestamp(unix_seconds: u64) -> String {
+pub(crate) fn timestamp(unix_seconds: u64) -> String {
     let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

@@ -68,7 +68,8 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
             let manifest = bundle.manifest.clone();
             let baseline = baseline(model, &manifest, &tokenizer)?;
             let tokenizer_sha256 = bundle.files.get(TOKENIZER_FILE).cloned().unwrap_or_default();
-            Ok(Prepared { name: model.name.clone(), bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets })
+            let name = model.name.clone();
+            Ok(Prepared { name, bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets })
         })
         .collect()
 }

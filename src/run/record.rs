@@ -7,40 +7,106 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
-use crate::config::Plan;
+use crate::config::{MethodPlan, Plan, Score, TaskPlan};
 use crate::faithfulness;
 use crate::runtime::{Model, Runtime, SessionOptions};
-use crate::store::{Declared, RunIdentity};
+use crate::store::{DatasetFacts, Declared, PlannedDataset, RunIdentity, UnitKey};
+use crate::tasks::{Dataset, Example};
 
-/// The facts that make a run this run: with any of them changed, its units are not comparable.
-pub fn identity(plan: &Plan, models: &[Prepared], runtime: &Runtime) -> RunIdentity {
-    let number = |number: Option<usize>| number.map_or("none".to_owned(), |number| number.to_string());
-    let methods: Vec<String> = plan
-        .methods
-        .iter()
-        .map(|method| match method.described() {
-            described if described == method.label => described,
-            described => format!("{}: {described}", method.label),
-        })
-        .collect();
-    let mut facts = BTreeMap::from([
-        ("program".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("ONNX Runtime".to_owned(), runtime.version().to_owned()),
-        ("device".to_owned(), plan.device.clone()),
-        ("methods and their options".to_owned(), methods.join(", ")),
-        ("limit".to_owned(), number(plan.limit)),
-        ("sample".to_owned(), number(plan.sample)),
-        ("batch_tokens".to_owned(), plan.batch_tokens.to_string()),
-    ]);
-    for model in models {
-        facts.insert(format!("model {}", model.name), model.manifest.source.sha256.clone());
-        facts.insert(format!("tokenizer of {}", model.name), model.tokenizer_sha256.clone());
-        facts.insert(format!("baseline token of {}", model.name), model.baseline.to_string());
-        for dataset in &model.datasets {
-            facts.insert(format!("task {}", dataset.name), dataset.sha256.clone());
+/// Facts by name, for people to read and for units to hang on.
+type Facts = BTreeMap<String, String>;
+
+/// What the numbers of a run hang on, by what each part of a unit adds to it.
+///
+/// A run goes on only where none of these changed; and each unit carries the hash of those that it hangs on, so that a
+/// plan takes no other unit for its own.
+pub struct Basis {
+    /// Program, runtime, device.
+    common: Facts,
+    /// By model, task and method.
+    models: BTreeMap<String, Facts>,
+    tasks: BTreeMap<String, Facts>,
+    methods: BTreeMap<String, Facts>,
+}
+
+/// How sessions compute, where the machine rather than the plan decides. A run that goes on computes as it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    pub threads: usize,
+    /// By model: whether weights are prepacked.
+    pub prepacking: BTreeMap<String, bool>,
+}
+
+const THREADS: &str = "threads";
+
+fn prepacking_of(model: &str) -> String {
+    format!("prepacking of {model}")
+}
+
+impl Sessions {
+    /// As a run that was begun recorded it in its facts, as far as it did.
+    pub fn imposed(self, plan: &Plan, begun: &RunIdentity) -> Sessions {
+        let mut sessions = self;
+        let threads = begun.facts.get(THREADS).and_then(|threads| threads.parse().ok());
+        sessions.threads = plan.threads.or(threads).unwrap_or(sessions.threads);
+        for (model, on) in &mut sessions.prepacking {
+            *on = begun.facts.get(&prepacking_of(model)).map_or(*on, |word| word == "on");
+        }
+        sessions
+    }
+}
+
+impl Basis {
+    pub fn new(plan: &Plan, models: &[Prepared], runtime: &Runtime, build: &str, sessions: &Sessions) -> Basis {
+        let common = Facts::from([
+            ("program".to_owned(), format!("{}, build {build}", env!("CARGO_PKG_VERSION"))),
+            ("ONNX Runtime".to_owned(), runtime.version().to_owned()),
+            ("device".to_owned(), plan.device.clone()),
+            (THREADS.to_owned(), sessions.threads.to_string()),
+            ("batch_tokens".to_owned(), plan.batch_tokens.to_string()),
+            ("seed".to_owned(), plan.seed.to_string()),
+        ]);
+        let of_model = |model: &Prepared| {
+            let name = &model.name;
+            let prepacked = sessions.prepacking.get(name).copied().unwrap_or_default();
+            let mut facts = Facts::from([
+                (format!("tokenizer of {name}"), model.tokenizer_sha256.clone()),
+                (format!("baseline token of {name}"), model.baseline.to_string()),
+                (prepacking_of(name), if prepacked { "on" } else { "off" }.to_owned()),
+            ]);
+            for (file, hash) in &model.bundle.files {
+                facts.insert(format!("{file} of {name}"), hash.clone());
+            }
+            (name.clone(), facts)
+        };
+        let of_task = |task: &TaskPlan| {
+            (task.name.clone(), Facts::from([(format!("task {}", task.name), task.file_sha256.clone())]))
+        };
+        let of_method = |method: &MethodPlan| {
+            (method.label.clone(), Facts::from([(format!("method {}", method.label), method.described())]))
+        };
+        Basis {
+            common,
+            models: models.iter().map(of_model).collect(),
+            tasks: plan.tasks.iter().map(of_task).collect(),
+            methods: plan.methods.iter().map(of_method).collect(),
         }
     }
-    RunIdentity { facts }
+
+    /// All facts.
+    pub fn identity(&self) -> RunIdentity {
+        let parts = [&self.models, &self.tasks, &self.methods];
+        let of_parts = parts.into_iter().flat_map(BTreeMap::values).flatten();
+        self.common.iter().chain(of_parts).map(|(fact, value)| (fact.as_str(), value.as_str())).collect()
+    }
+
+    /// The hash of what a unit hangs on: its facts, and what its example asks.
+    pub fn of_unit(&self, key: &UnitKey, score: Score, example: &Example) -> String {
+        let facts = [self.models.get(&key.model), self.tasks.get(&key.task), self.methods.get(&key.method)];
+        let written = serde_json::to_vec(&(&self.common, facts, score.name(), example));
+        // Maps of text and an example of numbers and text can always be written.
+        crate::digest::sha256(&written.unwrap_or_default())
+    }
 }
 
 pub fn declared(plan: &Plan) -> Declared {
@@ -59,6 +125,24 @@ pub fn declared(plan: &Plan) -> Declared {
         seed: plan.seed,
         resamples: plan.resamples,
         confidence: plan.confidence,
+    }
+}
+
+/// What a run takes of a task's data for a model.
+pub fn dataset(model: &str, plan: &Plan, dataset: &Dataset) -> PlannedDataset {
+    PlannedDataset {
+        facts: DatasetFacts {
+            model: model.to_owned(),
+            task: dataset.name.clone(),
+            version: dataset.version,
+            sha256: dataset.sha256.clone(),
+            score: dataset.score.name().to_owned(),
+            available: dataset.available,
+            limit: plan.limit,
+            sample: plan.sample,
+            examples: dataset.examples.len(),
+        },
+        examples: dataset.examples.iter().map(|example| example.id.clone()).collect(),
     }
 }
 

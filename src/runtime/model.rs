@@ -151,10 +151,7 @@ impl Model {
         options: &SessionOptions,
     ) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
-        // The embedding graph gathers from its table and has no products to pack weights for.
-        let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
-        let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
-        let prepacking = Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine());
+        let prepacking = Model::choose_prepacking(&bundle, options);
         tracing::debug!(bundle = %bundle.path().display(), %prepacking, "opened a bundle");
         Ok(Model {
             runtime: runtime.clone(),
@@ -165,6 +162,14 @@ impl Model {
             reuse: Reuse::new(options.reuse_bytes),
             counters: Counters::default(),
         })
+    }
+
+    /// Whether the weights of a bundle are prepacked: as asked for, or where they fit into this machine's memory.
+    pub fn choose_prepacking(bundle: &OpenedBundle, options: &SessionOptions) -> Prepacking {
+        // The embedding graph gathers from its table and has no products to pack weights for.
+        let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
+        let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
+        Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine())
     }
 
     pub fn manifest(&self) -> &Manifest {

@@ -1,5 +1,6 @@
-//! Vectors as they stand in a column.
+//! Vectors and counts as they stand in a column.
 
+use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 /// Text or whole numbers as a JSON array.
@@ -64,6 +65,16 @@ impl FromSql for Numbers<Vec<f64>> {
 #[derive(Debug, thiserror::Error)]
 #[error("expected numbers, found `{0}`")]
 struct NotNumbers(String);
+
+/// Counts are small; one that is not would not have fit into memory.
+pub fn int(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+pub fn count(row: &Row, column: usize) -> rusqlite::Result<usize> {
+    let n: i64 = row.get(column)?;
+    usize::try_from(n).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, n))
+}
 
 #[cfg(test)]
 mod tests {

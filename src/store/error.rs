@@ -20,7 +20,13 @@ pub enum StoreError {
         path.display()
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("{}: the run store is damaged ({what}); start the run afresh", path.display())]
+    #[error(
+        "{}: written by an older gim-harness (store format {found}, this program has {known}); start over with --fresh, \
+         or name another folder with --out",
+        path.display()
+    )]
+    Older { path: PathBuf, found: i64, known: i64 },
+    #[error("{}: the run store is damaged ({what}); start over with --fresh", path.display())]
     Damaged { path: PathBuf, what: String },
     #[error("{}: another program is writing to this run store", path.display())]
     Busy { path: PathBuf, source: rusqlite::Error },
@@ -37,25 +43,21 @@ pub enum StoreError {
 }
 
 fn explain(differences: &[FactDifference]) -> String {
-    let mut text = String::from("cannot be resumed, because this is not the run that was interrupted: ");
+    let mut text = String::from("cannot go on, because this is not the run that was begun: ");
     for (i, difference) in differences.iter().enumerate() {
         let separator = if i == 0 { "" } else { "; " };
-        let (stored, now) = shorten(difference.stored.as_deref(), difference.now.as_deref());
+        let (stored, now) = shorten(&difference.stored, &difference.now);
         let _ = write!(text, "{separator}{} was {stored}, is {now}", difference.fact);
     }
     text
 }
 
 /// Long values (hashes, lists) from where they differ, a little before and after.
-fn shorten(stored: Option<&str>, now: Option<&str>) -> (String, String) {
+fn shorten(stored: &str, now: &str) -> (String, String) {
     const BEFORE: usize = 8;
     const LONGEST: usize = 48;
-    let common = match (stored, now) {
-        (Some(a), Some(b)) => a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count(),
-        _ => 0,
-    };
-    let cut = |value: Option<&str>| {
-        let Some(value) = value else { return "absent".to_string() };
+    let common = stored.chars().zip(now.chars()).take_while(|(a, b)| a == b).count();
+    let cut = |value: &str| {
         let length = value.chars().count();
         if length <= LONGEST {
             return format!("`{value}`");

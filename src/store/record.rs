@@ -17,7 +17,10 @@ pub struct UnitKey {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     pub key: UnitKey,
-    /// Where the example stands in its dataset, from 0; reports keep this order.
+    /// Hash of everything that the numbers hang on: model, program, runtime, device, method and its options, and what
+    /// the example asks. A plan that comes to another hash does not take the unit for its own.
+    pub depends_on: String,
+    /// Where the example stands among those of the plan, from 0; reports keep this order. Not kept with the unit.
     pub example_index: usize,
     pub n_tokens: usize,
     /// How many positions competed in the ranking.
@@ -48,14 +51,30 @@ pub struct MetricValue {
     pub excluded: Option<String>,
 }
 
-/// What a unit cost. Rows count the sequences that went through a graph.
+/// What a unit cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timing {
-    pub attribution_seconds: f64,
-    pub evaluation_seconds: f64,
+    pub attribution: Cost,
+    pub evaluation: Cost,
+}
+
+/// What a piece of work cost. Rows count the sequences that went through a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    pub seconds: f64,
     pub forward_rows: u64,
     /// Rows that were asked for but remembered from before.
     pub forward_rows_saved: u64,
     pub gradient_rows: u64,
     pub gradient_rows_saved: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.seconds += other.seconds;
+        self.forward_rows += other.forward_rows;
+        self.forward_rows_saved += other.forward_rows_saved;
+        self.gradient_rows += other.gradient_rows;
+        self.gradient_rows_saved += other.gradient_rows_saved;
+    }
 }

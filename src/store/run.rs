@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::faithfulness::MetricFacts;
 
-/// The facts that make a run this run and no other: hashes of the configuration, models, tokenizers and tasks, and the
-/// program's version, each under a name that a person understands (`configuration`, `model demo`, `program`).
-/// An interrupted run is resumed only where all of them are the same.
+/// The facts that make a run this run and no other: hashes of models, tokenizers, tasks and of the program, the device,
+/// each under a name that a person understands (`program`, `weights.bin of demo`).
+///
+/// A run goes on only where no fact has another value than before. Facts may be added: a larger plan, with another
+/// model, task or method, extends the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunIdentity {
     pub facts: BTreeMap<String, String>,
@@ -54,22 +56,35 @@ pub struct DatasetFacts {
     pub limit: Option<usize>,
     /// The most that it was allowed to take, drawn by the seed from all of them.
     pub sample: Option<usize>,
-    /// Examples that the run took.
+    /// Examples that the run takes.
     pub examples: usize,
 }
 
-/// A fact that is not the same in two runs; `None` where a run does not have it.
+/// A dataset, and which examples of it the run takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedDataset {
+    pub facts: DatasetFacts,
+    /// Names, in the order of the reports; as many as `facts.examples`.
+    pub examples: Vec<String>,
+}
+
+/// A fact that is not the same in two runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FactDifference {
     pub fact: String,
-    pub stored: Option<String>,
-    pub now: Option<String>,
+    pub stored: String,
+    pub now: String,
 }
 
 impl RunIdentity {
-    /// The facts in which `now` departs from `self`, by name.
+    /// The facts that have another value in `now`, by name. Facts that only one of the two has do not count.
     pub fn differences(&self, now: &RunIdentity) -> Vec<FactDifference> {
-        differences(&self.facts, &now.facts)
+        let differs = |(fact, stored): (&String, &String)| {
+            let now = now.facts.get(fact)?;
+            let difference = || FactDifference { fact: fact.clone(), stored: stored.clone(), now: now.clone() };
+            (now != stored).then(difference)
+        };
+        self.facts.iter().filter_map(differs).collect()
     }
 }
 
@@ -78,46 +93,4 @@ impl Declared {
     pub fn method_of<'a>(&'a self, label: &'a str) -> &'a str {
         self.relabelled.get(label).map_or(label, String::as_str)
     }
-
-    /// The parts in which `now` departs from `self`.
-    pub fn differences(&self, now: &Declared) -> Vec<FactDifference> {
-        differences(&self.facts(), &now.facts())
-    }
-
-    fn facts(&self) -> BTreeMap<String, String> {
-        let metrics: Vec<String> = self
-            .metrics
-            .iter()
-            .map(|m| {
-                format!("{} ({})", m.name, if m.higher_is_better { "higher is better" } else { "lower is better" })
-            })
-            .collect();
-        [
-            ("name", self.name.clone()),
-            ("list of models", self.models.join(", ")),
-            ("list of tasks", self.tasks.join(", ")),
-            ("list of methods", self.methods.join(", ")),
-            ("list of metrics", metrics.join(", ")),
-            ("seed", self.seed.to_string()),
-            ("resamples", self.resamples.to_string()),
-            ("confidence", format!("{:?}", self.confidence)),
-        ]
-        .map(|(fact, value)| (fact.to_string(), value))
-        .into()
-    }
-}
-
-fn differences(stored: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<FactDifference> {
-    let mut names: Vec<&String> = stored.keys().chain(now.keys()).collect();
-    names.sort();
-    names.dedup();
-    names
-        .into_iter()
-        .filter(|name| stored.get(*name) != now.get(*name))
-        .map(|name| FactDifference {
-            fact: name.clone(),
-            stored: stored.get(name).cloned(),
-            now: now.get(name).cloned(),
-        })
-        .collect()
 }

@@ -1,8 +1,12 @@
 //! The tables of `run.sqlite`.
 //!
-//! Names are kept once, numbered in declared order, so `ORDER BY` on the numbers is the order of the reports.
-//! Vectors are JSON arrays with shortest round-trip numbers (`null`: not a finite number), so that
-//! `sqlite3 run.sqlite "select ... from json_each(vector)"` can read what the reports are made of.
+//! Names are kept once, numbered as they came; `place` is where the present plan lists them (NULL: it does not), so
+//! `ORDER BY place` is the order of the reports. Vectors are JSON arrays with shortest round-trip numbers (`null`: not a
+//! finite number), so that `sqlite3 run.sqlite "select ... from json_each(vector)"` can read what the reports are made
+//! of.
+//!
+//! Damage is noticed by two kinds of checksum: `run.checksum` over everything that describes the run, and
+//! `unit.checksum` over all that is stored of a unit, both by [`super::checksum`].
 
 /// "GIMH": tells a run store from any other SQLite file.
 pub const APPLICATION_ID: i64 = 0x4749_4D48;
@@ -16,17 +20,26 @@ CREATE TABLE run (
     name TEXT NOT NULL,
     seed TEXT NOT NULL, -- u64, more than an INTEGER holds
     resamples INTEGER NOT NULL,
-    confidence REAL NOT NULL
+    confidence REAL NOT NULL,
+    checksum TEXT NOT NULL
 ) STRICT;
-CREATE TABLE identity (fact TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE task (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE method (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
--- What stands behind a method's name in this run, where that is not the method's own.
-CREATE TABLE relabelled (name TEXT PRIMARY KEY, method TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE identity (
+    fact TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    planned INTEGER NOT NULL -- 0: of a part that the present plan does not have
+) STRICT, WITHOUT ROWID;
+CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, place INTEGER) STRICT;
+CREATE TABLE task (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, place INTEGER) STRICT;
+CREATE TABLE method (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    place INTEGER,
+    stands_for TEXT -- the method, where the name is a label of it
+) STRICT;
 CREATE TABLE metric (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
+    place INTEGER,
     higher_is_better INTEGER NOT NULL,
     in_score_units INTEGER NOT NULL,
     over_score INTEGER NOT NULL,
@@ -42,30 +55,34 @@ CREATE TABLE dataset (
     available INTEGER NOT NULL,
     taken_at_most INTEGER,
     sampled_at_most INTEGER,
-    examples INTEGER NOT NULL,
     PRIMARY KEY (model, task)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE example (
+    model INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (model, task, position),
+    UNIQUE (model, task, id),
+    FOREIGN KEY (model, task) REFERENCES dataset
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE unit (
     id INTEGER PRIMARY KEY,
     model INTEGER NOT NULL REFERENCES model,
     task INTEGER NOT NULL REFERENCES task,
-    example_index INTEGER NOT NULL,
     example_id TEXT NOT NULL,
     method INTEGER NOT NULL REFERENCES method,
+    depends_on TEXT NOT NULL,
     n_tokens INTEGER NOT NULL,
     n_ranked INTEGER NOT NULL,
     score REAL,
     excluded TEXT,
     tokens TEXT NOT NULL,
-    attribution_seconds REAL,
-    evaluation_seconds REAL,
-    forward_rows INTEGER NOT NULL,
-    forward_rows_saved INTEGER NOT NULL,
-    gradient_rows INTEGER NOT NULL,
-    gradient_rows_saved INTEGER NOT NULL,
+    attribution_cost TEXT NOT NULL, -- seconds, then rows: forward, forward saved, gradient, gradient saved
+    evaluation_cost TEXT NOT NULL,
+    checksum TEXT NOT NULL,
     UNIQUE (model, task, example_id, method)
 ) STRICT;
-CREATE INDEX unit_in_order ON unit (model, task, example_index, example_id, method);
 CREATE TABLE attribution (
     unit INTEGER NOT NULL REFERENCES unit ON DELETE CASCADE,
     seed INTEGER NOT NULL,
@@ -95,3 +112,6 @@ CREATE TABLE diagnostic (
     PRIMARY KEY (unit, name)
 ) STRICT, WITHOUT ROWID;
 "#;
+
+/// Tables whose rows belong to a unit.
+pub const PARTS_OF_UNITS: [&str; 4] = ["attribution", "metric_value", "curve", "diagnostic"];

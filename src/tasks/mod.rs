@@ -68,7 +68,7 @@ pub struct Dataset {
 }
 
 /// One prompt, and what is asked about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Example {
     pub id: String,
     /// With the tokenizer's special tokens.

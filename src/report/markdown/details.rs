@@ -203,8 +203,9 @@ impl Source<'_> {
                 let (mut explained, mut forward, mut gradient) = (0, 0, 0);
                 for totals in self.gathered.panels.iter().filter(|p| p.model == *model).map(|p| &p.methods[i]) {
                     explained += totals.explained;
-                    forward += totals.forward_rows + totals.forward_rows_saved;
-                    gradient += totals.gradient_rows + totals.gradient_rows_saved;
+                    let cost = totals.cost();
+                    forward += cost.forward_rows + cost.forward_rows_saved;
+                    gradient += cost.gradient_rows + cost.gradient_rows_saved;
                 }
                 if explained > 0 {
                     let mean = |rows: u64| format!("{:.1}", rows as f64 / explained as f64);

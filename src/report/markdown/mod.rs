@@ -116,6 +116,18 @@ impl<'a> Source<'a> {
             text.push('\n');
             text.push_str(&wrap(&sentence, ""));
         }
+        let damaged = &self.gathered.damaged;
+        if let Some(first) = damaged.first() {
+            let sentence = format!(
+                "**Damaged**: {} in the store {} not what was written (the first: {}). What follows was made without; run \
+                 the harness file again on this folder, and what is damaged is done anew.",
+                if damaged.len() == 1 { "an entry".to_owned() } else { format!("{} entries", damaged.len()) },
+                if damaged.len() == 1 { "is" } else { "are" },
+                escape(first),
+            );
+            text.push('\n');
+            text.push_str(&wrap(&sentence, ""));
+        }
     }
 
     /// Every method on every task, by every metric.
