@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use gim_harness::attribution::{Case, METHODS, Question, Settings, build};
 use gim_harness::bundle::bake::{BakeOptions, bake};
-use gim_harness::config::Score;
+use gim_harness::config::{OptionValue, Score};
 use gim_harness::faithfulness::{FAMILIES, Judged, Ranking};
 use gim_harness::grad::{Knobs, SiteKind};
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
@@ -182,23 +182,20 @@ fn faithfulness_curves() {
             let ranking = Ranking::new(&found.values[0], &interior);
             let full = expected.full;
             let judged = Judged { case: &case, ranking: &ranking, full };
-            let scores = model.scores(&FAMILIES[0].rows(&judged), &[case.question.target]).unwrap();
-            let scores: Vec<f64> = scores.iter().map(|score| f64::from(score.logits[0])).collect();
-            let judgement = FAMILIES[0].judge(&judged, &scores);
             let what = format!("{}.{reference}", example.index);
-            for (curve, expected) in
-                judgement.curves.iter().zip([&expected.comprehensiveness_curve, &expected.sufficiency_curve])
-            {
+            let curves = [&expected.comprehensiveness_curve, &expected.sufficiency_curve];
+            for (family, expected) in FAMILIES.iter().zip(curves) {
+                let scores = model.scores(&family.rows(&judged), &[case.question.target]).unwrap();
+                let scores: Vec<f64> = scores.iter().map(|score| f64::from(score.logits[0])).collect();
+                let judgement = family.judge(&judged, &scores);
+                let [curve] = judgement.curves.as_slice() else { panic!("{what}: one curve a family") };
                 // Step 0 is the whole prompt, which the reference leaves out.
                 let falls = curve.score[1..].iter().map(|score| full - score);
                 assert_close(&format!("{what}.{}", curve.curve), falls, expected);
+                let mean = expected.iter().sum::<f64>() / expected.len() as f64;
+                let value = judgement.values[0].clone().unwrap();
+                assert_close(&format!("{what}.{} mean", curve.curve), std::iter::once(value), &[mean]);
             }
-            let mean = |curve: &[f64]| curve.iter().sum::<f64>() / curve.len() as f64;
-            assert_close(
-                &format!("{what} metrics"),
-                judgement.values[..2].iter().map(|value| value.clone().unwrap()),
-                &[mean(&expected.comprehensiveness_curve), mean(&expected.sufficiency_curve)],
-            );
         }
     }
 }
@@ -213,6 +210,67 @@ fn integrated_gradients_report_their_completeness() {
         assert!(gap < 0.02, "completeness gap {gap}");
         println!("completeness gap {gap:.1e}");
     }
+}
+
+#[test]
+fn integrated_gradients_double_their_points_until_they_add_up() {
+    let (golden, mut model) = (golden(), model());
+    let cases: Vec<Case> = golden.examples.iter().map(|example| case(&golden, example)).collect();
+    let mut within = |tolerance: f64, most: u64| {
+        let options = [
+            ("steps", OptionValue::Word("auto")),
+            ("tolerance", OptionValue::Number(tolerance)),
+            ("max_steps", OptionValue::Integer(most)),
+        ];
+        let options = options.map(|(name, value)| (name.to_owned(), value)).into();
+        let method = build("integrated_gradients", &Settings { options, seed: 0 }).unwrap();
+        let before = model.counters().gradient_rows;
+        let found = method.attribute(&mut model, &cases).unwrap();
+        (found, model.counters().gradient_rows - before)
+    };
+    let exact = build("integrated_gradients", &Settings::default()).unwrap();
+    let mut last = 0.0;
+    for tolerance in [0.1, 1e-4] {
+        let (found, rows) = within(tolerance, 1023);
+        let steps: f64 = found.iter().map(|one| one.diagnostics["steps"]).sum();
+        for one in &found {
+            let (steps, gap) = (one.diagnostics["steps"], one.diagnostics["completeness_gap_relative"]);
+            assert!([15.0, 31.0, 63.0, 127.0, 255.0, 511.0, 1023.0].contains(&steps), "{steps}");
+            assert!(gap <= tolerance && one.diagnostics["tolerance_missed"] == 0.0, "{steps} points: {gap}");
+        }
+        assert_eq!(rows as f64, steps, "every point is computed once, however often they are doubled");
+        assert!(steps > last, "a smaller tolerance takes more points");
+        last = steps;
+    }
+    // Two rules for one integral.
+    let (auto, _) = within(1e-6, 1023);
+    for (auto, fixed) in auto.iter().zip(exact.attribute(&mut self::model(), &cases).unwrap()) {
+        let size = fixed.values[0].iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        for (a, b) in auto.values[0].iter().zip(&fixed.values[0]) {
+            assert!((a - b).abs() < 0.02 * size, "{a} is not {b}");
+        }
+    }
+    // The cap holds, and says so.
+    let (capped, rows) = within(1e-12, 31);
+    assert_eq!(rows as usize, 31 * cases.len());
+    for one in capped {
+        assert_eq!((one.diagnostics["steps"], one.diagnostics["tolerance_missed"]), (31.0, 1.0));
+    }
+}
+
+#[test]
+fn where_nothing_changes_the_doubling_ends() {
+    let (golden, mut model) = (golden(), model());
+    // The prompt is the baseline itself: no change, no gap.
+    let mut case = case(&golden, &golden.examples[0]);
+    case.input_ids = vec![case.baseline; 5];
+    case.position = 4;
+    let options = [("steps".to_owned(), OptionValue::Word("auto"))].into();
+    let method = build("integrated_gradients", &Settings { options, seed: 0 }).unwrap();
+    let found = method.attribute(&mut model, &[case]).unwrap().remove(0);
+    assert_eq!(found.values[0], [0.0; 5]);
+    assert_eq!((found.diagnostics["steps"], found.diagnostics["tolerance_missed"]), (15.0, 0.0));
+    assert_eq!(gim_harness::attribution::relative_gap(&found.diagnostics), Some(0.0));
 }
 
 #[test]

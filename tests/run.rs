@@ -34,6 +34,51 @@ fn an_interrupted_run_resumes_and_ends_as_if_nothing_had_been() {
     assert_eq!(run_units(&plan, &whole, Existing::Fresh, u64::MAX).unwrap(), (units, true));
 }
 
+/// One metric of four, one method twice, and a sample.
+#[test]
+fn only_what_was_chosen_is_done() {
+    let place = workplace();
+    let harness = |lines: &str| {
+        let text =
+            format!("name: small\nmodels: [bundle]\ntasks: [words.yaml]\nstatistics: {{resamples: 50}}\n{lines}");
+        fs::write(place.path().join("harness.yaml"), text).unwrap();
+        let folder = place.path().join("run");
+        run_units(&plan(place.path()), &folder, Existing::Fresh, u64::MAX).unwrap();
+        ["curves.csv", "examples.csv", "timings.csv", "report.md"]
+            .map(|name| fs::read_to_string(folder.join(name)).unwrap())
+    };
+    let methods =
+        "methods:\n  - gim\n  - integrated_gradients: {steps: 3, label: few}\n  - integrated_gradients: {steps: 4}\n";
+    let rows = |timings: &str| -> u64 {
+        let asked = |line: &str| line.split(',').skip(6).take(2).map(|cell| cell.parse::<u64>().unwrap()).sum::<u64>();
+        timings.lines().skip(1).map(asked).sum()
+    };
+    let column = |text: &str, place: usize| -> BTreeSet<String> {
+        text.lines().skip(1).map(|line| line.split(',').nth(place).unwrap().to_owned()).collect()
+    };
+    let [curves, examples, timings, _] = harness(methods);
+    assert_eq!(column(&curves, 4), BTreeSet::from(["comprehensiveness".to_owned(), "sufficiency".to_owned()]));
+    let labels = ["few", "gim", "integrated_gradients"].map(str::to_owned);
+    assert_eq!(column(&examples, 3), BTreeSet::from(labels));
+    let all = rows(&timings);
+
+    let [curves, examples, timings, report] =
+        harness(&format!("{methods}metrics: [sufficiency_normalized]\nsample: 7\n"));
+    assert_eq!(column(&curves, 4), BTreeSet::from(["sufficiency".to_owned()]));
+    assert!(
+        examples.starts_with("model,task,example_id,method,n_tokens,n_ranked,score,sufficiency_normalized,excluded\n")
+    );
+    let drawn = column(&examples, 2);
+    assert_eq!(drawn.len(), 7);
+    assert!(report.contains("not in the random sample of 7"), "{report}");
+    let sampled = rows(&timings);
+
+    let [_, examples, timings, _] = harness(&format!("{methods}sample: 7\n"));
+    assert_eq!(column(&examples, 2), drawn);
+    // Five perturbed prompts for sufficiency, and as many again as there are ranked tokens for comprehensiveness.
+    assert!(sampled < rows(&timings) && rows(&timings) < all, "{sampled} {} {all}", rows(&timings));
+}
+
 #[test]
 fn another_run_is_not_resumed() {
     let place = workplace();
