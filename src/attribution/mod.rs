@@ -165,9 +165,6 @@ const FREEZE: f32 = Knobs::GIM.norm_freeze;
 const SHARE: f32 = Knobs::GIM.product_share;
 
 /// All methods, in the order in which they are listed.
-/// Points of integrated gradients.
-/// Draws of random attributions.
-
 pub const METHODS: &[Entry] = &[
     knobs!("gim", Knobs::GIM, "gradient interaction modifications: all three below (arXiv 2505.17630)"),
     knobs!("gradient", G, "gradient times input, by plain calculus (arXiv 1312.6034)"),
