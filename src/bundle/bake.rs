@@ -55,6 +55,8 @@ pub enum BakeError {
     Overlap { out: PathBuf, source_path: PathBuf },
     #[error("another program is using the bundle {path}; wait until it has ended, or name another folder")]
     InUse { path: PathBuf },
+    #[error("what was at {out} was moved aside and could not be put back; it is in {path}")]
+    Stranded { out: PathBuf, path: PathBuf },
     #[error("interrupted; nothing was written")]
     Interrupted,
     #[error("cannot read {path}")]
