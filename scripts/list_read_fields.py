@@ -115,7 +115,6 @@ HARMLESS = {
     "_post_init_done": "set by the class itself before it is looked at",
     "allow_global_per_layer_attribute_access": "only where there is 'per_layer_config'",
     "attn_implementation": KERNELS,
-    "architectures": "checked by itself",
     "attention_dropout": TRAINING,
     "attention_probs_dropout_prob": TRAINING,
     "attn_pdrop": TRAINING,

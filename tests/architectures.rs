@@ -309,8 +309,8 @@ fn has_no_effect(checkpoint: &Checkpoint, name: &str, field: &str) -> bool {
         "original_max_position_embeddings" => name == "phi3-partial",
         // `layer_types` says the same and is read instead.
         "max_window_layers" => true,
-        // Checked by itself, and read by nobody.
-        "architectures" | "label2id" => true,
+        // Checked against the classes, and no more.
+        "architectures" => true,
         _ => {
             harmless(&checkpoint.architecture) || inner || checkpoint.ignored_fields.iter().any(|other| other == field)
         }
