@@ -90,7 +90,7 @@ def other_values(key, value, default):
         case str():
             return ["another"]
         case None:
-            return [7, True, "another", {"a": 1}]
+            return [7, "another"]
         case list():
             return [value[:-1]]
         case _:
@@ -182,8 +182,8 @@ def changes(checkpoint):
 def check(name, program):
     checkpoint = Checkpoint(name, program)
     before = checkpoint.transformers()
-    ours, _ = checkpoint.harness()
-    assert relative(ours, before) < TOLERANCE, name
+    own, _ = checkpoint.harness()
+    assert relative(own, before) < TOLERANCE, name
     counts = dict.fromkeys(["accepted, computed alike", "accepted, as before", "refused by both", "refused here, changes there",
                             "refused here, as before there", "accepted here, refused there"], 0)
     wrong = []
@@ -207,7 +207,7 @@ def check(name, program):
                 wrong.append(f"{what}: refused without its name: {told[:200]}")
         elif theirs is None:
             counts["accepted here, refused there"] += 1
-            if relative(ours, before) > 1e-6:
+            if harmless and relative(ours, own) > 1e-6:
                 wrong.append(f"{what}: computed otherwise, and refused by transformers ({why})")
         elif relative(ours, theirs) < TOLERANCE:
             counts["accepted, as before" if relative(theirs, before) < 1e-6 else "accepted, computed alike"] += 1

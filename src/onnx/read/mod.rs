@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Graph, Id};
-use crate::files;
+use crate::{files, lfs};
 use attributes::Attributes;
 use convert::{Call, Converter, Problem, Val, is_small};
 use decode::Model;
@@ -79,6 +79,9 @@ pub fn read(path: &Path) -> Result<Foreign, ReadError> {
 /// Reads a model from its bytes; `path` says where they are from and where external data is looked for.
 pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Foreign, ReadError> {
     let fail = |problem: String| ReadError::File { path: path.to_owned(), problem };
+    if lfs::is_pointer(bytes) {
+        return Err(fail(lfs::PROBLEM.to_owned()));
+    }
     let model = decode::model(bytes).map_err(fail)?;
     let version = model.opsets.get("").copied().unwrap_or(0);
     if !OPSETS.contains(&version) {
