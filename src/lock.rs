@@ -76,13 +76,13 @@ impl Turn {
             match file.try_lock() {
                 Ok(()) if !is_at(&file, path) => continue,
                 Err(TryLockError::WouldBlock) => {
-                    if stop() {
-                        return Ok(None);
-                    }
                     if !told {
                         let holder = files::read_text(path, HOLDER).unwrap_or_default();
                         waiting(if is_holder(&holder) { holder.trim_end() } else { "another process" });
                         told = true;
+                    }
+                    if stop() {
+                        return Ok(None);
                     }
                     std::thread::sleep(PAUSE);
                 }

@@ -56,8 +56,7 @@ pub fn resolve_bundle(
         .collect();
     files.sort();
     let source = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;
-    let program = std::env::current_exe().map_err(io(PathBuf::from("this program")))?;
-    let build = crate::config::sha256_of_file(&program).map_err(io(program))?;
+    let build = crate::digest::sha256_of_this_program().map_err(io(PathBuf::from("the file of this program")))?;
     let key = format!("{}-{}", &source[..16], &build[..16]);
     std::fs::create_dir_all(bundles.folder).map_err(io(bundles.folder.to_owned()))?;
     clean(bundles.folder);

@@ -280,6 +280,8 @@ fn run_task(
                 });
             }
             let units = chunk.work(model, method.as_ref(), wanted, &job.plan.metrics)?;
+            // Nothing is stored that may have come from weights that changed under the run.
+            model.check_weights()?;
             store.write_all(&units)?;
             progress.advance(name, count as u64);
         }
@@ -312,7 +314,7 @@ pub fn new_folder(parent: &Path, name: &str, unix_seconds: u64) -> PathBuf {
 }
 
 /// `20261123-204500`, in UTC (days to civil dates by Howard Hinnant's algorithm).
-pub(crate) fn timestamp(unix_seconds: u64) -> String {
+fn timestamp(unix_seconds: u64) -> String {
     let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

@@ -191,6 +191,11 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 pub(super) fn describe(path: &Path, error: rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
+    // "no such table": the store's own names are not what they were.
+    const SQL_ERROR: i32 = 1;
+    if error.sqlite_error().is_some_and(|error| error.extended_code == SQL_ERROR) {
+        return StoreError::Damaged { path, what: error.to_string() };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path, source: error },
         Some(ErrorCode::NotADatabase) => StoreError::Foreign { path, why: "it is not an SQLite database".to_string() },
