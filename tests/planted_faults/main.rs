@@ -140,7 +140,8 @@ fn wrong_weights_are_found() {
     let model = "llama-a";
     let (up, gate) =
         (place(model, "model.layers.1.mlp.up_proj.weight"), place(model, "model.layers.1.mlp.gate_proj.weight"));
-    let faults: [(&str, &dyn Fn(&mut Vec<u8>)); 4] = [
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let faults: [(&str, Damage); 4] = [
         ("weights: a block of them negated", &|bytes| {
             bytes[up.start..up.start + 512].chunks_exact_mut(4).for_each(|number| number[3] ^= 0x80);
         }),
