@@ -81,7 +81,8 @@ pub enum ForeignError {
 
 /// Reads a file, raises its patterns, and finds the embeddings and the logits. `tokenizer`: the one that was named by hand.
 pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<ForwardModel, ForeignError> {
-    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, note, .. } = read(path)?;
+    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, output, note, .. } =
+        read(path)?;
     let owned = || path.to_owned();
     let graph_error = |source| ForeignError::Graph { path: owned(), source };
     let mut notes: Vec<String> = note.into_iter().collect();
@@ -90,10 +91,10 @@ pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<ForwardModel, Forei
     }
     let roots = [logits, input_ids, attention_mask];
     let (mut graph, roots) = raise(&graph, &roots).map_err(graph_error)?;
-    let [output, input_ids, attention_mask] = roots[..] else {
+    let [end, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
     };
-    let (logits, taken) = head::logits(&mut graph, output).map_err(graph_error)?;
+    let (logits, taken) = head::logits(&mut graph, end).map_err(graph_error)?;
     if !taken.is_empty() {
         notes.push(format!(
             "the file ends in {}; the logits in front of that are what is explained",
@@ -155,6 +156,7 @@ pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<ForwardModel, Forei
         scores_last: labels.is_some() && (is_causal || !last_places.is_empty()),
         labels,
         last_places,
+        output: Some(output),
         max_positions: positions::longest(&graph, &used, attention_mask),
         pad_token_id,
         weights: Box::new(weights),

@@ -42,6 +42,8 @@ pub struct ForwardModel {
     /// Where the file takes the last place itself; see [`last`](super::last). Its logits are then `[batch, vocab]`,
     /// `[batch, labels]`, or the same with an axis of one place.
     pub last_places: Vec<Id>,
+    /// The output of the file that is taken for the logits.
+    pub output: Option<String>,
     pub layers: usize,
     pub heads: usize,
     pub hidden: usize,
@@ -85,6 +87,7 @@ impl From<Checkpoint> for ForwardModel {
             inputs_embeds: checkpoint.inputs_embeds,
             logits: checkpoint.logits,
             last_places: Vec::new(),
+            output: None,
             layers: checkpoint.layers,
             heads: checkpoint.heads,
             hidden: checkpoint.hidden,

@@ -64,6 +64,8 @@ pub struct Foreign {
     pub takes_positions: bool,
     /// Who wrote the file, as it says.
     pub producer: String,
+    /// The output that is taken for the logits.
+    pub output: String,
     /// Which output was chosen, where that needs to be said.
     pub note: Option<String>,
 }
@@ -159,6 +161,7 @@ impl Reader<'_> {
         let Some(value) = values.remove(logits) else {
             return Err(self.fail(format!("has the output '{logits}', which nothing makes")));
         };
+        let output = logits.to_owned();
         let logits = self.converter.id(&value).map_err(|Problem(problem)| self.fail(problem))?;
         Ok(Foreign {
             graph: self.converter.graph,
@@ -168,6 +171,7 @@ impl Reader<'_> {
             logits,
             takes_positions,
             producer: model.producer.clone(),
+            output,
             note,
         })
     }
