@@ -169,6 +169,7 @@ def write_plan(scratch, model, cases, methods, steps, scores):
         "models": [{"name": "model", "path": str(model)}],
         "tasks": [f"{score}.yaml" for score in tasks],
         "methods": [{name: {"steps": steps}} if name == "integrated_gradients" else name for name in methods],
+        "metrics": ["sufficiency"],
         "statistics": {"resamples": 100},
     }
     (scratch / "harness.yaml").write_text(json.dumps(plan), encoding="utf-8")

@@ -115,7 +115,6 @@ HARMLESS = {
     "_post_init_done": "set by the class itself before it is looked at",
     "allow_global_per_layer_attribute_access": "only where there is 'per_layer_config'",
     "attn_implementation": KERNELS,
-    "architectures": "checked by itself",
     "attention_dropout": TRAINING,
     "attention_probs_dropout_prob": TRAINING,
     "attn_pdrop": TRAINING,
@@ -159,7 +158,6 @@ HARMLESS = {
     "vision_config": IMAGES,
     **of(EVERY - CLASSIFIERS, ["id2label", "num_labels"], "of classifiers"),
     **of(CLASSIFIERS, ["tie_word_embeddings"], "of a head over the vocabulary, which a classifier has not"),
-    **of(CLASSIFIERS, ["is_causal"], "of decoders"),
     **of(EVERY - {"roberta"}, ["pad_token_id"], "padding is masked, and of the table's gradient nothing is asked"),
     **of(EVERY - ROTATED - {"gemma3"}, ["rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor",
                                         "original_max_position_embeddings", "head_dim"],
@@ -173,6 +171,10 @@ HARMLESS = {
                       "vocab_size", "is_causal"],
          "the decoder's are those in 'text_config'"),
 }
+
+
+# What absence means where the code that was found speaks of another kind of model: an encoder looks both ways.
+DEFAULTS = of(CLASSIFIERS, ["is_causal"], False)
 
 
 class Module:
@@ -394,6 +396,8 @@ def listed(model_type):
             # `rope_theta` has a default by the kind of layer or by another name.
             if given and key != "rope_theta":
                 entry["default"] = given[0]
+        if f"{model_type}.{key}" in DEFAULTS:
+            entry["default"] = DEFAULTS[f"{model_type}.{key}"]
         if reason:
             entry["harmless"] = reason
         elif not any(name in fields or name in aliases for name in names):

@@ -97,6 +97,11 @@ FIXTURES = {
         vision_config=dict(hidden_size=8, image_size=28, intermediate_size=8, num_attention_heads=2,
             num_hidden_layers=1, patch_size=14, vision_use_head=False), boi_token_index=128, eoi_token_index=129,
         image_token_index=130, mm_tokens_per_image=4), dict(dtype=torch.bfloat16)),
+    # Decoders that look both ways, with windows: `is_causal` of any, and Gemma 3's own switch.
+    "mistral-both": (MistralConfig(**dict(DECODER, sliding_window=5, is_causal=False)), dict(dtype=torch.float16)),
+    "gemma3-both": (Gemma3TextConfig(**dict(DECODER, num_hidden_layers=3, head_dim=12, sliding_window=8, query_pre_attn_scalar=16,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"], use_bidirectional_attention=True)),
+        dict(dtype=torch.float16)),
     "gpt2-base": (GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, n_inner=56,
         scale_attn_by_inverse_layer_idx=True, bos_token_id=None, eos_token_id=None),
         dict(dtype=torch.float32, base=True)),

@@ -14,13 +14,48 @@ use std::sync::Once;
 use serde::Deserialize;
 use tokenizers::models::ModelWrapper;
 
-use crate::files;
+use crate::{files, lfs};
+
+/// Which of the tokens that a tokenizer puts around a text a prompt gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SpecialTokens {
+    /// All of them, as `tokenizer.json` has it.
+    #[default]
+    Tokenizer,
+    /// Those before the text: a begin token, and nothing where a decoder's score is taken.
+    Begin,
+    /// None: the prompt has what it needs.
+    None,
+}
+
+impl SpecialTokens {
+    /// The names that users type, in order.
+    pub const NAMES: &[&str] = &["tokenizer", "begin", "none"];
+
+    const ALL: [Self; 3] = [SpecialTokens::Tokenizer, SpecialTokens::Begin, SpecialTokens::None];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SpecialTokens::Tokenizer => "tokenizer",
+            SpecialTokens::Begin => "begin",
+            SpecialTokens::None => "none",
+        }
+    }
+
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|special| special.name() == name)
+    }
+}
 
 /// Why text cannot be encoded as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     #[error("cannot read the tokenizer {}: {source}", .path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is missing; {beside}", .path.display())]
+    Missing { path: PathBuf, beside: String },
     #[error("{} is not a tokenizer.json: {message}", .path.display())]
     Invalid { path: PathBuf, message: String },
     #[error("the tokenizer cannot encode this text: {message}")]
@@ -74,6 +109,10 @@ pub struct Tokenizer {
     /// Ids of the tokens that the file calls special.
     special: HashSet<i64>,
     max_id: i64,
+    /// The largest id of the vocabulary itself, without the tokens that were added to it.
+    max_own_id: i64,
+    /// What it puts before a text, and after it.
+    around: (Vec<i64>, Vec<i64>),
 }
 
 /// The part of `tokenizer.json` that the library keeps to itself.
@@ -92,8 +131,11 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`TokenizerError::Read`] or [`TokenizerError::Invalid`].
+    /// [`TokenizerError::Missing`], [`TokenizerError::Read`] or [`TokenizerError::Invalid`].
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
+        if path.parent().is_some_and(Path::is_dir) && !path.exists() {
+            return Err(TokenizerError::Missing { path: path.to_path_buf(), beside: beside(path) });
+        }
         let read = |source| TokenizerError::Read { path: path.to_path_buf(), source };
         let bytes = files::read(path, files::TOKENIZER).map_err(read)?;
         Self::from_bytes(path, &bytes)
@@ -105,8 +147,14 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if lfs::is_pointer(bytes) {
+            return Err(format!("it {}", lfs::PROBLEM));
+        }
         let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-        let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let file: File = serde_json::from_str(text).map_err(|error| match error.is_eof() {
+            true => format!("it ends too early, so it was cut off: {error}"),
+            false => error.to_string(),
+        })?;
         guarded(|| Self::build(bytes, file)).and_then(|built| built)
     }
 
@@ -126,9 +174,48 @@ impl Tokenizer {
         let special = inner.encode_char_offsets("", true).map_err(|error| error.to_string())?;
         let vocabulary = inner.get_vocab(true);
         let max_id = vocabulary.values().chain(special.get_ids()).copied().max().map_or(-1, i64::from);
+        let max_own_id = inner.get_vocab(false).into_values().max().map_or(-1, i64::from);
+        let around = around(&inner)?;
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| i64::from(id)).collect();
-        Ok(Tokenizer { inner, unknown, special, max_id })
+        Ok(Tokenizer { inner, unknown, special, max_id, max_own_id, around })
+    }
+
+    /// Encodes a prompt, with those tokens around it that are asked for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str, special: SpecialTokens) -> Result<Encoding, TokenizerError> {
+        let mut encoding = self.encode(text, special != SpecialTokens::None)?;
+        if special == SpecialTokens::Begin && encoding.ids.ends_with(&self.around.1) {
+            let kept = encoding.ids.len() - self.around.1.len();
+            encoding.ids.truncate(kept);
+            encoding.tokens.truncate(kept);
+            encoding.offsets.truncate(kept);
+        }
+        Ok(encoding)
+    }
+
+    /// The tokens that are put before a text, and after it.
+    pub fn around(&self) -> (&[i64], &[i64]) {
+        (&self.around.0, &self.around.1)
+    }
+
+    /// What the user of a decoder should know of a tokenizer that puts something behind a text: the score is taken there.
+    pub fn note_on_ends(&self) -> Option<String> {
+        let last = self.token(*self.around.1.last()?);
+        Some(format!(
+            "the tokenizer ends every prompt with '{last}', and a decoder's score is taken at the prompt's last token, which is \
+             then that one; special tokens `begin` leave it out, `none` all of them (`special_tokens` of a model in \
+             harness.yaml, --special-tokens of explain)"
+        ))
+    }
+
+    /// The token that a prompt begins with twice: the tokenizer put it before a text that has it already.
+    pub fn begins_twice(&self, ids: &[i64]) -> Option<i64> {
+        let before = &self.around.0;
+        let twice = !before.is_empty() && ids.starts_with(before) && ids[before.len()..].starts_with(before);
+        twice.then(|| before[0])
     }
 
     /// Encodes a text; with `special`, with the tokens that the tokenizer puts around a sequence.
@@ -229,6 +316,11 @@ impl Tokenizer {
         self.max_id
     }
 
+    /// The largest id of the vocabulary itself, without the tokens that were added to it; -1 for one without tokens.
+    pub fn max_own_id(&self) -> i64 {
+        self.max_own_id
+    }
+
     /// The token that stands for "nothing here": the one that the user names (as the vocabulary writes it, or as text);
     /// else the first of encoding `" "` without special tokens; else `pad`; else the unknown token.
     ///
@@ -239,6 +331,49 @@ impl Tokenizer {
         }
         let space = self.encode(" ", false).ok().and_then(|encoding| encoding.ids.first().copied());
         space.or(pad).or(self.unknown)
+    }
+}
+
+/// What a tokenizer puts before a text and after it, found by what it does to one that it knows.
+fn around(inner: &tokenizers::Tokenizer) -> Result<(Vec<i64>, Vec<i64>), String> {
+    let encode = |text: &str, special| {
+        let encoding = inner.encode_char_offsets(text, special).map_err(|error| error.to_string())?;
+        Ok::<Vec<i64>, String>(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+    };
+    for text in ["a", "the", ".", "1", " "] {
+        let (Ok(alone), Ok(whole)) = (encode(text, false), encode(text, true)) else { continue };
+        if alone.is_empty() {
+            continue;
+        }
+        if let Some(start) = whole.windows(alone.len()).position(|part| part == alone) {
+            return Ok((whole[..start].to_vec(), whole[start + alone.len()..].to_vec()));
+        }
+    }
+    Ok((encode("", true)?, Vec::new()))
+}
+
+/// What to do where there is no `tokenizer.json`, by what is there instead.
+fn beside(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let found = |names: &[&'static str]| names.iter().copied().find(|name| folder.join(name).exists());
+    let convert = "in Python, `transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` writes \
+                   tokenizer.json from it";
+    let older =
+        found(&["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "tokenizer.bpe.model"]);
+    if let Some(older) = older {
+        return format!("{older} is an older form of it: {convert}");
+    }
+    match (found(&["vocab.json"]), found(&["merges.txt"])) {
+        (Some(_), Some(_)) => format!("vocab.json and merges.txt are an older form of it: {convert}"),
+        (Some(_), None) => format!(
+            "vocab.json is a part of an older form of it, whose merges.txt is missing too: download it, then {convert}"
+        ),
+        _ => match found(&["tekken.json", "tokenizer_config.json"]) {
+            Some(other) => format!(
+                "{other} alone does not say how texts are cut up: download tokenizer.json, or name one with --tokenizer"
+            ),
+            None => "copy the one that belongs to the model there, or name it with --tokenizer".to_owned(),
+        },
     }
 }
 
@@ -373,10 +508,57 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_around_a_text() {
+        let begin = tokenizer("metaspace.json");
+        assert_eq!(begin.around(), (&[1][..], &[][..]));
+        let twice = begin.encode("<s>The", true).unwrap().ids;
+        assert_eq!(begin.begins_twice(&twice), Some(1));
+        assert_eq!(begin.begins_twice(&begin.encode("The", true).unwrap().ids), None);
+        assert_eq!(begin.encode_prompt("<s>The", SpecialTokens::None).unwrap().ids, twice[1..]);
+        assert_eq!(tokenizer("wordlevel.json").around(), (&[][..], &[][..]));
+
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/classifier/tokenizer.json");
+        let both = Tokenizer::from_file(&path).unwrap();
+        let (before, after) = both.around();
+        assert_eq!((before.len(), after.len()), (1, 1));
+        let whole = both.encode_prompt("a good film", SpecialTokens::Tokenizer).unwrap();
+        let open = both.encode_prompt("a good film", SpecialTokens::Begin).unwrap();
+        let bare = both.encode_prompt("a good film", SpecialTokens::None).unwrap();
+        assert_eq!(open.ids, whole.ids[..whole.ids.len() - 1]);
+        assert_eq!((open.tokens.len(), open.offsets.len()), (open.ids.len(), open.ids.len()));
+        assert_eq!(bare.ids, open.ids[1..]);
+        assert_eq!(SpecialTokens::NAMES, SpecialTokens::ALL.map(SpecialTokens::name));
+        assert!(SpecialTokens::ALL.iter().all(|&special| SpecialTokens::named(special.name()) == Some(special)));
+    }
+
+    #[test]
+    fn older_forms_are_named_with_the_way_out() {
+        for (files, named) in [
+            (&["tokenizer.model"][..], "tokenizer.model is an older form"),
+            (&["vocab.json", "merges.txt"], "vocab.json and merges.txt"),
+            (&["vocab.json"], "merges.txt is missing"),
+            (&["vocab.txt"], "vocab.txt"),
+            (&["tokenizer_config.json"], "tokenizer_config.json alone"),
+            (&[], "--tokenizer"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            files.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
+            let error = Tokenizer::from_file(&folder.path().join("tokenizer.json")).unwrap_err().to_string();
+            assert!(error.contains("tokenizer.json is missing") && error.contains(named), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 10\n").unwrap();
+        assert!(Tokenizer::from_file(&path).unwrap_err().to_string().contains("git lfs pull"));
+        std::fs::write(&path, "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\"").unwrap();
+        assert!(Tokenizer::from_file(&path).unwrap_err().to_string().contains("cut off"));
+    }
+
+    #[test]
     fn files_that_are_not_tokenizers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
-        assert!(matches!(Tokenizer::from_file(&path), Err(TokenizerError::Read { .. })));
+        assert!(matches!(Tokenizer::from_file(&path), Err(TokenizerError::Missing { .. })));
         assert!(matches!(Tokenizer::from_file(folder.path()), Err(TokenizerError::Read { .. })));
         for content in ["", "{}", "{\"model\": {}}", "[1]", "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}}}"]
         {

@@ -51,6 +51,12 @@ impl WorkFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves the folder with all that is in it to the user: without its mark nobody removes it.
+    pub fn leave(mut self) {
+        self.empty = |_| {};
+        let _ = fs::remove_file(self.path.join(OWNER));
+    }
 }
 
 impl Drop for WorkFolder {
@@ -200,6 +206,17 @@ mod tests {
         let path = killed(parent.path());
         remove_abandoned(parent.path(), ".work-", &|_, _| {});
         assert_eq!(names(&path), ["half", OWNER]);
+    }
+
+    #[test]
+    fn what_is_left_to_the_user_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let work = make(parent.path());
+        let path = work.path().to_owned();
+        fs::write(path.join("file"), "x").unwrap();
+        work.leave();
+        remove_abandoned(parent.path(), ".work-", &|path, _| empty_wholly(path));
+        assert_eq!(names(&path), ["file"]);
     }
 
     #[test]

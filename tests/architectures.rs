@@ -36,6 +36,7 @@ const FIXTURES: &[Fixture] = &[
     fixture("gemma2-a", 4, 3),
     fixture("gemma2-biases", 4, 3),
     fixture("gemma3-a", 6, 3),
+    fixture("gemma3-both", 6, 3),
     fixture("gemma3-images", 6, 3),
     fixture("gpt2-a", 2, 2),
     fixture("gpt2-base", 2, 2),
@@ -45,6 +46,7 @@ const FIXTURES: &[Fixture] = &[
     fixture("llama-dynamic", 2, 3),
     fixture("llama-linear", 2, 3),
     fixture("mistral-a", 2, 3),
+    fixture("mistral-both", 2, 3),
     fixture("phi3-longrope", 2, 3),
     fixture("phi3-partial", 2, 3),
     fixture("qwen2-a", 2, 3),
@@ -217,6 +219,7 @@ agree! {
     gemma2: "gemma2-a",
     gemma2_biases_no_logit_cap_bf16: "gemma2-biases",
     gemma3_two_rotations: "gemma3-a",
+    gemma3_both_ways: "gemma3-both",
     gemma3_with_images_left_aside: "gemma3-images",
     gpt2: "gpt2-a",
     gpt2_without_prefix_scaled_by_layer: "gpt2-base",
@@ -226,6 +229,7 @@ agree! {
     llama_dynamic_rotation: "llama-dynamic",
     llama_linear_rotation_biases_sharded_bf16_untied: "llama-linear",
     mistral_sliding_window: "mistral-a",
+    mistral_both_ways: "mistral-both",
     phi3_longrope_tied: "phi3-longrope",
     phi3_partial_rotation_sliding_window: "phi3-partial",
     qwen2: "qwen2-a",
@@ -309,8 +313,8 @@ fn has_no_effect(checkpoint: &Checkpoint, name: &str, field: &str) -> bool {
         "original_max_position_embeddings" => name == "phi3-partial",
         // `layer_types` says the same and is read instead.
         "max_window_layers" => true,
-        // Checked by itself, and read by nobody.
-        "architectures" | "label2id" => true,
+        // Checked against the classes, and no more.
+        "architectures" => true,
         _ => {
             harmless(&checkpoint.architecture) || inner || checkpoint.ignored_fields.iter().any(|other| other == field)
         }
@@ -414,7 +418,8 @@ fn what_is_not_in_the_file_and_would_matter_is_honoured_or_named() {
             match copy.open_with(json!({key: value})) {
                 Ok(changed) if described(&changed) == original => {
                     let noted = changed.ignored_fields.iter().any(|field| field == key);
-                    if !noted && !harmless(key) {
+                    let default = fields::of(&opened.architecture).get(key).and_then(|field| field.default.clone());
+                    if !noted && !harmless(key) && default != Some(value.clone()) {
                         failures.push(format!("{name}: {key} is ignored without a word"));
                     }
                 }

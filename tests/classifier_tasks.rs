@@ -5,7 +5,7 @@ use std::path::Path;
 use gim_harness::config::{ConfigError, TaskPlan, load_task};
 use gim_harness::labels::Labels;
 use gim_harness::tasks::{self, Dataset, Subject, Taken, TaskError};
-use gim_harness::tokenizer::Tokenizer;
+use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
 
 fn tokenizer(path: &str) -> Tokenizer {
     // Relative, so that what is rendered is the same on every machine.
@@ -18,7 +18,17 @@ fn labels(names: &[&str]) -> Labels {
 
 fn put(plan: &TaskPlan, labels: &Labels) -> Result<Dataset, TaskError> {
     let tokenizer = tokenizer("classifier/tokenizer.json");
-    tasks::load(plan, &Subject { model: "bert", tokenizer: &tokenizer, labels: Some(labels) }, Taken::All)
+    tasks::load(
+        plan,
+        &Subject {
+            model: "bert",
+            tokenizer: &tokenizer,
+            labels: Some(labels),
+            special_tokens: SpecialTokens::Tokenizer,
+            vocab: usize::MAX >> 1,
+        },
+        Taken::All,
+    )
 }
 
 fn said<T: std::fmt::Debug>(result: Result<T, TaskError>) -> String {
@@ -41,7 +51,13 @@ fn written(yaml: &str, data: &str) -> (tempfile::TempDir, TaskPlan) {
 fn one_task_file_serves_decoders_and_classifiers() {
     let plan = load_task(Path::new("tests/fixtures/config/good/tasks/sentiment.yaml")).unwrap();
     let decoder = tokenizer("config/bytelevel.json");
-    let subject = Subject { model: "decoder", tokenizer: &decoder, labels: None };
+    let subject = Subject {
+        model: "decoder",
+        tokenizer: &decoder,
+        labels: None,
+        special_tokens: SpecialTokens::Tokenizer,
+        vocab: usize::MAX >> 1,
+    };
     let first = tasks::load(&plan, &subject, Taken::All).unwrap().examples.remove(0);
     let [yes, no] = [" Yes", " No"].map(|text| decoder.id_of_single_token(text).unwrap());
     assert_eq!((first.target, first.contrast, first.options), (yes, Some(no), vec![yes, no]));
@@ -105,7 +121,13 @@ fn a_decoder_does_not_heed_labels() {
     let yaml = "prompt: \"{t}\"\nanswer: w9\nlabels: {w9: 12345}\n";
     let (_folder, plan) = written(yaml, "{\"t\": \"w3 w4 w5\"}\n");
     let tokenizer = tokenizer("config/wordlevel.json");
-    let subject = Subject { model: "decoder", tokenizer: &tokenizer, labels: None };
+    let subject = Subject {
+        model: "decoder",
+        tokenizer: &tokenizer,
+        labels: None,
+        special_tokens: SpecialTokens::Tokenizer,
+        vocab: usize::MAX >> 1,
+    };
     let example = tasks::load(&plan, &subject, Taken::All).unwrap().examples.remove(0);
     assert_eq!(example.target, tokenizer.id_of_single_token("w9").unwrap());
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gim_harness::config::{TaskPlan, load_task};
 use gim_harness::tasks::{self, Dataset, Subject, Taken, TaskError};
-use gim_harness::tokenizer::Tokenizer;
+use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> PathBuf {
@@ -22,7 +22,17 @@ fn task(name: &str) -> TaskPlan {
 
 /// The examples of a decoder.
 fn load_for(plan: &TaskPlan, tokenizer: &Tokenizer, limit: Option<usize>) -> Result<Dataset, TaskError> {
-    tasks::load(plan, &Subject { model: "decoder", tokenizer, labels: None }, limit.map_or(Taken::All, Taken::First))
+    tasks::load(
+        plan,
+        &Subject {
+            model: "decoder",
+            tokenizer,
+            labels: None,
+            special_tokens: SpecialTokens::Tokenizer,
+            vocab: usize::MAX >> 1,
+        },
+        limit.map_or(Taken::All, Taken::First),
+    )
 }
 
 fn load(name: &str, with: &str) -> Dataset {
@@ -199,7 +209,13 @@ proptest! {
 #[test]
 fn a_sample_is_drawn_from_all_examples_and_keeps_their_order() {
     let (plan, tokenizer) = (task("good/tasks/sentiment.yaml"), tokenizer("bytelevel.json"));
-    let subject = Subject { model: "decoder", tokenizer: &tokenizer, labels: None };
+    let subject = Subject {
+        model: "decoder",
+        tokenizer: &tokenizer,
+        labels: None,
+        special_tokens: SpecialTokens::Tokenizer,
+        vocab: usize::MAX >> 1,
+    };
     let ids = |size: usize, seed: u64| -> Vec<String> {
         let data = tasks::load(&plan, &subject, Taken::Sample { size, seed }).unwrap();
         assert_eq!(data.available, 3);

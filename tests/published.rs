@@ -114,6 +114,37 @@ fn fields_that_nobody_reads_are_noted() {
     }
 }
 
+#[derive(Deserialize)]
+struct Left {
+    name: String,
+    tensors: usize,
+    config: Value,
+    /// What a refusal has to name.
+    refused: Option<String>,
+}
+
+#[test]
+fn files_as_fine_tunes_and_converters_leave_them() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configurations");
+    let tensors: Vec<BTreeMap<String, Vec<usize>>> =
+        serde_json::from_slice(&std::fs::read(path.join("tensors.json")).unwrap()).unwrap();
+    let lines = std::fs::read_to_string(path.join("configurations.jsonl")).unwrap();
+    let (mut accepted, mut refused) = (0, 0);
+    let mut wrong = Vec::new();
+    for line in lines.lines() {
+        let left: Left = serde_json::from_str(line).unwrap();
+        let opened = Checkpoint::open(folder(&left.config, &tensors[left.tensors]).path());
+        match (opened, &left.refused) {
+            (Ok(_), None) => accepted += 1,
+            (Err(error), Some(named)) if error.to_string().contains(named.as_str()) => refused += 1,
+            (Ok(_), Some(named)) => wrong.push(format!("{}: accepted, with {named}", left.name)),
+            (Err(error), _) => wrong.push(format!("{}: {error}", left.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(accepted >= 60 && refused >= 10, "{accepted}, {refused}");
+}
+
 #[test]
 fn what_a_file_leaves_out_is_what_its_class_has() {
     // A field, and what its absence means.

@@ -58,7 +58,7 @@ def run(program, arguments, folder, *, limit=60.0, stdout=None, stderr=None, env
             if pid:
                 usage = found
             elif time.monotonic() - start > limit:
-                process.send_signal(signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
                 _, _, usage = os.wait4(process.pid, 0)
                 status = None
             else:

@@ -65,7 +65,7 @@ def kinds(folder):
     """Name: the file that is damaged, where it goes, the command that reads it, and whether it is text."""
     onnx = ROOT / "tests/fixtures/foreign/llama-a.ts17.sdpa.onnx"
     tokenizer = folder / "checkpoint/tokenizer.json"
-    bake = lambda place: ["bake", place, "--out", place / "baked", "--no-verify"]
+    bake = lambda place: ["bake", place, "--out", place.parent / "baked", "--no-verify"]
     return {
         "config.json": (folder / "checkpoint/config.json", "checkpoint/config.json", lambda p: bake(p / "checkpoint"), True),
         "tokenizer.json": (tokenizer, "checkpoint/tokenizer.json", lambda p: bake(p / "checkpoint"), True),
@@ -114,7 +114,8 @@ def main():
             name = list(table)[number % len(table)]
             source, place, command, text = table[name]
             generator = random.Random(f"{seed}/{number}")
-            data = damaged(source.read_bytes(), text, generator)
+            # The first of a kind is left as it is: what is refused for another reason tells nothing.
+            data = source.read_bytes() if number < len(table) else damaged(source.read_bytes(), text, generator)
             with tempfile.TemporaryDirectory() as work:
                 work = pathlib.Path(work)
                 copy(folder, work)
@@ -137,6 +138,8 @@ def main():
                 longest[name] = max(longest[name], ended.seconds)
                 largest[name] = max(largest[name], ended.megabytes)
                 here = f"{name}, input {number} of seed {seed}"
+                if number < len(table) and what != "accepted":
+                    faults.append(f"{here}: {what}, although nothing is wrong with it: {ended.err[-300:]}")
                 if what not in ("accepted", "refused"):
                     faults.append(f"{here}: {what} ({ended.code}): {ended.err[-300:]}")
                 if ended.megabytes > LIMIT_MEGABYTES:

@@ -58,7 +58,7 @@ def main():
                 def kill(process):
                     time.sleep(after)
                     sent.append(time.monotonic())
-                    process.send_signal(which)
+                    os.kill(process.pid, which)
 
                 ended = run(program, arguments, folder, meanwhile=kill)
                 took = time.monotonic() - sent[0]
@@ -84,9 +84,9 @@ def main():
 
             def kill_twice(process):
                 time.sleep(0.3)
-                process.send_signal(which)
+                os.kill(process.pid, which)
                 time.sleep(0.005)
-                process.send_signal(which)
+                os.kill(process.pid, which)
 
             ended = run(program, COMMANDS["run"], folder, meanwhile=kill_twice)
             counts["two signals", f"exit {ended.code}"] += 1
@@ -98,7 +98,7 @@ def main():
 
         def hang_up(process):
             time.sleep(0.2)
-            process.send_signal(signal.SIGHUP)
+            os.kill(process.pid, signal.SIGHUP)
 
         ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
         ended = run(program, COMMANDS["run"], folder, before=ignore, meanwhile=hang_up)

@@ -34,7 +34,7 @@ pub enum BakeError {
     Tokenizer { path: PathBuf, source: TokenizerError },
     #[error(
         "{path} makes token ids up to {max_id}, and the model in {folder} has embeddings for 0 to {}: \
-         this tokenizer belongs to another model", vocab - 1
+         this tokenizer belongs to another model", vocab.saturating_sub(1)
     )]
     Vocabulary { path: PathBuf, folder: PathBuf, max_id: i64, vocab: usize },
     #[error("the gradient graph of {folder} could not be made")]
@@ -55,6 +55,8 @@ pub enum BakeError {
     Overlap { out: PathBuf, source_path: PathBuf },
     #[error("another program is using the bundle {path}; wait until it has ended, or name another folder")]
     InUse { path: PathBuf },
+    #[error("what was at {out} was moved aside and could not be put back; it is in {path}")]
+    Stranded { out: PathBuf, path: PathBuf },
     #[error("interrupted; nothing was written")]
     Interrupted,
     #[error("cannot read {path}")]
@@ -113,7 +115,9 @@ pub fn write(
     target::check_apart(out, files.map(PathBuf::as_path))?;
     let tokenizer = Tokenizer::from_file(&tokenizer_path)
         .map_err(|source| BakeError::Tokenizer { path: tokenizer_path.clone(), source })?;
-    let max_id = tokenizer.max_id();
+    // Tokens that were added to a vocabulary may be without embeddings (Gemma 3's tokenizer has one for images); a
+    // vocabulary that is larger than the table was made for another one.
+    let max_id = tokenizer.max_own_id();
     if max_id >= source.vocab as i64 {
         let folder = folder.to_owned();
         return Err(BakeError::Vocabulary { path: tokenizer_path, folder, max_id, vocab: source.vocab });
@@ -150,7 +154,7 @@ pub fn write(
         labels: source.labels.clone(),
         dtype: "f32".to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
-        notes: source.notes.clone(),
+        notes: [source.notes.clone(), notes_on_tokenizer(&tokenizer, &source)].concat(),
         ignored_fields: source.ignored_fields.clone(),
         files: BTreeMap::new(),
         graphs: BTreeMap::new(),
@@ -161,6 +165,31 @@ pub fn write(
     let space = Space::beside(out)?;
     write_files(space.path(), &source, &tokenizer_path, &baked, &mut manifest, options, progress)?;
     Ok(space.filled(out, options.replace_damaged, manifest))
+}
+
+/// What a user should know of how the tokenizer goes with the model.
+fn notes_on_tokenizer(tokenizer: &Tokenizer, source: &ForwardModel) -> Vec<String> {
+    let mut notes = Vec::new();
+    let last = source.vocab as i64 - 1;
+    if tokenizer.max_id() > last {
+        let first = tokenizer.token(last + 1);
+        notes.push(format!(
+            "the tokenizer has ids up to {}, such as that of '{first}', and the model embeddings for 0 to {last}: a prompt \
+             with one beyond is refused",
+            tokenizer.max_id()
+        ));
+    }
+    // Tables are padded by some rows, rarely by a fifth of them.
+    if tokenizer.max_id().saturating_mul(5) < last.saturating_mul(4) {
+        notes.push(format!(
+            "the tokenizer has ids up to {}, and the model embeddings for 0 to {last}: make sure that they belong together",
+            tokenizer.max_id()
+        ));
+    }
+    if source.labels.is_none() {
+        notes.extend(tokenizer.note_on_ends());
+    }
+    notes
 }
 
 fn name_of(path: &Path) -> String {

@@ -147,6 +147,10 @@ fn manifest(path: &Path) -> Result<Manifest, String> {
 
 /// Removes the files of a bundle in `folder`, and the folder if nothing else is in it.
 pub(super) fn remove_bundle(folder: &Path) {
+    // Not what a link leads to.
+    if !fs::symlink_metadata(folder).is_ok_and(|data| data.is_dir()) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();

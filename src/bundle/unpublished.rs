@@ -84,11 +84,18 @@ impl Unpublished {
                 fs::rename(&bundle, &out).map_err(write)?;
             }
             Standing::Bundle { held: _held } => {
-                let former = replace(&bundle, &out, work.path()).map_err(write)?;
+                let former = match replace(&bundle, &out, work.path()) {
+                    Ok(former) => former,
+                    Err(error) => return Err(stranded(work, FORMER, &out).unwrap_or_else(|| write(error))),
+                };
                 // Somebody may have put a file there just now.
                 if let Err(error) = check_contents(&former, damaged) {
-                    replace(&former, &out, work.path()).map_err(write)?;
-                    return Err(named(error, &out));
+                    let error = match replace(&former, &out, work.path()) {
+                        Ok(_) => None,
+                        Err(_) => stranded(work, former.file_name().unwrap_or_default(), &out),
+                    }
+                    .unwrap_or_else(|| named(error, &out));
+                    return Err(error);
                 }
                 remove_bundle(&former);
             }
@@ -99,6 +106,14 @@ impl Unpublished {
         }
         Ok(manifest)
     }
+}
+
+/// Keeps a folder of this name in the work folder, if there is one: what was at `out` before and could not be put back.
+fn stranded(work: WorkFolder, name: impl AsRef<Path>, out: &Path) -> Option<BakeError> {
+    let path = work.path().join(name);
+    path.symlink_metadata().ok()?;
+    work.leave();
+    Some(BakeError::Stranded { out: out.to_owned(), path })
 }
 
 /// An error of the folder that was moved aside, as one of the place that the user knows.
@@ -112,9 +127,10 @@ fn named(error: BakeError, out: &Path) -> BakeError {
 /// Puts the folder `new` in the place of the folder `old`, and says where `old` is then. In one step where the system can
 /// do that; else `old` is in `work` for a moment, from where [`clean`] brings it back after a kill.
 fn replace(new: &Path, old: &Path, work: &Path) -> io::Result<PathBuf> {
-    if exchange(new, old).is_ok() {
-        return Ok(new.to_owned());
-    }
+    if exchange(new, old).is_ok() { Ok(new.to_owned()) } else { two_renames(new, old, work) }
+}
+
+fn two_renames(new: &Path, old: &Path, work: &Path) -> io::Result<PathBuf> {
     let former = if new == work.join(FORMER) { work.join(BUNDLE) } else { work.join(FORMER) };
     fs::rename(old, &former)?;
     if let Err(error) = fs::rename(new, old) {
@@ -171,5 +187,69 @@ fn restore(work: &Path, parent: &Path, name: &[u8]) {
     let out = parent.join(name);
     if former.is_dir() && out.file_name() == Some(OsStr::new(name)) && fs::symlink_metadata(&out).is_err() {
         let _ = fs::rename(former, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A work folder with a new folder in it, and an old one beside it.
+    fn place() -> (tempfile::TempDir, WorkFolder, PathBuf, PathBuf) {
+        let parent = tempfile::tempdir().unwrap();
+        let work = WorkFolder::new(parent.path(), PREFIX, b"out", empty).unwrap();
+        let (new, old) = (work.path().join(BUNDLE), parent.path().join("out"));
+        for (folder, text) in [(&new, "new"), (&old, "old")] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("bundle.json"), text).unwrap();
+        }
+        (parent, work, new, old)
+    }
+
+    fn text(folder: &Path) -> String {
+        fs::read_to_string(folder.join("bundle.json")).unwrap()
+    }
+
+    #[test]
+    fn folders_change_places_and_back() {
+        for by in [replace, two_renames] {
+            let (_parent, work, new, old) = place();
+            let former = by(&new, &old, work.path()).unwrap();
+            assert_eq!((text(&old).as_str(), text(&former).as_str()), ("new", "old"));
+            let made = by(&former, &old, work.path()).unwrap();
+            assert_eq!((text(&old).as_str(), text(&made).as_str()), ("old", "new"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_take_the_place_leaves_it() {
+        for by in [replace, two_renames] {
+            let (_parent, work, _, old) = place();
+            assert!(by(&work.path().join("absent"), &old, work.path()).is_err());
+            assert_eq!(text(&old), "old");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_is_kept_and_named() {
+        let (parent, work, _, old) = place();
+        let former = work.path().join(FORMER);
+        fs::rename(&old, &former).unwrap();
+        let error = stranded(work, FORMER, &old).unwrap();
+        assert!(error.to_string().ends_with(&format!("it is in {}", former.display())), "{error}");
+        clean(parent.path());
+        assert_eq!(text(&former), "old");
+        let (_parent, work, _, old) = place();
+        assert!(stranded(work, FORMER, &old).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_in_a_work_folder_are_not_followed() {
+        let (parent, work, _, old) = place();
+        std::os::unix::fs::symlink(&old, work.path().join(FORMER)).unwrap();
+        drop(work);
+        clean(parent.path());
+        assert_eq!(text(&old), "old");
     }
 }

@@ -273,8 +273,13 @@ pub fn activation(config: &mut Config, key: &str) -> Result<Activation, Checkpoi
     })
 }
 
-/// Whether queries look at what comes after them too: a decoder with `"is_causal": false`. Null says so as well, as it does
-/// to the reference implementation.
+/// Whether queries look at what comes after them too: a decoder with `"is_causal": false`.
+///
+/// # Errors
+/// Null means the one to one of transformers' attention functions and the other to another.
 pub fn looks_both_ways(config: &mut Config) -> Result<bool, CheckpointError> {
-    Ok(!config.flag_or_none("is_causal")?.unwrap_or(false))
+    match config.flag_or_none("is_causal")? {
+        Some(causal) => Ok(!causal),
+        None => Err(config.problem("'is_causal' is null; it has to be true or false, or away")),
+    }
 }

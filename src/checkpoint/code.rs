@@ -70,8 +70,7 @@ impl Place {
             // The bare model of a classifier, which `AutoModel` gives, is not among the classes.
             Place::Model => {
                 let bare = |known: &&str| known.split("For").next().is_some_and(|stem| class == format!("{stem}Model"));
-                file == format!("modeling_{model_type}")
-                    && (classes.contains(&class) || classes.iter().any(|c| bare(c)))
+                file == format!("modeling_{model_type}") && (classes.contains(&class) || classes.iter().any(bare))
             }
         }
     }

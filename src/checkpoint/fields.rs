@@ -94,7 +94,8 @@ mod tests {
         assert_eq!(gpt2["hidden_size"].means.as_deref(), Some("n_embd"));
         assert_eq!(gpt2["n_embd"].default, Some(768.into()));
         assert!(gpt2["summary_type"].harmless.is_some() && gpt2["quantization_config"].harmless.is_none());
-        assert!(of("llama")["is_causal"].harmless.is_none() && of("bert")["is_causal"].harmless.is_some());
+        assert_eq!(of("llama")["is_causal"].default, Some(true.into()));
+        assert_eq!(of("bert")["is_causal"].default, Some(false.into()));
         assert!(!of("llama").contains_key("unsloth_version"));
         assert_eq!(defaults(&of("qwen3"))["head_dim"], 128);
         assert!(of_rotation("yarn").contains_key("beta_fast") && !of_rotation("linear").contains_key("beta_fast"));

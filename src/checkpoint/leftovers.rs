@@ -57,7 +57,8 @@ pub fn why_missing<'a>(name: &str, stored: impl Iterator<Item = &'a str> + Clone
     let wrapped = |other: &str| {
         WRAPPERS.iter().find(|(prefix, _)| other.starts_with(prefix) || other.contains(&format!(".{prefix}")))
     };
-    if let Some((other, (prefix, cause))) = stored.clone().find_map(|other| Some((other, wrapped(other)?))) {
+    let found = stored.clone().filter_map(|other| Some((other, wrapped(other)?)));
+    if let Some((other, (prefix, cause))) = found.min_by_key(|(other, _)| *other) {
         return Some(format!(
             "names have '{prefix}' in them, as in '{other}': {cause}, or take '{prefix}' out of every name"
         ));

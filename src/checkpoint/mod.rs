@@ -194,7 +194,12 @@ impl Checkpoint {
             folder::shards(folder, None)?;
         }
         let mut config = Config::read(&path)?;
-        let architecture = config.text("model_type")?;
+        let Some(architecture) = config.text_or_none("model_type")? else {
+            let known = supported();
+            return Err(
+                config.problem(format!("'model_type' is missing; add it: the architecture's name, one of {known}"))
+            );
+        };
         let Some(known) = ARCHITECTURES.iter().find(|known| known.model_type == architecture) else {
             let own_code = config.get("auto_map").is_some();
             return Err(CheckpointError::Architecture { path, found: architecture, own_code });

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use gim_harness::attribution::{self, Case, Question};
+use gim_harness::bundle::Manifest;
 use gim_harness::config::{self, MethodPlan, Score};
 use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::labels::{LabelError, Labels};
 use gim_harness::runtime::{Model, Row};
-use gim_harness::tokenizer::Tokenizer;
+use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
 
 use super::explanation::{Explained, Explanation};
 use super::model::ModelOptions;
@@ -23,9 +24,12 @@ pub struct Arguments {
     /// A bundle, or a Hugging Face folder, which is baked on the way
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
-    /// The prompt, encoded with the tokenizer's special tokens
+    /// The prompt
     #[arg(long, group = "input", value_name = "TEXT")]
     prompt: Option<String>,
+    /// What the prompt gets around it: what the tokenizer puts there, only what it puts before it, or nothing
+    #[arg(long, value_enum, default_value = "tokenizer", value_name = "WHICH", conflicts_with = "input_ids")]
+    special_tokens: Special,
     /// The prompt as token ids, taken as they are
     #[arg(long, group = "input", value_delimiter = ',', value_name = "0,5,9")]
     input_ids: Option<Vec<i64>>,
@@ -57,6 +61,24 @@ pub struct Arguments {
     model: ModelOptions,
 }
 
+/// [`SpecialTokens`] on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Special {
+    Tokenizer,
+    Begin,
+    None,
+}
+
+impl From<Special> for SpecialTokens {
+    fn from(special: Special) -> Self {
+        match special {
+            Special::Tokenizer => SpecialTokens::Tokenizer,
+            Special::Begin => SpecialTokens::Begin,
+            Special::None => SpecialTokens::None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
     /// Coloured tokens in a terminal, a table elsewhere
@@ -75,6 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let tokenizer = model.bundle().tokenizer()?;
     let labels = model.manifest().labels().map_err(anyhow::Error::msg)?;
     let answers = Answers { tokenizer: &tokenizer, labels: labels.as_ref() };
+    notes(arguments, model.manifest(), &tokenizer).iter().for_each(|note| progress.line(&format!("note: {note}")));
     let case = case(arguments, &mut model, &answers)?;
     let needed: Vec<i64> = case.question.tokens().collect();
     let scores = model.scores(&[case.row()], &needed)?;
@@ -174,14 +197,40 @@ impl Answers<'_> {
     }
 }
 
+/// What the user should know of the model and of the prompt.
+fn notes(arguments: &Arguments, manifest: &Manifest, tokenizer: &Tokenizer) -> Vec<String> {
+    let special = arguments.special_tokens.into();
+    // It has its effect only where the tokenizer does what it does by itself.
+    let ends = tokenizer.note_on_ends().filter(|_| special != SpecialTokens::Tokenizer || arguments.prompt.is_none());
+    let mut notes: Vec<String> = manifest.notes.iter().filter(|note| Some(*note) != ends.as_ref()).cloned().collect();
+    let encoding = arguments.prompt.as_ref().and_then(|prompt| tokenizer.encode_prompt(prompt, special).ok());
+    if let Some(token) = encoding.and_then(|encoding| tokenizer.begins_twice(&encoding.ids)) {
+        notes.push(format!(
+            "the prompt begins with '{}' twice, as the tokenizer puts it before a text that has it already; \
+             --special-tokens none leaves that to the prompt",
+            tokenizer.token(token)
+        ));
+    }
+    notes
+}
+
 /// The prompt and the question; what the model answers where no target is named.
 fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::Result<Case> {
     let input_ids = match (&arguments.prompt, &arguments.input_ids) {
-        (Some(prompt), _) => answers.tokenizer.encode(prompt, true)?.ids,
+        (Some(prompt), _) => answers.tokenizer.encode_prompt(prompt, arguments.special_tokens.into())?.ids,
         (None, ids) => ids.clone().unwrap_or_default(),
     };
     if input_ids.is_empty() {
         return Err(Usage("the prompt has no tokens".to_owned()).into());
+    }
+    let vocab = model.manifest().dimensions.vocab;
+    if let Some(&id) = input_ids.iter().find(|&&id| !(0..vocab as i64).contains(&id)) {
+        let token = answers.tokenizer.token(id);
+        return Err(Usage(format!(
+            "the prompt has the token '{token}' (id {id}), and the model has embeddings for 0 to {} only",
+            vocab.saturating_sub(1)
+        ))
+        .into());
     }
     let position = model.manifest().dimensions.scored_position(input_ids.len());
     let outputs = model.manifest().outputs() as i64;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use gim_harness::bundle::manifest::MANIFEST_FILE;
 use gim_harness::bundle::{OpenedBundle, Opening};
+use gim_harness::checkpoint::Checkpoint;
 use gim_harness::config::schema::MOST_THREADS;
 use gim_harness::run::{Bundles, resolve_bundle};
 use gim_harness::runtime::{Device, Env, Model, Runtime, RuntimeError, RuntimeOptions, SessionOptions};
@@ -41,6 +42,10 @@ impl ModelOptions {
     /// A bundle, or a Hugging Face folder, which is baked into the program's cache.
     pub fn open(&self, path: &Path, progress: &Terminal) -> anyhow::Result<Model> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.join("adapter_config.json").is_file() {
+            // Its own error says more.
+            Checkpoint::open(path)?;
+        }
         if !path.join("config.json").is_file() && !path.join("bundle.json").is_file() {
             anyhow::bail!(
                 "{} is neither a bundle (no bundle.json) nor a Hugging Face folder (no config.json)",

@@ -116,11 +116,25 @@ fn written(text: &str) -> anyhow::Result<()> {
 
 fn checked(result: io::Result<()>) -> anyhow::Result<()> {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("the result cannot be written to standard output")
-        }
+        Err(error) if !is_reader_gone(&error) => Err(error).context("the result cannot be written to standard output"),
         _ => Ok(()),
     }
+}
+
+/// Whether nobody reads any more: a pipe without a reader, or a terminal that was closed, which fails as a disk does.
+fn is_reader_gone(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd as _;
+        let is_file = || {
+            let copy = standard_output().as_fd().try_clone_to_owned();
+            copy.and_then(|copy| std::fs::File::from(copy).metadata()).is_ok_and(|metadata| metadata.is_file())
+        };
+        if error.raw_os_error() == Some(libc::EIO) && !is_file() {
+            return true;
+        }
+    }
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 fn write_out(mut out: impl Write, text: &str) -> io::Result<()> {

@@ -9,6 +9,7 @@ use super::task::{self, TaskPlan};
 use super::written::{self, Harness};
 use super::{Overrides, Vocabulary};
 use crate::diagnostics::{COMMAND_LINE, Diagnostic, Located, nearest, quote};
+use crate::tokenizer::SpecialTokens;
 
 /// A harness file with the command line applied to it: nothing in it needs to be checked again.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,8 @@ pub struct ModelPlan {
     pub path: PathBuf,
     /// Text of the baseline token, where the user names one.
     pub baseline: Option<String>,
+    /// What prompts get around them.
+    pub special_tokens: SpecialTokens,
 }
 
 /// Turns what was written into a plan.
@@ -181,7 +184,8 @@ impl Resolver<'_> {
                 (false, true) => find(base, path, Want::File, key).map(|file| self.model_file(&file, path, mistakes)),
                 _ => find_model(base, path, key).map(|folder| {
                     let name = model.name.as_ref().map_or_else(|| folder_name(&folder), |name| name.value.clone());
-                    Some((ModelPlan { name, path: folder, baseline: model.baseline.clone() }, false))
+                    let (baseline, special_tokens) = (model.baseline.clone(), model.special_tokens);
+                    Some((ModelPlan { name, path: folder, baseline, special_tokens }, false))
                 }),
             };
             let (plan, named_elsewhere) = match found {
@@ -226,7 +230,15 @@ impl Resolver<'_> {
         match find_model(base(file), path, "path") {
             Ok(folder) => {
                 let name = written.name.map_or_else(|| folder_name(&folder), |name| name.value);
-                Some((ModelPlan { name, path: folder, baseline: written.baseline }, true))
+                Some((
+                    ModelPlan {
+                        name,
+                        path: folder,
+                        baseline: written.baseline,
+                        special_tokens: written.special_tokens,
+                    },
+                    true,
+                ))
             }
             Err(mistake) => {
                 mistakes.push(*mistake);
@@ -481,7 +493,12 @@ fn find_model(base: &Path, written: &Located<String>, key: &str) -> Result<PathB
         return Ok(folder);
     }
     let message = format!("the folder {} holds no model", quote(&written.value));
-    let help = "a model has config.json (a Hugging Face checkpoint) or bundle.json (a bundle)";
+    let help = match folder.join("adapter_config.json").is_file() {
+        true => {
+            "it holds an adapter (PEFT), which has to be merged into its base model first: `gim-harness bake` says how"
+        }
+        false => "a model has config.json (a Hugging Face checkpoint) or bundle.json (a bundle)",
+    };
     let mistake = written.mistake(key, message).with_width(written.value.chars().count());
     Err(Box::new(mistake.with_help(help)))
 }

@@ -11,6 +11,7 @@ use super::yaml::{Atom, Content, Node};
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
 use crate::labels::MAX_LABELS;
 use crate::text::acts;
+use crate::tokenizer::SpecialTokens;
 
 /// A mapping: the keys it may have.
 #[derive(Debug)]
@@ -181,6 +182,12 @@ pub(super) static MODEL: Table = Table {
             kind: Text,
             needed: Optional,
             about: "Text of the token that stands for \"nothing here\"; default: the first token of \" \", else padding, else unknown.",
+        },
+        Field {
+            name: "special_tokens",
+            kind: Choice(SpecialTokens::NAMES),
+            needed: Needed::Text("tokenizer"),
+            about: "What prompts get around them: what the tokenizer puts there, only what it puts before them (begin), or none.",
         },
     ],
 };

@@ -10,6 +10,7 @@ use super::task::LabelRef;
 use super::template::Template;
 use super::yaml::{self, Content, Node};
 use crate::diagnostics::{COMMAND_LINE, Diagnostic, Located};
+use crate::tokenizer::SpecialTokens;
 
 /// `harness.yaml`.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(super) struct Model {
     pub name: Option<Located<String>>,
     pub path: Option<Located<String>>,
     pub baseline: Option<String>,
+    pub special_tokens: SpecialTokens,
     /// Written as a mapping, which says all there is to say.
     pub mapping: bool,
 }
@@ -110,7 +112,13 @@ fn model_item(file: &Path, item: &Node) -> Option<Model> {
     let view = View { file, node: Some(item), table: &MODEL };
     match &item.content {
         Content::Mapping(_) => Some(model_mapping(&view)),
-        _ => view.text_of(item).map(|path| Model { name: None, path: Some(path), baseline: None, mapping: false }),
+        _ => view.text_of(item).map(|path| Model {
+            name: None,
+            path: Some(path),
+            baseline: None,
+            special_tokens: SpecialTokens::default(),
+            mapping: false,
+        }),
     }
 }
 
@@ -119,6 +127,7 @@ fn model_mapping(view: &View) -> Model {
         name: view.name("name"),
         path: view.text("path"),
         baseline: view.text("baseline").map(|baseline| baseline.value),
+        special_tokens: SpecialTokens::named(&view.text_or_default("special_tokens").value).unwrap_or_default(),
         mapping: true,
     }
 }

@@ -78,7 +78,7 @@ pub fn remove_unfinished(folder: &Path, names: &[&str]) {
         };
         if is_unfinished
             && is_old().is_some()
-            && let Ok(file) = File::open(entry.path())
+            && let Ok(file) = crate::files::open(&entry.path(), crate::files::STORE)
             && file.try_lock().is_ok()
         {
             // What cannot be removed is in nobody's way.

@@ -15,7 +15,7 @@ use crate::diagnostics::Diagnostics;
 use crate::labels::Labels;
 use crate::runtime::Runtime;
 use crate::tasks::{self, Dataset, Subject, Taken, TaskError};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// A model with its bundle, and the tasks as its tokenizer reads them.
 pub struct Prepared {
@@ -34,8 +34,8 @@ pub struct Prepared {
 pub fn data_mistakes(plan: &Plan) -> Diagnostics {
     let mut mistakes = Diagnostics(Vec::new());
     for model in &plan.models {
-        if let (Ok(tokenizer), Ok(labels)) = (tokenizer(model), labels(model))
-            && let Err(RunError::Invalid(found)) = read_data(plan, model, &tokenizer, labels.as_ref())
+        if let (Ok(tokenizer), Ok(outputs)) = (tokenizer(model), outputs(model))
+            && let Err(RunError::Invalid(found)) = read_data(plan, model, &tokenizer, &outputs)
         {
             mistakes.extend(found);
         }
@@ -49,7 +49,7 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
     let mut mistakes = Diagnostics(Vec::new());
     for model in &job.plan.models {
         let tokenizer = tokenizer(model)?;
-        match read_data(job.plan, model, &tokenizer, labels(model)?.as_ref()) {
+        match read_data(job.plan, model, &tokenizer, &outputs(model)?) {
             Ok(datasets) => read.push((tokenizer, datasets)),
             Err(RunError::Invalid(found)) => mistakes.extend(found),
             Err(error) => return Err(error),
@@ -66,6 +66,9 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
             let bundle =
                 resolve_bundle(runtime, &model.path, &model.name, job.bundles, Some(job.interrupted), progress)?;
             let manifest = bundle.manifest.clone();
+            for note in notes(model, &manifest, &tokenizer, &datasets) {
+                progress.note(&format!("{}: {note}", model.name));
+            }
             let baseline = baseline(model, &manifest, &tokenizer)?;
             let tokenizer_sha256 = bundle.files.get(TOKENIZER_FILE).cloned().unwrap_or_default();
             let name = model.name.clone();
@@ -78,9 +81,11 @@ fn read_data(
     plan: &Plan,
     model: &ModelPlan,
     tokenizer: &Tokenizer,
-    labels: Option<&Labels>,
+    outputs: &Outputs,
 ) -> Result<Vec<Dataset>, RunError> {
-    let subject = Subject { model: &model.name, tokenizer, labels };
+    let Outputs { labels, vocab } = outputs;
+    let special_tokens = model.special_tokens;
+    let subject = Subject { model: &model.name, tokenizer, labels: labels.as_ref(), special_tokens, vocab: *vocab };
     let taken = match (plan.sample, plan.limit) {
         (Some(size), _) => Taken::Sample { size, seed: plan.seed },
         (None, Some(limit)) => Taken::First(limit),
@@ -106,17 +111,40 @@ fn tokenizer(model: &ModelPlan) -> Result<Tokenizer, RunError> {
     Tokenizer::from_file(&path).map_err(|source| RunError::Tokenizer { path, source })
 }
 
-/// The labels of a classifier, as its bundle or its checkpoint names them; `None` for a decoder.
-fn labels(model: &ModelPlan) -> Result<Option<Labels>, RunError> {
+/// What a model has logits and embeddings for.
+struct Outputs {
+    /// Of a classifier.
+    labels: Option<Labels>,
+    /// Token ids that there are embeddings for.
+    vocab: usize,
+}
+
+/// As the model's bundle or its checkpoint says it.
+fn outputs(model: &ModelPlan) -> Result<Outputs, RunError> {
     if is_bundle(&model.path) {
         let problem = |problem| RunError::Bundle { path: model.path.join(MANIFEST_FILE), problem };
-        return described(&model.path)?.0.labels().map_err(problem);
+        let manifest = described(&model.path)?.0;
+        return Ok(Outputs { labels: manifest.labels().map_err(problem)?, vocab: manifest.dimensions.vocab });
     }
     let refused = |error| BakeError::Source(SourceError::Checkpoint(error)).into();
     match Checkpoint::open(&model.path) {
-        Ok(checkpoint) => Ok(checkpoint.labels),
+        Ok(checkpoint) => Ok(Outputs { labels: checkpoint.labels, vocab: checkpoint.vocab }),
         Err(error) => Err(RunError::Bake { model: model.name.clone(), source: Box::new(refused(error)) }),
     }
+}
+
+/// What the user should know of a model before it is run.
+fn notes(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Vec<String> {
+    let ends = tokenizer.note_on_ends().filter(|_| model.special_tokens != SpecialTokens::Tokenizer);
+    let mut notes: Vec<String> = manifest.notes.iter().filter(|note| Some(*note) != ends.as_ref()).cloned().collect();
+    notes.extend(datasets.iter().filter(|dataset| dataset.begins_twice > 0).map(|dataset| {
+        let (name, count, all) = (&dataset.name, dataset.begins_twice, dataset.examples.len());
+        format!(
+            "{count} of the {all} prompts of {name} begin with the begin token twice, as the tokenizer puts it before texts that \
+             have it already; `special_tokens: none` leaves that to the prompt"
+        )
+    }));
+    notes
 }
 
 fn baseline(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer) -> Result<i64, RunError> {

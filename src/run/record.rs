@@ -74,6 +74,9 @@ impl Basis {
                 (format!("baseline token of {name}"), model.baseline.to_string()),
                 (prepacking_of(name), if prepacked { "on" } else { "off" }.to_owned()),
             ]);
+            for planned in plan.models.iter().filter(|planned| planned.name == *name) {
+                facts.insert(format!("special tokens of {name}"), planned.special_tokens.name().to_owned());
+            }
             for (file, hash) in &model.bundle.files {
                 facts.insert(format!("{file} of {name}"), hash.clone());
             }

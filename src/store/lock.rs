@@ -60,7 +60,7 @@ impl RunLock {
 
     /// Whether somebody writes into a folder at this moment.
     pub fn is_held(folder: &Path) -> bool {
-        let Ok(file) = File::open(folder.join(FILE_NAME)) else { return false };
+        let Ok(file) = crate::files::open(&folder.join(FILE_NAME), crate::files::FACTS) else { return false };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }

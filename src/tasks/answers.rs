@@ -65,6 +65,10 @@ impl<'a> Answers<'a> {
                     mistakes.push(mistake(error.to_string()).with_help("the text of an option must be one token"));
                     None
                 }
+                Ok(id) if id >= subject.vocab as i64 => {
+                    mistakes.push(mistake(format!("the model has no logit for {}", quote(&text.value))));
+                    None
+                }
                 Ok(id) => Some(id),
             };
             if let Some(id) = id
@@ -188,6 +192,10 @@ impl<'a> Answers<'a> {
         let found = subject.tokenizer.id_of_single_token(answer).map_err(|error| match error {
             TokenizerError::Encode { message } => format!("cannot be encoded: {message}"),
             error => error.to_string(),
+        });
+        let found = found.and_then(|id| match id < subject.vocab as i64 {
+            true => Ok(id),
+            false => Err(format!("is {}, for which the model has no logit", quote(answer))),
         });
         self.texts.insert(answer.to_owned(), found.clone());
         found.map(Some).map_err(Wrong::Text)

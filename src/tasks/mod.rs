@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::config::{Score, TaskPlan};
 use crate::diagnostics::Diagnostics;
 use crate::labels::Labels;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// Why a task's data cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,10 @@ pub struct Subject<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Of a classifier: what answers are names of. A decoder's answers are tokens.
     pub labels: Option<&'a Labels>,
+    /// What prompts get around them.
+    pub special_tokens: SpecialTokens,
+    /// Token ids that there are embeddings for.
+    pub vocab: usize,
 }
 
 /// Which of a task's examples are taken.
@@ -65,13 +69,15 @@ pub struct Dataset {
     pub examples: Vec<Example>,
     /// Records in the data file.
     pub available: usize,
+    /// How many examples begin with the begin token twice.
+    pub begins_twice: usize,
 }
 
 /// One prompt, and what is asked about it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Example {
     pub id: String,
-    /// With the tokenizer's special tokens.
+    /// With the special tokens that the model's settings ask for.
     pub input_ids: Vec<i64>,
     /// For display, one a token.
     pub tokens: Vec<String>,
@@ -99,7 +105,9 @@ pub fn load(plan: &TaskPlan, subject: &Subject, taken: Taken) -> Result<Dataset,
     let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data_sha256);
     let sha256 = crate::config::sha256(hashes.as_bytes());
     let (name, version, score) = (plan.name.clone(), plan.version, plan.score);
-    Ok(Dataset { name, version, sha256, score, examples, available })
+    let twice = |example: &&Example| subject.tokenizer.begins_twice(&example.input_ids).is_some();
+    let begins_twice = examples.iter().filter(twice).count();
+    Ok(Dataset { name, version, sha256, score, examples, available, begins_twice })
 }
 
 /// Checks all of a task's data that can be checked without a model, and says how many records there are.

@@ -367,7 +367,7 @@ impl<'a> Reader<'a> {
     }
 
     fn example(&mut self, asked: Asked, subject: &Subject) -> Option<Example> {
-        let encoding = match subject.tokenizer.encode(&asked.prompt, true) {
+        let encoding = match subject.tokenizer.encode_prompt(&asked.prompt, subject.special_tokens) {
             Ok(encoding) => encoding,
             Err(error) => {
                 self.mistake(asked.line, 1, "prompt", error.to_string());
@@ -378,6 +378,13 @@ impl<'a> Reader<'a> {
             self.mistake(asked.line, 1, "prompt", "the prompt of this record has no token".to_owned());
             return None;
         };
+        if let Some(place) = encoding.ids.iter().position(|&id| id >= subject.vocab as i64) {
+            let token = quote(&encoding.tokens[place]);
+            let message =
+                format!("the prompt of this record has the token {token}, which the model has no embedding for");
+            self.mistake(asked.line, 1, "prompt", message);
+            return None;
+        }
         let whitespace = spans::whitespace(&asked.prompt);
         let mut ranked: Vec<usize> = match (self.plan.rank, asked.context) {
             (Rank::Interior, _) => (1..last).collect(),

@@ -1,8 +1,8 @@
 //! The checks, each a largest deviation and what it may be.
 //!
 //! Two kinds. What a graph *means* is computed in double precision and must agree to nine digits, whatever the weights:
-//! a deviation is a fault. What the runtime *computes* is f32, and may be off by a few times what a plain computation in
-//! single precision is off by for the same model and prompts.
+//! a deviation is a fault. What the runtime *computes* is f32, and may be off by some times what errors in the last places
+//! of f32 do to the same model and prompts.
 
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ const DERIVATIVE: f64 = 2e-6;
 const CONDITION: f64 = 1e-6;
 /// What the runtime's f32 may be off by, relative, in a model of ordinary condition.
 const SINGLE: f64 = 1e-5;
-/// What is added to that, as a multiple of what a plain computation in single precision is off by.
-const RUNTIME: f64 = 30.0;
+/// What is added to that, as a multiple of what computations in single precision are off by.
+const RUNTIME: f64 = 10.0;
 
 const FAULT: &str = "a fault of this program, not of the model: please report it with the model's name";
 
@@ -60,7 +60,7 @@ pub struct Evidence {
     single: Single,
 }
 
-/// The relative deviation of a plain computation in f32.
+/// The relative deviation of computations in f32.
 #[derive(Clone, Copy, Debug)]
 struct Single {
     logits: f64,
@@ -337,7 +337,8 @@ impl Evidence {
 /// Numbers of the runtime against exact ones: whether all are numbers, and the one that takes most of what it may be off.
 fn judged(found: &[(ArrayD<f64>, ArrayD<f64>, f64)]) -> Vec<Check> {
     let parts = found.iter().map(|(array, expected, single)| {
-        let allowed = SINGLE + RUNTIME * if single.is_nan() { 1.0 } else { single.min(1.0) };
+        // Where single precision overflows, there is no telling how far off a number may be.
+        let allowed = SINGLE + RUNTIME * if single.is_nan() { f64::INFINITY } else { *single };
         (row_deviation(array, expected), allowed)
     });
     let worst =

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::{Graph, Id};
-use crate::files;
+use crate::{files, lfs};
 use array::{Array, Scalar};
 use attributes::Attributes;
 use convert::{Call, Converter, Problem, Val, is_small};
@@ -99,6 +99,9 @@ fn is_lfs_pointer(bytes: &[u8]) -> bool {
 /// Reads a model from its bytes; `path` says where they are from and where external data is looked for.
 pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Foreign, ReadError> {
     let fail = |problem: String| ReadError::File { path: path.to_owned(), problem };
+    if lfs::is_pointer(bytes) {
+        return Err(fail(lfs::PROBLEM.to_owned()));
+    }
     let model = decode::model(bytes).map_err(fail)?;
     let version = model.opsets.get("").copied().unwrap_or(0);
     if !OPSETS.contains(&version) {

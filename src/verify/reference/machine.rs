@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ndarray::ArrayView2;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use super::array::{Computed, Shared, Value, from_vec, rows};
 use super::operators::{compute, finish_linear};
@@ -26,7 +28,8 @@ pub type Lanes = Vec<Shared>;
 pub struct Machine<'a> {
     /// Runs what only it knows: operators of masks and positions.
     pub runtime: &'a Runtime,
-    /// Round every result to f32, and multiply in f32: what a plain computation in single precision gives.
+    /// Put into every result of arithmetic an error of up to four units in the last place of f32, and round to f32: what
+    /// computations in single precision are off by, whoever wrote them (Monte Carlo arithmetic, Parker, 1997).
     pub single: bool,
 }
 
@@ -80,7 +83,7 @@ impl Machine<'_> {
             Some(transposed) => self.products(transposed, lanes)?,
             None => lanes.iter().map(|inputs| self.one(operator, inputs)).collect::<Computed<Vec<_>>>()?,
         };
-        Ok(results.into_iter().map(|value| Arc::new(self.rounded(value))).collect())
+        Ok(results.into_iter().map(|value| Arc::new(self.rounded(operator, value))).collect())
     }
 
     fn one(&self, operator: &Operator, inputs: &[&Shared]) -> Computed<Value> {
@@ -98,9 +101,16 @@ impl Machine<'_> {
         compute(operator, &whole, self.single)
     }
 
-    fn rounded(&self, value: Value) -> Value {
+    fn rounded(&self, operator: &Operator, value: Value) -> Value {
         match value {
-            Value::Real(array) if self.single => Value::Real(array.mapv_into(|x| f64::from(x as f32))),
+            Value::Real(mut array) if self.single => {
+                if is_arithmetic(operator) {
+                    // Errors of one seed: the same run gives the same numbers.
+                    let mut random = ChaCha8Rng::seed_from_u64(array.len() as u64);
+                    array.mapv_inplace(|x| x * (1.0 + random.random_range(-1.0..1.0) * FOUR_UNITS));
+                }
+                Value::Real(array.mapv_into(|x| f64::from(x as f32)))
+            }
             other => other,
         }
     }
@@ -121,7 +131,7 @@ impl Machine<'_> {
         let bias = bias.as_ref().map(|bias| bias.real()).transpose()?;
         let finished = products.into_iter().zip(&xs).map(|(product, x)| {
             // The sum is rounded before the bias is added, as a product and a sum are.
-            let product = match self.rounded(Value::Real(product.into_dyn())) {
+            let product = match self.rounded(&Operator::Same, Value::Real(product.into_dyn())) {
                 Value::Real(product) => product,
                 _ => return Err("is no product".to_owned()),
             };
@@ -177,6 +187,22 @@ impl Machine<'_> {
             _ => Err("gives nothing".to_owned()),
         }
     }
+}
+
+/// Four units in the last place of f32, relative.
+const FOUR_UNITS: f64 = 4.0 / 8_388_608.0;
+
+/// Whether an operator computes, and does not only move numbers or choose among them.
+fn is_arithmetic(operator: &Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Unary(_)
+            | Operator::Binary(_)
+            | Operator::MatMul
+            | Operator::Gemm { .. }
+            | Operator::Softmax { .. }
+            | Operator::Reduce { .. }
+    )
 }
 
 /// A weight that is no matrix is read at once: norms, biases, tables of other ranks.

@@ -20,7 +20,11 @@ pub fn compute(operator: &Operator, inputs: &[&Value], single: bool) -> Computed
         Operator::Other(_) => return Err("is not understood".to_owned()),
         Operator::Known(value) => (**value).clone(),
         Operator::Same => input(0)?.clone(),
-        Operator::Unary(kind) => Value::Real(x()?.mapv(unary(*kind))),
+        Operator::Unary(kind) => match (input(0)?, kind) {
+            (Value::Whole(x), Unary::Neg) => Value::Whole(x.mapv(i64::wrapping_neg)),
+            (Value::Whole(x), Unary::Abs) => Value::Whole(x.mapv(i64::wrapping_abs)),
+            (x, kind) => Value::Real(x.real()?.mapv(unary(*kind))),
+        },
         Operator::Binary(kind) => match (input(0)?, input(1)?) {
             (Value::Whole(a), Value::Whole(b)) => Value::Whole(whole(*kind, a, b)?),
             (a, b) => Value::Real(pairwise(a.real()?, b.real()?, binary(*kind))?),
@@ -41,7 +45,16 @@ pub fn compute(operator: &Operator, inputs: &[&Value], single: bool) -> Computed
         Operator::Gemm { transpose_b } => linear(inputs, *transpose_b, single)?,
         Operator::Linear { out_in } => linear(inputs, *out_in, single)?,
         Operator::Softmax { axis } => Value::Real(softmax(x()?, axis_of(*axis, x()?.ndim())?)),
-        Operator::Reduce { kind, keep } => Value::Real(reduce(*kind, x()?, &input(1)?.numbers()?, *keep)?),
+        Operator::Reduce { kind, keep } => {
+            let axes = input(1)?.numbers()?;
+            match input(0)? {
+                // Lengths and places: small integers, which f64 holds exactly. Their mean is cut, as ONNX Runtime does.
+                Value::Whole(x) => {
+                    Value::Whole(reduce(*kind, &x.mapv(|i| i as f64), &axes, *keep)?.mapv(|x| x.trunc() as i64))
+                }
+                x => Value::Real(reduce(*kind, x.real()?, &axes, *keep)?),
+            }
+        }
         Operator::Reshape => moved(input(0)?, &Reshaped(&input(1)?.numbers()?))?,
         Operator::Transpose(order) => moved(input(0)?, &Transposed(order))?,
         Operator::Expand => moved(input(0)?, &Expanded(&input(1)?.numbers()?))?,
