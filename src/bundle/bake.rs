@@ -109,7 +109,7 @@ pub fn write(
     target::check_apart(out, [folder].into_iter().chain(options.tokenizer.as_deref()))?;
     // Looked at here so that nobody waits for a bake in vain, and again when the bundle is to appear.
     drop(target::standing(out, options.replace_damaged)?);
-    let source = ForwardModel::open(folder)?;
+    let source = ForwardModel::open(folder, options.tokenizer.as_deref())?;
     let tokenizer_path = options.tokenizer.clone().unwrap_or_else(|| source.tokenizer());
     let files = source.weights.files().iter().chain(&source.described_by).chain([&tokenizer_path]);
     target::check_apart(out, files.map(PathBuf::as_path))?;
@@ -148,6 +148,7 @@ pub fn write(
             heads: source.heads,
             vocab: source.vocab,
             labels: source.labels.as_ref().map(Labels::count),
+            scores_last: source.scores_last,
             max_positions: source.max_positions,
         },
         labels: source.labels.clone(),

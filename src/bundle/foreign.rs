@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::beside::{self, Config};
 use super::source::ForwardModel;
-use super::{padding, positions};
+use super::{head, last, padding, positions};
 use crate::grad::sites::Sites;
 use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ, show};
@@ -50,8 +51,27 @@ pub enum ForeignError {
     NoAttention { path: PathBuf },
     #[error("{path}: the attention in '{scope}' has weights of shape {found}, not [batch, heads, seq, seq]")]
     Heads { path: PathBuf, scope: String, found: String },
-    #[error("{config}, beside {path}: 'id2label' {problem}; remove that file if it belongs to another model")]
+    #[error("{config}, for {path}: 'id2label' {problem}; remove that file if it belongs to another model")]
     Labels { path: PathBuf, config: PathBuf, problem: String },
+    #[error("{config}, for {path}: it {problem}; put the model's own configuration there, or remove that file")]
+    Config { path: PathBuf, config: PathBuf, problem: String },
+    #[error(
+        "{path}: what it gives is made by {operator} in '{scope}' behind its last product, as probabilities are; they are not \
+         logits, and which logits they are made from is not recognised: export the model without it"
+    )]
+    Probabilities { path: PathBuf, operator: String, scope: String },
+    #[error(
+        "{path}: '{scope}' takes a place counted from the end of {found}; with padding on the right no token may be there, and \
+         only for the last place of [batch, seq, ..] the scored one can be taken instead: export the model so that it gives \
+         logits at every place"
+    )]
+    LastPlace { path: PathBuf, scope: String, found: String },
+    #[error(
+        "{path}: its output is one row of {found} numbers, and the table of embeddings has {vocab} rows: this looks like a \
+         decoder that chooses a place itself, in a way that is not recognised; export it so that it gives logits at every \
+         place (of a classifier, say what the labels are: 'id2label' in a config.json beside it)"
+    )]
+    OneRow { path: PathBuf, found: usize, vocab: usize },
     #[error(
         "{path}: nothing depends on attention_mask, and the model looks ahead: rows of different lengths in one batch \
          would change each other; export it with the input attention_mask"
@@ -59,35 +79,58 @@ pub enum ForeignError {
     NoMask { path: PathBuf },
 }
 
-/// Reads a file, raises its patterns, and finds the embeddings.
-pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
-    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, .. } = read(path)?;
+/// Reads a file, raises its patterns, and finds the embeddings and the logits. `tokenizer`: the one that was named by hand.
+pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<ForwardModel, ForeignError> {
+    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, output, note, .. } =
+        read(path)?;
     let owned = || path.to_owned();
+    let graph_error = |source| ForeignError::Graph { path: owned(), source };
+    let mut notes: Vec<String> = note.into_iter().collect();
+    if tokenizer.is_none() {
+        notes.extend(beside::note(path, &beside::tokenizer(path)));
+    }
     let roots = [logits, input_ids, attention_mask];
-    let (graph, roots) = raise(&graph, &roots).map_err(|source| ForeignError::Graph { path: owned(), source })?;
-    let [logits, input_ids, attention_mask] = roots[..] else {
+    let (mut graph, roots) = raise(&graph, &roots).map_err(graph_error)?;
+    let [end, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
     };
+    let (logits, taken) = head::logits(&mut graph, end).map_err(graph_error)?;
+    if !taken.is_empty() {
+        notes.push(format!(
+            "the file ends in {}; the logits in front of that are what is explained",
+            taken.into_iter().rev().collect::<Vec<_>>().join(", then ")
+        ));
+    }
+    let table = graph.value(embeddings(path, &graph, input_ids, logits)?).inputs[0];
+    let config = Config::find(path, tokenizer, graph.shape(table), &mut notes)?;
     // Asked before anything else is made from the mask.
     let is_masked = graph.descendants(attention_mask)[logits.index()];
-    let config = Config::beside(path);
     if takes_positions {
         check_positions(path, &graph, &weights, &config)?;
     }
-    let (graph, roots) = padding::from_mask(path, &graph, [input_ids, attention_mask], &roots, config.pad_token_id)?;
+    let roots = [logits, input_ids, attention_mask];
+    let pad_token_id = config.pad_token_id();
+    let (graph, roots) = padding::from_mask(path, &graph, [input_ids, attention_mask], &roots, pad_token_id)?;
     let [logits, input_ids, attention_mask] = roots[..] else {
         return Err(ForeignError::Logits { path: owned(), found: "nothing".to_owned() });
     };
-    let labels = labels(path, &graph, logits)?.map(|count| config.labels(path, count)).transpose()?;
+    let rows = rows(path, &graph, logits)?;
     let inputs_embeds = embeddings(path, &graph, input_ids, logits)?;
     check_only_path(path, &graph, input_ids, inputs_embeds, logits)?;
+    head::check(path, &graph, inputs_embeds, logits)?;
+    let last_places = last::places(path, &graph, inputs_embeds, logits)?;
     let size = |id: Id, axis: usize| graph.shape(id).get(axis).and_then(Dim::value).unwrap_or(0);
-    let vocab = size(graph.value(inputs_embeds).inputs[0], 0);
-    if labels.is_none() && size(logits, 2) != vocab {
-        return Err(ForeignError::Vocabulary { path: owned(), found: size(logits, 2), vocab });
+    let (vocab, hidden) = (size(graph.value(inputs_embeds).inputs[0], 0), size(inputs_embeds, 2));
+    let labels = labels(path, &config, rows, vocab, !last_places.is_empty())?;
+    if !last_places.is_empty() {
+        notes.push(match &labels {
+            None => "the file gives logits of the last place; the bundle gives those of `position`".to_owned(),
+            Some(_) => "the file scores the last place; the bundle scores the last token of attention_mask".to_owned(),
+        });
     }
     let (layers, heads) = attention(path, &graph, inputs_embeds, logits)?;
-    if !is_masked && !is_causal(&graph, logits) {
+    let is_causal = is_causal(&graph, logits);
+    if !is_masked && !is_causal {
         return Err(ForeignError::NoMask { path: owned() });
     }
 
@@ -99,69 +142,28 @@ pub fn open(path: &Path) -> Result<ForwardModel, ForeignError> {
     Ok(ForwardModel {
         path: owned(),
         kind: "onnx",
-        architecture: config.model_type.clone().unwrap_or_else(|| "onnx".to_owned()),
-        described_by: config.described_by(path),
+        architecture: config.model_type().unwrap_or("onnx").to_owned(),
+        described_by: config.described_by(),
         input_ids,
         attention_mask,
         inputs_embeds,
         logits,
         layers,
         heads,
-        hidden: size(inputs_embeds, 2),
+        hidden,
         vocab,
+        // Where tokens do not look ahead only the last one has seen the whole text.
+        scores_last: labels.is_some() && (is_causal || !last_places.is_empty()),
         labels,
+        last_places,
+        output: Some(output),
         max_positions: positions::longest(&graph, &used, attention_mask),
-        pad_token_id: config.pad_token_id,
+        pad_token_id,
         weights: Box::new(weights),
         ignored_fields: Vec::new(),
-        notes: Vec::new(),
+        notes,
         graph,
     })
-}
-
-/// What exporters leave beside a model; nothing that the graph depends on.
-#[derive(Default, serde::Deserialize)]
-struct Config {
-    model_type: Option<String>,
-    pad_token_id: Option<i64>,
-    id2label: Option<serde_json::Value>,
-}
-
-impl Config {
-    const FILE: &str = "config.json";
-
-    fn beside(path: &Path) -> Self {
-        let file = path.with_file_name(Self::FILE);
-        crate::files::read(&file, crate::files::CONFIG)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default()
-    }
-
-    /// The names of the labels that a graph has, `LABEL_0` and so on where there are none.
-    fn labels(&self, path: &Path, count: usize) -> Result<Labels, ForeignError> {
-        let problem = |problem| {
-            let config = path.with_file_name(Self::FILE);
-            ForeignError::Labels { path: path.to_owned(), config, problem }
-        };
-        let labels = match &self.id2label {
-            Some(names) => Labels::from_id2label(names).map_err(problem)?,
-            None => {
-                let refused = || ForeignError::Logits { path: path.to_owned(), found: format!("[batch, {count}]") };
-                return Labels::unnamed(count).ok_or_else(refused);
-            }
-        };
-        if labels.count() != count {
-            return Err(problem(format!("names {} labels, and the model has {count}", labels.count())));
-        }
-        Ok(labels)
-    }
-
-    /// The file, where something was read from it.
-    fn described_by(&self, path: &Path) -> Vec<PathBuf> {
-        let read = self.model_type.is_some() || self.pad_token_id.is_some() || self.id2label.is_some();
-        if read { vec![path.with_file_name(Self::FILE)] } else { Vec::new() }
-    }
 }
 
 /// Whether positions start behind the number of the padding token, as RoBERTa's do.
@@ -186,9 +188,9 @@ fn counts_from_pad(model_type: &str) -> bool {
 /// has zeros.
 fn check_positions(path: &Path, graph: &Graph, weights: &FileWeights, config: &Config) -> Result<(), ForeignError> {
     let refused = |reason| Err(ForeignError::Positions { path: path.to_owned(), reason });
-    if let Some(architecture) = config.model_type.as_deref().filter(|name| counts_from_pad(name)) {
-        let reason = "whose positions do not count from 0";
-        return refused(format!("config.json beside it says that it is a {architecture}, {reason}"));
+    if let Some(architecture) = config.model_type().filter(|name| counts_from_pad(name)) {
+        let file = config.file.as_deref().unwrap_or(Path::new("config.json")).display();
+        return refused(format!("{file} says that it is a {architecture}, whose positions do not count from 0"));
     }
     for id in graph.ids() {
         let value = graph.value(id);
@@ -228,16 +230,53 @@ fn is_token_axes(shape: &[Dim]) -> bool {
     shape.len() >= 2 && shape[0] == Dim::symbol(BATCH) && shape[1] == Dim::symbol(SEQ)
 }
 
-/// The number of labels, or `None` for logits over a vocabulary.
-fn labels(path: &Path, graph: &Graph, logits: Id) -> Result<Option<usize>, ForeignError> {
+/// What a file gives: scores at every place, or one row of them.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// `[batch, seq, n]`.
+    Every(usize),
+    /// `[batch, n]`, or `[batch, 1, n]`.
+    One(usize),
+}
+
+fn rows(path: &Path, graph: &Graph, logits: Id) -> Result<Rows, ForeignError> {
     let shape = graph.shape(logits);
-    let float = graph.dtype(logits).is_float();
-    match shape {
-        [batch, _, vocab] if is_token_axes(shape) && float && batch.value().is_none() && vocab.value().is_some() => {
-            Ok(None)
-        }
-        [batch, labels] if *batch == Dim::symbol(BATCH) && float && labels.value().is_some() => Ok(labels.value()),
+    let batch = shape.first().is_some_and(|dim| *dim == Dim::symbol(BATCH)) && graph.dtype(logits).is_float();
+    let size = shape.last().and_then(Dim::value);
+    match (shape, size) {
+        ([_, _, _], Some(size)) if batch && is_token_axes(shape) => Ok(Rows::Every(size)),
+        ([_, _], Some(size)) if batch => Ok(Rows::One(size)),
+        ([_, one, _], Some(size)) if batch && one.is_one() => Ok(Rows::One(size)),
         _ => Err(ForeignError::Logits { path: path.to_owned(), found: show(shape) }),
+    }
+}
+
+/// The labels of a classifier, or `None` for logits over a vocabulary.
+fn labels(
+    path: &Path,
+    config: &Config,
+    rows: Rows,
+    vocab: usize,
+    takes_last: bool,
+) -> Result<Option<Labels>, ForeignError> {
+    let path = || path.to_owned();
+    let count = match rows {
+        Rows::Every(size) if size == vocab => return Ok(None),
+        Rows::Every(found) => return Err(ForeignError::Vocabulary { path: path(), found, vocab }),
+        Rows::One(count) => count,
+    };
+    // A row over the vocabulary is a decoder's, if nothing says that these are labels.
+    let is_named = config.names_labels() && config.labels(&path(), count).is_ok();
+    match count {
+        _ if is_named => {}
+        count if count == vocab && takes_last => return Ok(None),
+        // As many labels as half the vocabulary has tokens: a decoder whose head has rows to spare, or fewer.
+        count if count > vocab / 2 => return Err(ForeignError::OneRow { path: path(), found: count, vocab }),
+        _ => {}
+    }
+    match config.labels(&path(), count)? {
+        Some(labels) => Ok(Some(labels)),
+        None => Err(ForeignError::Logits { path: path(), found: format!("[batch, {count}]") }),
     }
 }
 

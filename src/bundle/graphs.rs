@@ -7,6 +7,7 @@ use crate::onnx::dim::{BATCH, SEQ};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
+use super::last;
 use super::select::{first_row, logit_of, row_at};
 use super::source::ForwardModel;
 
@@ -28,16 +29,34 @@ pub fn embed(source: &ForwardModel) -> Baked {
     }
 }
 
-/// The row of logits that is scored: a decoder's at `position`, a classifier's at its first token. A classifier has the
-/// input `position` like any other model, so that all bundles are asked alike, and does not heed it.
-fn scored_row(graph: &mut Graph, source: &ForwardModel, logits: Id, position: Id) -> Result<Id, GraphError> {
-    match source.labels.as_ref().map(Labels::count) {
+/// The values of a forward graph that scores are made from, as they are numbered in a copy of it.
+struct Scored {
+    logits: Id,
+    attention_mask: Id,
+    last_places: Vec<Id>,
+}
+
+/// The row of logits that is scored, `[batch, 1, ..]`: a decoder's at `position`, a classifier's at its first token, or where
+/// the file says. A classifier has the input `position` like any other model, so that all bundles are asked alike, and does
+/// not heed it.
+fn scored_row(graph: &mut Graph, source: &ForwardModel, scored: &Scored, position: Id) -> Result<Id, GraphError> {
+    let labels = source.labels.as_ref().map(Labels::count);
+    let one_row = |size: usize| vec![Dim::symbol(BATCH), Dim::known(1), Dim::known(size)];
+    if !scored.last_places.is_empty() {
+        let position = match labels {
+            Some(_) => last::of_mask(graph, scored.attention_mask)?,
+            None => position,
+        };
+        let row = last::at_position(graph, scored.logits, &scored.last_places, position)?;
+        return graph.reshape(row, one_row(labels.unwrap_or(source.vocab)));
+    }
+    match labels {
         // The file takes a row itself.
-        Some(labels) if graph.shape(logits).len() == 2 => {
-            graph.reshape(logits, vec![Dim::symbol(BATCH), Dim::known(1), Dim::known(labels)])
+        Some(labels) if Dim::product(graph.shape(scored.logits)) == Dim::product(&one_row(labels)) => {
+            graph.reshape(scored.logits, one_row(labels))
         }
-        Some(_) => first_row(graph, logits),
-        None => row_at(graph, logits, position),
+        Some(_) => first_row(graph, scored.logits),
+        None => row_at(graph, scored.logits, position),
     }
 }
 
@@ -46,7 +65,12 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
     let mut graph = source.graph.clone();
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
-    let row = scored_row(&mut graph, source, source.logits, position)?;
+    let scored = Scored {
+        logits: source.logits,
+        attention_mask: source.attention_mask,
+        last_places: source.last_places.clone(),
+    };
+    let row = scored_row(&mut graph, source, &scored, position)?;
     let outputs = source.labels.as_ref().map_or(source.vocab, Labels::count);
     let logits = graph.reshape(row, vec![batch, Dim::known(outputs)])?;
     Ok(Baked {
@@ -59,10 +83,10 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
 
 /// `gradient.onnx`: the score and its (modified) gradient with respect to the embeddings.
 pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
-    // The mask is an output of the cut only so that it stays known by number.
-    let roots = [source.logits, source.attention_mask];
+    // All but the logits are outputs of the cut only so that they stay known by number.
+    let roots = [&[source.logits, source.attention_mask], &source.last_places[..]].concat();
     let (mut graph, roots, inputs_embeds) = cut(&source.graph, source.inputs_embeds, "inputs_embeds", &roots)?;
-    let (logits, attention_mask) = (roots[0], roots[1]);
+    let scored = Scored { logits: roots[0], attention_mask: roots[1], last_places: roots[2..].to_vec() };
     let dtype = graph.dtype(inputs_embeds);
     let batch = || vec![Dim::symbol(BATCH)];
     let position = graph.input("position", Dtype::I64, batch())?;
@@ -71,7 +95,7 @@ pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
     let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
     let knobs = KnobInputs::declare(&mut graph, dtype)?;
 
-    let logits = scored_row(&mut graph, source, logits, position)?;
+    let logits = scored_row(&mut graph, source, &scored, position)?;
     let target_logit = logit_of(&mut graph, logits, target)?;
     let contrast_logit = logit_of(&mut graph, logits, contrast)?;
     graph.set_scope("score");
@@ -79,7 +103,7 @@ pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
     let score = graph.minus(target_logit, against)?;
 
     let derivative = differentiate(&mut graph, score, inputs_embeds, &knobs, &SiteKind::ALL)?;
-    let inputs = [inputs_embeds, attention_mask, position, target, contrast, contrast_weight]
+    let inputs = [inputs_embeds, scored.attention_mask, position, target, contrast, contrast_weight]
         .into_iter()
         .chain(knobs.ids())
         .collect();

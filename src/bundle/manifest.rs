@@ -124,20 +124,24 @@ pub struct Dimensions {
     pub heads: usize,
     /// Token ids that there are embeddings for.
     pub vocab: usize,
-    /// The number of labels, if it is a classifier: its logits are `[batch, labels]`, targets are labels, and the scored
-    /// position is the first token, whatever `position` says.
+    /// The number of labels, if it is a classifier: its logits are `[batch, labels]`, targets are labels, and where
+    /// the score is taken hangs on the mask alone, whatever `position` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<usize>,
+    /// Whether a classifier takes its score at the last token, as those made from decoders do, rather than at the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scores_last: bool,
     /// The longest sequence the model has positions for, where it says so.
     pub max_positions: Option<usize>,
 }
 
 impl Dimensions {
-    /// The scored position of a text of `length` tokens: a decoder's last one, a classifier's first.
+    /// The scored position of a text of `length` tokens: a decoder's last one, a classifier's first unless it is made from a
+    /// decoder.
     pub fn scored_position(&self, length: usize) -> usize {
         match self.labels {
-            Some(_) => 0,
-            None => length.saturating_sub(1),
+            Some(_) if !self.scores_last => 0,
+            _ => length.saturating_sub(1),
         }
     }
 }

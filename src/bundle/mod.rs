@@ -1,8 +1,11 @@
 //! The folder of graphs that `bake` writes and everything else reads.
 
 pub mod bake;
+mod beside;
 pub mod foreign;
 pub mod graphs;
+mod head;
+mod last;
 pub mod manifest;
 pub mod open;
 mod padding;

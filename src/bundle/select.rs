@@ -143,7 +143,7 @@ fn mentions_seq(shape: &[Dim]) -> bool {
     shape.iter().any(|dim| dim.symbols().iter().any(|symbol| &**symbol == SEQ))
 }
 
-/// The logit of one token a row: `logits` `[batch, 1, vocab]`, `token` i64 `[batch]`, result `[batch]`.
+/// The logit of one token a row: `logits` `[batch, 1, vocab]` or `[batch, vocab]`, `token` i64 `[batch]`, result `[batch]`.
 pub fn logit_of(graph: &mut Graph, logits: Id, token: Id) -> Result<Id, GraphError> {
     let value = graph.value(logits).clone();
     graph.set_scope(&value.scope);
@@ -153,6 +153,10 @@ pub fn logit_of(graph: &mut Graph, logits: Id, token: Id) -> Result<Id, GraphErr
             let inner = logit_of(graph, value.inputs[0], token)?;
             graph.set_scope(&value.scope);
             graph.add(op.clone(), &[inner])
+        }
+        // A row alone, or as the only one of a sequence.
+        Op::Reshape(_) if graph.shape(value.inputs[0]).last() == value.shape.last() => {
+            logit_of(graph, value.inputs[0], token)
         }
         Op::Binary(kind) if graph.shape(value.inputs[1]).is_empty() => {
             let inner = logit_of(graph, value.inputs[0], token)?;
@@ -180,7 +184,7 @@ pub fn logit_of(graph: &mut Graph, logits: Id, token: Id) -> Result<Id, GraphErr
             }
         }
         _ => {
-            let vocab = value.shape[2].clone();
+            let vocab = value.shape.last().cloned().unwrap_or_else(|| Dim::known(1));
             let places = graph.add(Op::Arange(vocab.clone()), &[])?;
             let wanted = graph.unsqueeze(token, 1)?;
             let here = graph.logic(Logic::Equal, places, wanted)?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::beside;
 use super::foreign::{self, ForeignError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::labels::Labels;
@@ -38,6 +39,11 @@ pub struct ForwardModel {
     /// `[batch, seq, vocab]`. Of a classifier `[batch, labels]`, or `[batch, seq, labels]` of which the first token's
     /// row counts.
     pub logits: Id,
+    /// Where the file takes the last place itself; see [`last`](super::last). Its logits are then `[batch, vocab]`,
+    /// `[batch, labels]`, or the same with an axis of one place.
+    pub last_places: Vec<Id>,
+    /// The output of the file that is taken for the logits.
+    pub output: Option<String>,
     pub layers: usize,
     pub heads: usize,
     pub hidden: usize,
@@ -45,6 +51,8 @@ pub struct ForwardModel {
     pub vocab: usize,
     /// The names of the labels, if it is a classifier.
     pub labels: Option<Labels>,
+    /// Whether a classifier takes its score at the last token.
+    pub scores_last: bool,
     pub max_positions: Option<usize>,
     pub pad_token_id: Option<i64>,
     /// Fields of the configuration that change nothing; see [`Manifest::ignored_fields`](super::Manifest::ignored_fields).
@@ -54,15 +62,14 @@ pub struct ForwardModel {
 }
 
 impl ForwardModel {
-    /// Opens a Hugging Face folder or a forward `.onnx` file.
-    pub fn open(path: &Path) -> Result<Self, SourceError> {
-        if path.is_file() { Ok(foreign::open(path)?) } else { Ok(Checkpoint::open(path)?.into()) }
+    /// Opens a Hugging Face folder or a forward `.onnx` file. `tokenizer`: the one that was named by hand.
+    pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, SourceError> {
+        if path.is_file() { Ok(foreign::open(path, tokenizer)?) } else { Ok(Checkpoint::open(path)?.into()) }
     }
 
-    /// Where the tokenizer is if nobody says otherwise: in the folder, or beside the file.
+    /// Where the tokenizer is if nobody says otherwise: in the folder, beside the file, or in the folder above it.
     pub fn tokenizer(&self) -> PathBuf {
-        let folder = if self.kind == "onnx" { self.path.parent().unwrap_or(Path::new("")) } else { &self.path };
-        folder.join("tokenizer.json")
+        if self.kind == "onnx" { beside::tokenizer(&self.path) } else { self.path.join("tokenizer.json") }
     }
 }
 
@@ -79,11 +86,14 @@ impl From<Checkpoint> for ForwardModel {
             attention_mask: checkpoint.attention_mask,
             inputs_embeds: checkpoint.inputs_embeds,
             logits: checkpoint.logits,
+            last_places: Vec::new(),
+            output: None,
             layers: checkpoint.layers,
             heads: checkpoint.heads,
             hidden: checkpoint.hidden,
             vocab: checkpoint.vocab,
             labels: checkpoint.labels,
+            scores_last: false,
             max_positions: checkpoint.max_positions,
             pad_token_id: checkpoint.pad_token_id,
             ignored_fields: checkpoint.ignored_fields,

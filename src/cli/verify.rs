@@ -70,7 +70,7 @@ fn checks(
     let next = |next: &str| progress.checking(next);
     let effort = Effort::for_weights(bundle.weights());
     Ok(match &arguments.source {
-        Some(source) => verify_against(runtime, source, &bundle, session, effort, arguments.seed, &next)?,
+        Some(source) => verify_against(runtime, source, None, &bundle, session, effort, arguments.seed, &next)?,
         None => verify_opened(runtime, &bundle, session, effort, arguments.seed, &next)?,
     })
 }

@@ -99,6 +99,15 @@ impl Tensor {
         Tensor { dtype, dims: vec![values.len()], bytes: bytes.into() }
     }
 
+    /// The elements of a tensor of whole numbers; `None` for other types.
+    pub fn as_i64s(&self) -> Option<Vec<i64>> {
+        match self.dtype {
+            Dtype::I64 => Some(self.bytes.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b)).collect()),
+            Dtype::I32 => Some(self.bytes.as_chunks::<4>().0.iter().map(|&b| i32::from_le_bytes(b).into()).collect()),
+            Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 | Dtype::Bool => None,
+        }
+    }
+
     /// The value of a floating-point scalar or one-element tensor.
     pub fn as_scalar(&self) -> Option<f64> {
         if self.bytes.len() != self.dtype.size() {

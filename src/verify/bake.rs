@@ -96,7 +96,9 @@ pub fn bake(
     let next = |next: &str| progress(Step::Checking(next));
     next("hashes of the files");
     let opened = OpenedBundle::open(bundle.path(), &Opening::default()).map_err(|error| failed(error.into()))?;
-    let checks = verify_against(runtime, source, &opened.into(), &session, effort, SEED, &next).map_err(failed)?;
+    let checks =
+        verify_against(runtime, source, options.tokenizer.as_deref(), &opened.into(), &session, effort, SEED, &next)
+            .map_err(failed)?;
     drop(residency);
     if options.is_interrupted() {
         return Err(BakeError::Interrupted.into());

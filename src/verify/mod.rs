@@ -116,19 +116,21 @@ pub fn verify_opened(
 }
 
 /// The same checks, and those that need what the bundle was baked from: a Hugging Face folder or a forward `.onnx` file.
+/// `tokenizer`: the one that was named by hand.
 ///
 /// # Errors
 /// As [`verify_opened`], and for a source that cannot be read.
 pub fn verify_against(
     runtime: &Runtime,
     source: &Path,
+    tokenizer: Option<&Path>,
     bundle: &Arc<OpenedBundle>,
     options: &SessionOptions,
     effort: Effort,
     seed: u64,
     progress: &dyn Fn(&str),
 ) -> Result<Vec<Check>, VerifyError> {
-    let forward = ForwardModel::open(source)?;
+    let forward = ForwardModel::open(source, tokenizer)?;
     progress("weights");
     let mut done = vec![source::weights(&forward, bundle)?];
     done.extend(verify_opened(runtime, bundle, options, effort, seed, progress)?);

@@ -15,6 +15,7 @@ use super::reference::{ReferenceError, WeightFile};
 use super::sample::Sample;
 use super::{Check, Effort, VerifyError, weight_file};
 use crate::bundle::OpenedBundle;
+use crate::bundle::graphs::forward;
 use crate::bundle::manifest::WEIGHT_FILE;
 use crate::bundle::source::ForwardModel;
 use crate::files;
@@ -99,7 +100,14 @@ fn defined(
     let sizes = Sizes { batch: sample.lengths.len(), seq: sample.width() };
     let (locations, _) = source.weights.locations();
     let fail = |problem: String| ReferenceError { graph: source.path.clone(), node: String::new(), problem };
-    let program = program(&source.graph, source.logits, "logits", sizes, weights, &locations).map_err(fail)?;
+    // Where the file takes the last place itself, the scored one is taken in its stead, as in the bundle.
+    let program = if source.last_places.is_empty() {
+        program(&source.graph, source.logits, "logits", sizes, weights, &locations).map_err(fail)?
+    } else {
+        let baked = forward(source).map_err(|error| fail(error.to_string()))?;
+        let [(_, logits)] = baked.outputs[..] else { return Err(fail("has no logits".to_owned())) };
+        program(&baked.graph, logits, "logits", sizes, weights, &locations).map_err(fail)?
+    };
     let logits = Exact::built(&source.path, program).one(machine, &prompts(sample), "logits")?;
     if logits.ndim() == 2 {
         return Ok(logits);
@@ -137,8 +145,10 @@ pub fn original(
     let forward = Exact::read(bundle, Graph::Forward, &weights)?;
     let logits = forward.one(&machine, &prompts(&sample), "logits")?;
     // A file may end in a softmax or a sigmoid that was cut off.
-    let readings = [logits.clone(), softmax(&logits, 1), logits.mapv(|x| 1.0 / (1.0 + (-x).exp()))];
-    let deviations = readings.iter().map(|reading| row_deviation(&found, reading));
+    let (softmax, sigmoid) = (softmax(&logits, 1), logits.mapv(|x| 1.0 / (1.0 + (-x).exp())));
+    let logarithms = [softmax.mapv(f64::ln), sigmoid.mapv(f64::ln)];
+    let readings = [logits, softmax, sigmoid].into_iter().chain(logarithms);
+    let deviations = readings.map(|reading| row_deviation(&found, &reading));
     Ok(Some(Check {
         name: "source file",
         description: "logits of forward.onnx against what ONNX Runtime computes of the source as it is",
@@ -170,14 +180,15 @@ fn run_alone(
         Some((name.as_str(), Tensor::from(tensor)))
     });
     let outputs = session.run(&inputs.collect::<Option<Vec<_>>>()?).ok()?;
-    let named = ["logits"].into_iter().find_map(|name| outputs.get(name));
-    let Tensor::F32(logits) = named.or_else(|| outputs.iter().next().map(|(_, tensor)| tensor))? else { return None };
+    let Tensor::F32(logits) = outputs.get(source.output.as_deref()?)? else { return None };
     let logits = logits.mapv(f64::from);
     let row = match logits.ndim() {
         2 => logits,
         3 => {
             let position = if source.labels.is_some() { 0 } else { sample.width() - 1 };
-            logits.index_axis_move(Axis(1), position)
+            // A file may give the last place alone.
+            let places = logits.len_of(Axis(1));
+            logits.index_axis_move(Axis(1), position.min(places.checked_sub(1)?))
         }
         _ => return None,
     };

@@ -80,7 +80,7 @@ impl Copy {
         std::fs::write(self.folder.path().join("bundle.json"), text).unwrap();
         let bundle = Arc::new(OpenedBundle::open(self.folder.path(), &Opening::default()).unwrap());
         let options = SessionOptions { threads: Some(1), ..SessionOptions::default() };
-        verify_against(&runtime(), &source(model), &bundle, &options, Effort::FULL, 0, &|_| {}).unwrap()
+        verify_against(&runtime(), &source(model), None, &bundle, &options, Effort::FULL, 0, &|_| {}).unwrap()
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use super::weights::attribute_tensor;
 use crate::onnx::Tensor;
+use crate::onnx::op;
 use crate::onnx::proto::AttributeProto;
 use crate::onnx::proto::attribute_proto::AttributeType;
 
-/// Attributes by name. Reading one that has another type gives `None`.
+/// Attributes by name. [`Attributes::check`] says whether they are what an operator may have; reading one that has another
+/// type gives `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Attributes {
     values: HashMap<String, Attribute>,
@@ -25,7 +27,47 @@ enum Attribute {
     Other(&'static str),
 }
 
+/// The type of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Float,
+    Int,
+    Text,
+    Ints,
+    Floats,
+    Tensor,
+}
+
+impl Attribute {
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Attribute::Float(_) => Some(Kind::Float),
+            Attribute::Int(_) => Some(Kind::Int),
+            Attribute::Text(_) => Some(Kind::Text),
+            Attribute::Ints(_) => Some(Kind::Ints),
+            Attribute::Floats(_) => Some(Kind::Floats),
+            Attribute::Tensor(_) => Some(Kind::Tensor),
+            Attribute::Other(_) => None,
+        }
+    }
+}
+
 impl Attributes {
+    /// Fails for an attribute that is not among these, or has another type: it may change what is computed.
+    pub fn check(&self, allowed: &[(&str, Kind)]) -> Result<(), String> {
+        let mut names: Vec<&String> = self.values.keys().collect();
+        names.sort_unstable();
+        for name in names {
+            let Some((_, kind)) = allowed.iter().find(|(known, _)| known == name) else {
+                return Err(format!("has the attribute '{name}', which is not known of it"));
+            };
+            if self.values[name].kind() != Some(*kind) {
+                return Err(format!("has the attribute '{name}', which is not of the type {kind:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads attributes; those that name an attribute of the calling function are looked up in `outer`.
     pub fn read(protos: &[AttributeProto], outer: &Attributes) -> Result<Self, String> {
         let mut values = HashMap::new();
@@ -57,6 +99,16 @@ impl Attributes {
             }
         }
         Ok(Attributes { values })
+    }
+
+    #[cfg(test)]
+    pub fn of_ints(name: &str, values: &[i64]) -> Self {
+        Attributes { values: HashMap::from([(name.to_owned(), Attribute::Ints(values.to_vec()))]) }
+    }
+
+    #[cfg(test)]
+    pub fn of_text(name: &str, value: &str) -> Self {
+        Attributes { values: HashMap::from([(name.to_owned(), Attribute::Text(value.to_owned()))]) }
     }
 
     /// The same with values for what is left out.
@@ -93,6 +145,24 @@ impl Attributes {
 
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         if let Some(Attribute::Tensor(value)) = self.values.get(name) { Some(value) } else { None }
+    }
+
+    /// The attributes of an operator that is carried through, by name.
+    pub fn carried(&self) -> Vec<(&str, op::Attribute)> {
+        let mut found: Vec<(&str, op::Attribute)> = Vec::new();
+        for (name, value) in &self.values {
+            let value = match value {
+                Attribute::Float(value) => op::Attribute::Float(op::Real::new(f64::from(*value))),
+                Attribute::Int(value) => op::Attribute::Int(*value),
+                Attribute::Text(value) => op::Attribute::Text(value.clone()),
+                Attribute::Ints(values) => op::Attribute::Ints(values.clone()),
+                // No operator that is carried through has such a one.
+                Attribute::Floats(_) | Attribute::Tensor(_) | Attribute::Other(_) => continue,
+            };
+            found.push((name, value));
+        }
+        found.sort_by_key(|(name, _)| *name);
+        found
     }
 
     /// An attribute that is a graph: the node is control flow.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use prost::Message;
 
@@ -27,9 +28,20 @@ pub struct Model {
 #[derive(Clone, Debug)]
 pub struct Node {
     pub proto: NodeProto,
+    /// Of an `If`: what is computed where its condition holds, and where it does not.
+    pub branches: Option<[Rc<Branch>; 2]>,
+}
+
+/// One of the graphs of an `If`: it takes no inputs, and may use what the graphs around it have made.
+#[derive(Debug)]
+pub struct Branch {
+    pub nodes: Vec<Node>,
+    pub initializers: Vec<Initializer>,
+    pub outputs: Vec<String>,
 }
 
 /// A tensor, and where its raw data lies in the file, if there.
+#[derive(Debug)]
 pub struct Initializer {
     pub proto: TensorProto,
     pub raw: Option<Range<usize>>,
@@ -65,20 +77,23 @@ mod tag {
     /// What takes as much memory as it has bytes; and notes.
     pub const TENSOR_HEAVY: [u32; 5] = [TENSOR_RAW, TENSOR_FLOATS, TENSOR_DOUBLES, 12, 16];
     pub const ATTRIBUTE_TENSOR: u32 = 5;
-    /// With `g`, `graphs`, `sparse_tensor`, `sparse_tensors`, `tp`, `type_protos`, `tensors` and notes: nothing that is
-    /// read needs them.
-    pub const ATTRIBUTE_HEAVY: [u32; 9] = [ATTRIBUTE_TENSOR, 6, 11, 22, 23, 14, 15, 10, 13];
+    pub const ATTRIBUTE_GRAPH: u32 = 6;
+    /// With `graphs`, `sparse_tensor`, `sparse_tensors`, `tp`, `type_protos`, `tensors` and notes: nothing that is read
+    /// needs them.
+    pub const ATTRIBUTE_HEAVY: [u32; 9] = [ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, 11, 22, 23, 14, 15, 10, 13];
 }
 
 /// Where PyTorch's exporter notes which module a node is from.
 pub const NAME_SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
-/// Nodes of a model, those of its functions included.
+/// Nodes of a model, those of its functions and branches included.
 const MAX_NODES: usize = 1 << 17;
+/// Branches within branches, at most.
+const MAX_DEPTH: usize = 16;
 
 /// Decodes a whole file.
 pub fn model(bytes: &[u8]) -> Result<Model, String> {
-    let mut decoder = Decoder { bytes, budget: Budget::new(), nodes: 0 };
+    let mut decoder = Decoder { bytes, budget: Budget::new(), nodes: 0, depth: 0 };
     let (model, left) = decoder.message::<ModelProto>(0..bytes.len(), &tag::MODEL_HEAVY)?;
     let mut graphs = left.iter().filter(|field| field.number == tag::MODEL_GRAPH);
     let (Some(graph), None) = (graphs.next(), graphs.next()) else {
@@ -86,14 +101,7 @@ pub fn model(bytes: &[u8]) -> Result<Model, String> {
     };
     let (proto, parts) = decoder.message::<GraphProto>(graph.body.clone(), &tag::GRAPH_HEAVY)?;
     let nodes = decoder.nodes(&parts, tag::GRAPH_NODE)?;
-    let mut initializers = Vec::new();
-    for part in &parts {
-        match part.number {
-            tag::GRAPH_INITIALIZER => initializers.push(decoder.tensor(part)?),
-            tag::GRAPH_SPARSE => return Err("has sparse weights, which are not supported".to_owned()),
-            _ => {}
-        }
-    }
+    let initializers = decoder.initializers(&parts)?;
     let mut functions = HashMap::new();
     for part in left.iter().filter(|field| field.number == tag::MODEL_FUNCTION) {
         let function = decoder.function(part)?;
@@ -125,6 +133,8 @@ struct Decoder<'a> {
     budget: Budget,
     /// Nodes so far.
     nodes: usize,
+    /// Branches around what is decoded.
+    depth: usize,
 }
 
 impl Decoder<'_> {
@@ -141,11 +151,49 @@ impl Decoder<'_> {
         parts.into_iter().map(|part| self.node(part)).collect()
     }
 
-    fn node(&mut self, part: &Field) -> Result<Node, String> {
-        let (mut proto, parts) = self.message::<NodeProto>(part.body.clone(), &tag::NODE_HEAVY)?;
+    fn initializers(&mut self, parts: &[Field]) -> Result<Vec<Initializer>, String> {
+        let mut initializers = Vec::new();
         for part in parts {
             match part.number {
-                tag::NODE_ATTRIBUTE => proto.attribute.push(self.attribute(&part)?),
+                tag::GRAPH_INITIALIZER => initializers.push(self.tensor(part)?),
+                tag::GRAPH_SPARSE => return Err("has sparse weights, which are not supported".to_owned()),
+                _ => {}
+            }
+        }
+        Ok(initializers)
+    }
+
+    /// The graphs of an `If`; `None` where one is missing.
+    fn branches(&mut self, graphs: Vec<(String, Range<usize>)>) -> Result<Option<[Rc<Branch>; 2]>, String> {
+        let of = |name: &str| graphs.iter().find(|(own, _)| own == name).map(|(_, range)| range.clone());
+        match (of("then_branch"), of("else_branch")) {
+            (Some(then), Some(otherwise)) => Ok(Some([self.branch(then)?.into(), self.branch(otherwise)?.into()])),
+            _ => Ok(None),
+        }
+    }
+
+    fn branch(&mut self, range: Range<usize>) -> Result<Branch, String> {
+        if self.depth == MAX_DEPTH {
+            return Err(format!("has branches within branches, more than {MAX_DEPTH} deep"));
+        }
+        self.depth += 1;
+        let (proto, parts) = self.message::<GraphProto>(range, &tag::GRAPH_HEAVY)?;
+        let nodes = self.nodes(&parts, tag::GRAPH_NODE)?;
+        let initializers = self.initializers(&parts)?;
+        self.depth -= 1;
+        Ok(Branch { nodes, initializers, outputs: proto.output.iter().map(|port| port.name().to_owned()).collect() })
+    }
+
+    fn node(&mut self, part: &Field) -> Result<Node, String> {
+        let (mut proto, parts) = self.message::<NodeProto>(part.body.clone(), &tag::NODE_HEAVY)?;
+        let mut graphs = Vec::new();
+        for part in parts {
+            match part.number {
+                tag::NODE_ATTRIBUTE => {
+                    let (attribute, graph) = self.attribute(&part)?;
+                    graphs.extend(graph.map(|graph| (attribute.name().to_owned(), graph)));
+                    proto.attribute.push(attribute);
+                }
                 // Notes may be long, such as a stack trace for every node.
                 tag::NODE_METADATA if self.is_entry(&part, NAME_SCOPES)? => {
                     proto.metadata_props.push(self.message(part.body, &[])?.0);
@@ -153,7 +201,9 @@ impl Decoder<'_> {
                 _ => {}
             }
         }
-        Ok(Node { proto })
+        let is_if = proto.op_type() == "If" && domain(proto.domain()).is_empty();
+        let branches = if is_if { self.branches(graphs)? } else { None };
+        Ok(Node { proto, branches })
     }
 
     /// Whether a pair of texts has this key.
@@ -162,14 +212,16 @@ impl Decoder<'_> {
         Ok(fields.iter().any(|field| field.number == 1 && &self.bytes[field.body.clone()] == key.as_bytes()))
     }
 
-    fn attribute(&mut self, part: &Field) -> Result<AttributeProto, String> {
+    /// An attribute, and where the graph that it holds lies, if it holds one.
+    fn attribute(&mut self, part: &Field) -> Result<(AttributeProto, Option<Range<usize>>), String> {
         let (mut proto, parts) = self.message::<AttributeProto>(part.body.clone(), &tag::ATTRIBUTE_HEAVY)?;
         for part in parts.iter().filter(|part| part.number == tag::ATTRIBUTE_TENSOR) {
             let Initializer { proto: mut tensor, raw } = self.tensor(part)?;
             tensor.raw_data = raw.map(|raw| self.bytes[raw].to_vec());
             proto.t = Some(tensor);
         }
-        Ok(proto)
+        let graph = parts.iter().find(|part| part.number == tag::ATTRIBUTE_GRAPH).map(|part| part.body.clone());
+        Ok((proto, graph))
     }
 
     /// A tensor without its raw data.
@@ -197,7 +249,7 @@ impl Decoder<'_> {
     fn function(&mut self, part: &Field) -> Result<Function, String> {
         let (mut proto, parts) = self.message::<FunctionProto>(part.body.clone(), &tag::FUNCTION_HEAVY)?;
         for part in parts.iter().filter(|part| part.number == tag::FUNCTION_ATTRIBUTE) {
-            proto.attribute_proto.push(self.attribute(part)?);
+            proto.attribute_proto.push(self.attribute(part)?.0);
         }
         let nodes = self.nodes(&parts, tag::FUNCTION_NODE)?;
         Ok(Function { proto, nodes })

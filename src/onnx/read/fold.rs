@@ -19,6 +19,10 @@ pub fn fold(op: &str, inputs: &[Option<&Array>], attributes: &Attributes) -> Opt
     match op {
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Max" | "Min" | "And" | "Or" | "Xor" | "Equal" | "Less"
         | "LessOrEqual" | "Greater" | "GreaterOrEqual" => {
+            // The remainder of C, which has the sign of what is divided.
+            if attributes.int("fmod").unwrap_or(0) != 0 {
+                return None;
+            }
             let mut result = first.clone();
             for other in &inputs[1..] {
                 result = pairwise(&result, (*other)?, |a, b| binary(op, a, b))?;
@@ -27,6 +31,15 @@ pub fn fold(op: &str, inputs: &[Option<&Array>], attributes: &Attributes) -> Opt
         }
         "Neg" | "Abs" | "Sqrt" | "Reciprocal" | "Exp" | "Log" | "Not" | "Floor" | "Ceil" | "Sin" | "Cos" | "Tanh" => {
             map(first, first.dtype, |x| unary(op, x))
+        }
+        "Clip" => {
+            let mut result = first.clone();
+            for (i, op) in [(1, "Max"), (2, "Min")] {
+                if let Some(limit) = input(i) {
+                    result = pairwise(&result, limit, |a, b| binary(op, a, b))?;
+                }
+            }
+            Some(result)
         }
         "Identity" => Some(first.clone()),
         "Where" => choose(first, input(1)?, input(2)?),
@@ -98,6 +111,7 @@ pub fn fold(op: &str, inputs: &[Option<&Array>], attributes: &Attributes) -> Opt
             let axes = match (input(1), attributes.ints("axes")) {
                 (Some(axes), _) => axes_of(&axes.as_ints()?, first.dims.len())?,
                 (None, Some(axes)) => axes_of(axes, first.dims.len())?,
+                (None, None) if attributes.int("noop_with_empty_axes").unwrap_or(0) != 0 => return None,
                 (None, None) => (0..first.dims.len()).collect(),
             };
             // Over everything: all that shape arithmetic asks for.
@@ -108,7 +122,8 @@ pub fn fold(op: &str, inputs: &[Option<&Array>], attributes: &Attributes) -> Opt
                 "ReduceProd" => "Mul",
                 "ReduceSum" => "Add",
                 "ReduceMax" => "Max",
-                _ => "Min",
+                "ReduceMin" => "Min",
+                _ => return None,
             };
             let (start, rest) = first.data.split_first()?;
             let total = rest.iter().try_fold(start.clone(), |total, x| binary(op, &total, x))?;
@@ -396,22 +411,30 @@ fn slice(x: &Array, inputs: &[Option<&Array>]) -> Option<Array> {
     }
     let mut result = x.clone();
     for (i, &axis) in axes.iter().enumerate() {
-        let size = *result.dims.get(axis)? as i64;
-        let from_front = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
-        let step = steps[i];
-        let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-        // Of an axis without elements the last is element -1.
-        let start = from_front(starts[i]).max(0).min(high);
-        let end = if step < 0 && ends[i] < -size { -1 } else { from_front(ends[i]).clamp(low, high) };
-        let mut numbers = Vec::new();
-        let mut at = start;
-        while step != 0 && if step > 0 { at < end } else { at > end } {
-            numbers.push(usize::try_from(at).ok()?);
-            at = at.checked_add(step)?;
-        }
+        let numbers = places(starts[i], ends[i], steps[i], *result.dims.get(axis)?)?;
         result = take(&result, axis, &numbers)?;
     }
     Some(result)
+}
+
+/// The elements that a slice takes of an axis; `None` where they are too many, or the step is 0.
+pub fn places(start: i64, end: i64, step: i64, size: usize) -> Option<Vec<usize>> {
+    let size = i64::try_from(size).ok()?;
+    let from_front = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
+    let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
+    // Of an axis without elements the last is element -1.
+    let start = from_front(start).max(0).min(high);
+    let end = if step < 0 && end < -size { -1 } else { from_front(end).clamp(low, high) };
+    let mut numbers = Vec::new();
+    let mut at = start;
+    while if step > 0 { at < end } else { at > end } {
+        if step == 0 || numbers.len() == MAX_ELEMENTS {
+            return None;
+        }
+        numbers.push(usize::try_from(at).ok()?);
+        at = at.checked_add(step)?;
+    }
+    Some(numbers)
 }
 
 #[cfg(test)]

@@ -51,7 +51,12 @@ impl Inputs {
                 return Err("starts from embeddings; export the model with its token embedding, from input_ids".into());
             }
             // The branch of an export that has a cache and the one that has none, in one file.
-            "use_cache_branch" => return Ok(Array { dtype: Dtype::Bool, ..no_branch() }.into()),
+            super::order::NO_CACHE => return Ok(Array { dtype: Dtype::Bool, ..no_branch() }.into()),
+            // How many of the last positions get logits; 0 means all.
+            "num_logits_to_keep" | "logits_to_keep" => {
+                let dims = vec![1; dims.map_or(0, |dims| dims.len())];
+                return Ok(Array { dims, ..Array::ints(&[0]) }.into());
+            }
             _ if is_cache(name) => return empty_cache(name, converted(dtype), dims),
             _ => {
                 return Err("is no input that is known; known are input_ids, attention_mask, position_ids, \

@@ -13,18 +13,22 @@ mod fold;
 mod inputs;
 mod ops;
 mod order;
+mod outputs;
+mod quantised;
 pub mod size;
 pub mod weights;
 mod wire;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::{Graph, Id};
 use crate::{files, lfs};
+use array::{Array, Scalar};
 use attributes::Attributes;
 use convert::{Call, Converter, Problem, Val, is_small};
-use decode::Model;
+use decode::{Branch, Model};
 use inputs::Inputs;
 use order::Step;
 use weights::{FileWeights, Stored};
@@ -60,6 +64,10 @@ pub struct Foreign {
     pub takes_positions: bool,
     /// Who wrote the file, as it says.
     pub producer: String,
+    /// The output that is taken for the logits.
+    pub output: String,
+    /// Which output was chosen, where that needs to be said.
+    pub note: Option<String>,
 }
 
 /// Reads a forward graph. Only what its logits are made from is looked at.
@@ -73,7 +81,19 @@ pub fn read(path: &Path) -> Result<Foreign, ReadError> {
     // SAFETY: a file that another process truncates while it is mapped ends this process with a bus error; no portable
     // interface guards against that. The map lives while the file is read.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+    if is_lfs_pointer(&map) {
+        return Err(ReadError::File { path: path.to_owned(), problem: LFS.to_owned() });
+    }
     read_bytes(path, &map)
+}
+
+/// What is said of a pointer, as the rest of a sentence that begins with the file.
+const LFS: &str = "is a Git LFS pointer, the name of a file rather than the file; get it with `git lfs pull` in that folder, or \
+                   download it from where the repository is";
+
+/// Whether this is the text that Git leaves in place of a large file that it did not fetch.
+fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"version https://git-lfs")
 }
 
 /// Reads a model from its bytes; `path` says where they are from and where external data is looked for.
@@ -91,29 +111,13 @@ pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Foreign, ReadError> {
             OPSETS.end()
         )));
     }
-    let logits = logits_name(&model).map_err(fail)?;
-    let plan = order::plan(&model, &logits).map_err(|error| match error {
-        order::OrderError::Model(problem) => fail(problem),
-        order::OrderError::Node { node, operator, problem } => {
-            ReadError::Node { path: path.to_owned(), node, operator, problem }
-        }
-    })?;
-    Reader { path, converter: Converter { graph: Graph::new(), weights: FileWeights::new(path, bytes.len() as u64) } }
-        .run(&model, &plan, &logits)
-}
-
-/// The output that is the logits.
-fn logits_name(model: &Model) -> Result<String, String> {
-    let names: Vec<&str> = model.outputs.iter().map(|output| output.name()).collect();
-    match names[..] {
-        [] => Err("has no output".to_owned()),
-        _ if names.contains(&"logits") => Ok("logits".to_owned()),
-        [only] if !["last_hidden_state", "pooler_output", "hidden_states"].contains(&only) => Ok(only.to_owned()),
-        _ => Err(format!(
-            "has no output 'logits', only {}: export the model with its head",
-            names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
-        )),
+    if let Some(problem) = quantised::problem(path, &model) {
+        return Err(fail(problem));
     }
+    let outputs::Chosen { name: logits, note } = outputs::choose(&model).map_err(fail)?;
+    let plan = order::plan(&model, &logits).map_err(|error| order_error(path, error))?;
+    Reader { path, converter: Converter { graph: Graph::new(), weights: FileWeights::new(path, bytes.len() as u64) } }
+        .run(&model, &plan, &logits, note)
 }
 
 struct Reader<'a> {
@@ -122,7 +126,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn run(mut self, model: &Model, plan: &order::Plan, logits: &str) -> Result<Foreign, ReadError> {
+    fn run(
+        mut self,
+        model: &Model,
+        plan: &order::Plan,
+        logits: &str,
+        note: Option<String>,
+    ) -> Result<Foreign, ReadError> {
         let stored = self.locate(model)?;
         let mut values: HashMap<String, Val> = HashMap::new();
         let inputs = Inputs::declare(&mut self.converter).map_err(|Problem(problem)| self.fail(problem))?;
@@ -149,11 +159,12 @@ impl Reader<'_> {
             }
         }
         for step in &plan.steps {
-            self.step(step, &mut values)?;
+            self.step(model, step, &mut values)?;
         }
         let Some(value) = values.remove(logits) else {
             return Err(self.fail(format!("has the output '{logits}', which nothing makes")));
         };
+        let output = logits.to_owned();
         let logits = self.converter.id(&value).map_err(|Problem(problem)| self.fail(problem))?;
         Ok(Foreign {
             graph: self.converter.graph,
@@ -163,6 +174,8 @@ impl Reader<'_> {
             logits,
             takes_positions,
             producer: model.producer.clone(),
+            output,
+            note,
         })
     }
 
@@ -201,13 +214,12 @@ impl Reader<'_> {
         value.map_err(|Problem(problem)| self.tensor_error(name, problem))
     }
 
-    fn step(&mut self, step: &Step, values: &mut HashMap<String, Val>) -> Result<(), ReadError> {
-        let fail = |problem: String| ReadError::Node {
-            path: self.path.to_owned(),
-            node: step.name.clone(),
-            operator: step.operator.clone(),
-            problem,
-        };
+    fn step(&mut self, model: &Model, step: &Step, values: &mut HashMap<String, Val>) -> Result<(), ReadError> {
+        if let Some(branches) = &step.branches {
+            return self.choose(model, step, branches, values);
+        }
+        let path = self.path;
+        let fail = |problem: String| step_error(path, step, problem);
         let mut inputs = Vec::with_capacity(step.inputs.len());
         for name in &step.inputs {
             inputs.push(match name.as_str() {
@@ -237,5 +249,80 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    fn step_error(&self, step: &Step, problem: String) -> ReadError {
+        step_error(self.path, step, problem)
+    }
+
+    /// An `If` whose condition is known becomes the nodes of the branch that is taken.
+    fn choose(
+        &mut self,
+        model: &Model,
+        step: &Step,
+        [then, otherwise]: &[Rc<Branch>; 2],
+        values: &mut HashMap<String, Val>,
+    ) -> Result<(), ReadError> {
+        let name = step.inputs.first().map(String::as_str).unwrap_or_default();
+        let condition = values.get(name);
+        let condition = condition.and_then(Val::known).and_then(Array::only).and_then(Scalar::as_bool);
+        let branch = match condition {
+            Some(true) if name == order::NO_CACHE => {
+                return Err(self.step_error(step, "reads a cache; export the model without one".to_owned()));
+            }
+            Some(true) => then,
+            Some(false) => otherwise,
+            None => {
+                return Err(self.step_error(
+                    step,
+                    "is control flow whose condition is known only when the model runs, which is not supported; export \
+                     the model without it, or choose the file that has one branch alone (decoder_model.onnx or \
+                     model.onnx usually lies beside a merged one)"
+                        .to_owned(),
+                ));
+            }
+        };
+        let names = order::Names::within(step, branch);
+        let mut stored = Vec::new();
+        for initializer in &branch.initializers {
+            let inside = initializer.proto.name();
+            let name = names.outside(inside);
+            let located = self.converter.weights.locate(&initializer.proto, initializer.raw.clone());
+            let mut tensor = located.map_err(|problem| self.tensor_error(inside, problem))?;
+            tensor.name.clone_from(&name);
+            if values.insert(name.clone(), self.initializer(&name, &tensor)?).is_some() {
+                return Err(self.tensor_error(inside, "stands there twice: a name is used twice".to_owned()));
+            }
+            stored.push(tensor);
+        }
+        self.converter.weights.check_overlaps(stored.iter()).map_err(|problem| self.fail(format!(": {problem}")))?;
+        let plan = order::plan_branch(model, step, branch, &|name| values.contains_key(name));
+        let plan = plan.map_err(|error| order_error(self.path, error))?;
+        for inner in &plan.steps {
+            self.step(model, inner, values)?;
+        }
+        for (i, (name, used)) in step.outputs.iter().enumerate().filter(|(_, (name, _))| !name.is_empty()) {
+            if !used {
+                continue;
+            }
+            let inside = branch.outputs.get(i).map(|inside| names.outside(inside));
+            match inside.and_then(|inside| values.get(&inside).cloned()) {
+                Some(value) => drop(values.insert(name.clone(), value)),
+                None => return Err(self.step_error(step, format!("is used for its output {i}, which nothing makes"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn step_error(path: &Path, step: &Step, problem: String) -> ReadError {
+    ReadError::Node { path: path.to_owned(), node: step.name.clone(), operator: step.operator.clone(), problem }
+}
+
+fn order_error(path: &Path, error: order::OrderError) -> ReadError {
+    let path = path.to_owned();
+    match error {
+        order::OrderError::Model(problem) => ReadError::File { path, problem },
+        order::OrderError::Node { node, operator, problem } => ReadError::Node { path, node, operator, problem },
     }
 }

@@ -1,9 +1,13 @@
 //! Which nodes to convert, and in which order: functions inlined, names checked, nothing that the logits do not need.
+//!
+//! An `If` stays one step until its condition is known, when it is converted: it uses what either of its branches uses.
+//! Then [`plan_branch`] plans the branch that is taken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use super::attributes::Attributes;
-use super::decode::{Function, Model, NAME_SCOPES, Node, domain};
+use super::decode::{Branch, Function, Model, NAME_SCOPES, Node, domain};
 use crate::onnx::proto::{AttributeProto, TensorProto};
 
 /// Functions that call functions, at most.
@@ -12,6 +16,9 @@ const MAX_DEPTH: usize = 16;
 const MAX_STEPS: usize = 1 << 18;
 /// Bytes of attributes and names that inlining copies: a function of one node that holds much may be called often.
 const MAX_COPIED: usize = 256 << 20;
+
+/// The input of merged exports that says whether the cache is read: here it never is.
+pub const NO_CACHE: &str = "use_cache_branch";
 
 #[derive(Debug)]
 pub enum OrderError {
@@ -34,6 +41,10 @@ pub struct Step {
     pub attributes: Vec<AttributeProto>,
     /// The attributes of the function call it is part of.
     pub outer: Attributes,
+    /// Of an `If`: where its condition holds, and where it does not.
+    pub branches: Option<[Rc<Branch>; 2]>,
+    /// What names that the branches use are called, where it is part of a branch itself.
+    pub names: Rc<Names>,
 }
 
 impl Step {
@@ -56,25 +67,97 @@ impl Plan {
     }
 }
 
+/// Whether a value of this name is there before the nodes: an input or a tensor, or what the graphs around a branch made.
+type Known<'a> = &'a dyn Fn(&str) -> bool;
+
 /// Plans the conversion of what `output` is made from.
 pub fn plan(model: &Model, output: &str) -> Result<Plan, OrderError> {
     let sources = sources(model)?;
-    let mut inliner = Inliner { model, sources: &sources, steps: Vec::new(), calls: 0, copied: 0 };
+    let sources: Known = &|name| sources.contains(name);
+    let mut inliner = Inliner { model, sources, steps: Vec::new(), calls: 0, copied: 0 };
     for node in &model.nodes {
-        let step = step_of(node, "", &sources, &Attributes::default());
+        let step = step_of(node, "", sources, &Attributes::default());
         inliner.add(step, 0)?;
     }
-    let steps = inliner.steps;
+    arranged(inliner.steps, sources, &[output])
+}
 
+/// Plans what some outputs of a branch are made from: those of the `If` that something uses. Names that the branch makes are
+/// changed as `inner` says; values named in `known` are there already.
+pub fn plan_branch(model: &Model, step: &Step, branch: &Branch, known: Known) -> Result<Plan, OrderError> {
+    let mut inliner = Inliner { model, sources: known, steps: Vec::new(), calls: 0, copied: 0 };
+    let names = Rc::new(Names::within(step, branch));
+    let rename = |name: &String| names.outside(name);
+    for node in &branch.nodes {
+        let mut inner = step_of(node, "", known, &Attributes::default());
+        inner.name = rename(&inner.name);
+        inner.names = names.clone();
+        inner.inputs = inner.inputs.iter().map(rename).collect();
+        inner.outputs = inner.outputs.iter().map(|(name, used)| (rename(name), *used)).collect();
+        inliner.add(inner, 0)?;
+    }
+    let outputs: Vec<String> = step
+        .outputs
+        .iter()
+        .zip(&branch.outputs)
+        .filter(|((name, used), _)| *used && !name.is_empty())
+        .map(|(_, inside)| rename(inside))
+        .collect();
+    arranged(inliner.steps, known, &outputs.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What the names that a branch uses are called: its own get that of its `If` before them, since branches may use the same
+/// names; those of the branches around it likewise.
+#[derive(Debug, Default)]
+pub struct Names {
+    prefix: String,
+    own: HashSet<String>,
+    around: Option<Rc<Names>>,
+}
+
+impl Names {
+    /// The names of a branch of this `If`.
+    pub fn within(step: &Step, branch: &Branch) -> Self {
+        let own = own_names(branch).into_iter().map(str::to_owned).collect();
+        Names { prefix: step.name.clone(), own, around: Some(step.names.clone()) }
+    }
+
+    pub fn outside(&self, name: &str) -> String {
+        match &self.around {
+            _ if self.own.contains(name) => format!("{}/{name}", self.prefix),
+            Some(around) => around.outside(name),
+            None => name.to_owned(),
+        }
+    }
+}
+
+/// Names of what a branch makes or holds.
+fn own_names(branch: &Branch) -> HashSet<&str> {
+    let made = branch.nodes.iter().flat_map(|node| &node.proto.output).map(String::as_str);
+    made.chain(branch.initializers.iter().map(|tensor| tensor.proto.name())).filter(|name| !name.is_empty()).collect()
+}
+
+/// Names that a branch uses of the graphs around it.
+fn outer_names(branch: &Branch) -> BTreeSet<String> {
+    let own = own_names(branch);
+    let nodes = branch.nodes.iter().flat_map(|node| {
+        let inner = node.branches.iter().flatten().flat_map(|branch| outer_names(branch));
+        node.proto.input.iter().cloned().chain(inner)
+    });
+    let used = nodes.chain(branch.outputs.iter().cloned());
+    used.filter(|name| !name.is_empty() && !own.contains(name.as_str())).collect()
+}
+
+fn arranged(steps: Vec<Step>, sources: Known, outputs: &[&str]) -> Result<Plan, OrderError> {
     let mut makers: HashMap<&str, usize> = HashMap::new();
     for (i, step) in steps.iter().enumerate() {
         for (name, _) in step.outputs.iter().filter(|(name, _)| !name.is_empty()) {
-            if sources.contains(name.as_str()) || makers.insert(name, i).is_some() {
+            if sources(name) || makers.insert(name, i).is_some() {
                 return step.fail(format!("makes '{name}', and so does something else: a name is used twice"));
             }
         }
     }
-    let (order, used) = sorted(&steps, &makers, &sources, output)?;
+    let (order, used) = sorted(&steps, &makers, sources, outputs)?;
     let used: HashSet<String> = used.into_iter().map(str::to_owned).collect();
     let mut taken: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
     let mut steps: Vec<Step> = order.into_iter().filter_map(|i| taken[i].take()).collect();
@@ -110,8 +193,8 @@ fn sources(model: &Model) -> Result<HashSet<&str>, OrderError> {
 fn sorted<'a>(
     steps: &'a [Step],
     makers: &HashMap<&str, usize>,
-    sources: &HashSet<&str>,
-    output: &'a str,
+    sources: Known,
+    outputs: &[&'a str],
 ) -> Result<(Vec<usize>, HashSet<&'a str>), OrderError> {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
@@ -119,19 +202,26 @@ fn sorted<'a>(
         Open,
         Done,
     }
-    let mut used = HashSet::from([output]);
+    let mut used: HashSet<&str> = outputs.iter().copied().collect();
     let mut states = vec![State::Untouched; steps.len()];
     let mut order = Vec::new();
-    let Some(&last) = makers.get(output) else {
-        return match sources.contains(output) {
-            true => Ok((order, used)),
-            false => Err(OrderError::Model(format!("has the output '{output}', which nothing makes"))),
-        };
-    };
+    let mut lasts = outputs.iter();
     // A node, and how many of its inputs have been looked at.
-    let mut stack = vec![(last, 0)];
-    states[last] = State::Open;
-    while let Some((i, next)) = stack.pop() {
+    let mut stack: Vec<(usize, usize)> = Vec::new();
+    loop {
+        let Some((i, next)) = stack.pop() else {
+            let Some(&output) = lasts.next() else { break };
+            match makers.get(output) {
+                Some(&last) if states[last] == State::Untouched => {
+                    states[last] = State::Open;
+                    stack.push((last, 0));
+                }
+                Some(_) => {}
+                None if sources(output) => {}
+                None => return Err(OrderError::Model(format!("has the output '{output}', which nothing makes"))),
+            }
+            continue;
+        };
         let step = &steps[i];
         let Some(name) = step.inputs.get(next) else {
             states[i] = State::Done;
@@ -143,7 +233,7 @@ fn sorted<'a>(
             continue;
         }
         used.insert(name);
-        if sources.contains(name.as_str()) {
+        if sources(name) {
             continue;
         }
         let Some(&maker) = makers.get(name.as_str()) else {
@@ -163,7 +253,7 @@ fn sorted<'a>(
 
 struct Inliner<'a> {
     model: &'a Model,
-    sources: &'a HashSet<&'a str>,
+    sources: Known<'a>,
     steps: Vec<Step>,
     /// Function calls so far.
     calls: usize,
@@ -221,6 +311,8 @@ impl Inliner<'_> {
                     outputs: vec![(outside.clone(), true)],
                     attributes: Vec::new(),
                     outer: Attributes::default(),
+                    branches: None,
+                    names: Rc::default(),
                 };
                 self.steps.push(identity);
             } else if !outside.is_empty() {
@@ -229,6 +321,9 @@ impl Inliner<'_> {
         }
         for node in &function.nodes {
             let mut inner = step_of(node, &step.scope, self.sources, &outer);
+            if inner.branches.is_some() {
+                return inner.fail("is control flow within a function, which is not supported".to_owned());
+            }
             inner.name = format!("{}/{}", step.name, inner.name);
             let rename = |name: &String| match names.get(name.as_str()) {
                 Some(outside) => outside.clone(),
@@ -273,7 +368,7 @@ fn weight(attributes: &[AttributeProto]) -> usize {
     attributes.iter().map(one).sum()
 }
 
-fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attributes) -> Step {
+fn step_of(node: &Node, outside: &str, sources: Known, outer: &Attributes) -> Step {
     let proto = &node.proto;
     let name = match proto.name() {
         "" => proto.output.first().cloned().unwrap_or_default(),
@@ -284,12 +379,23 @@ fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attribut
         Some(module) => format!("{module}/{name}"),
         None => name.trim_start_matches('/').to_owned(),
     };
+    let mut inputs = proto.input.clone();
+    let branches = node.branches.as_ref().map(|[then, otherwise]| match proto.input.first().map(String::as_str) {
+        // The branch of a merged export that reads a cache is never taken, so what it uses is not needed.
+        Some(NO_CACHE) => [otherwise.clone(), otherwise.clone()],
+        _ => [then.clone(), otherwise.clone()],
+    });
+    for branch in branches.iter().flatten() {
+        inputs.extend(outer_names(branch));
+    }
     Step {
         name,
         operator: proto.op_type().to_owned(),
         domain: domain(proto.domain()).to_owned(),
         scope,
-        inputs: proto.input.clone(),
+        inputs,
+        branches,
+        names: Rc::default(),
         outputs: proto.output.iter().map(|name| (name.clone(), false)).collect(),
         attributes: proto.attribute.clone(),
         outer: outer.clone(),
@@ -298,7 +404,7 @@ fn step_of(node: &Node, outside: &str, sources: &HashSet<&str>, outer: &Attribut
 
 /// The module that a node was exported from, such as `model.layers.0.mlp`: from what PyTorch's exporter notes, or else
 /// from the name of a weight. Node names that are paths, such as TorchScript's, say it themselves.
-fn module(node: &Node, sources: &HashSet<&str>) -> Option<String> {
+fn module(node: &Node, sources: Known) -> Option<String> {
     let note = node.proto.metadata_props.iter().find(|entry| entry.key() == NAME_SCOPES);
     let noted = note.and_then(|note| {
         // A Python list of strings: modules from the outside in, then the operation.
@@ -307,7 +413,7 @@ fn module(node: &Node, sources: &HashSet<&str>) -> Option<String> {
         (!module.is_empty() && !module.starts_with('_')).then(|| (*module).to_owned())
     });
     let by_weight = || {
-        let weight = node.proto.input.iter().find(|name| sources.contains(name.as_str()) && name.contains('.'))?;
+        let weight = node.proto.input.iter().find(|name| sources(name) && name.contains('.'))?;
         Some(weight.rsplit_once('.')?.0.to_owned())
     };
     let is_path = node.proto.name().trim_start_matches('/').contains(['/', '.']);

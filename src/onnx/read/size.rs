@@ -4,7 +4,7 @@
 //! is computed with; it must be a monomial only where it becomes the size of an axis.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +14,11 @@ use crate::onnx::Dim;
 const MAX_TERMS: usize = 8;
 const MAX_DEGREE: usize = 6;
 
-/// A polynomial in the symbols, all of which stand for numbers of at least 1.
+/// The largest number that a symbol stands for: exporters write the largest numbers of 32 and 64 bits for "to the end", and
+/// no batch or text is as long.
+const LARGEST_SYMBOL: i128 = i32::MAX as i128 - 2;
+
+/// A polynomial in the symbols, all of which stand for numbers of 1 to some two thousand millions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Size(BTreeMap<Vec<Arc<str>>, i64>);
 
@@ -148,29 +152,28 @@ impl Size {
 
     /// How two sizes compare, where that is the same whatever the symbols are.
     pub fn compare(&self, other: &Size) -> Option<Ordering> {
-        let difference = self.sub(other)?;
-        if let Some(value) = difference.value() {
-            return Some(value.cmp(&0));
+        match self.difference(other) {
+            (0, 0) => Some(Ordering::Equal),
+            (least, _) if least > 0 => Some(Ordering::Greater),
+            (_, most) if most < 0 => Some(Ordering::Less),
+            _ => None,
         }
-        let constant = difference.0.get(&Vec::new()).copied().unwrap_or(0);
-        let others = || difference.0.iter().filter(|(symbols, _)| !symbols.is_empty()).map(|(_, &factor)| factor);
-        // Symbols are 1 at least, so at 1 a sum of positive terms is smallest.
-        let at_one = others().try_fold(constant, i64::checked_add)?;
-        if others().all(|factor| factor > 0) && at_one > 0 {
-            return Some(Ordering::Greater);
-        }
-        if others().all(|factor| factor < 0) && at_one < 0 {
-            return Some(Ordering::Less);
-        }
-        None
     }
 
     /// Whether `self >= other` whatever the symbols are.
     pub fn at_least(&self, other: &Size) -> bool {
-        other
-            .sub(&Size::number(1))
-            .and_then(|smaller| self.compare(&smaller))
-            .is_some_and(|order| order == Ordering::Greater)
+        self.difference(other).0 >= 0
+    }
+
+    /// What `self - other` is at least and at most.
+    fn difference(&self, other: &Size) -> (i128, i128) {
+        let factor = |size: &Size, symbols: &[Arc<str>]| i128::from(size.0.get(symbols).copied().unwrap_or(0));
+        let terms: BTreeSet<&Vec<Arc<str>>> = self.0.keys().chain(other.0.keys()).collect();
+        terms.into_iter().fold((0i128, 0i128), |(least, most), symbols| {
+            let factor = factor(self, symbols) - factor(other, symbols);
+            let largest = symbols.iter().fold(factor, |product, _| product.saturating_mul(LARGEST_SYMBOL));
+            (least.saturating_add(factor.min(largest)), most.saturating_add(factor.max(largest)))
+        })
     }
 }
 
@@ -242,5 +245,23 @@ mod tests {
         assert!(seq.at_least(&Size::number(1)));
         assert!(!seq.at_least(&Size::number(2)));
         assert_eq!(Size::number(i64::MIN).sub(&Size::number(1)), None);
+    }
+
+    #[test]
+    fn no_length_reaches_the_numbers_that_mean_to_the_end() {
+        let (batch, seq) = (symbol("batch"), symbol("seq"));
+        for end in [i64::MAX, i64::from(i32::MAX)] {
+            assert_eq!(Size::number(end).compare(&seq), Some(Ordering::Greater));
+            assert!(!seq.at_least(&Size::number(end)));
+        }
+        assert_eq!(Size::number(i64::MIN).compare(&seq), Some(Ordering::Less));
+        assert_eq!(seq.compare(&batch), None);
+        assert_eq!(seq.compare(&seq), Some(Ordering::Equal));
+        let minus = Size::number(0).sub(&seq).unwrap();
+        assert!(Size::number(-1).at_least(&minus));
+        // A product of six lengths does not overflow on the way.
+        let power = (0..5).try_fold(seq.clone(), |product, _| product.mul(&seq)).unwrap();
+        assert_eq!(power.compare(&Size::number(0)), Some(Ordering::Greater));
+        assert_eq!(power.compare(&Size::number(i64::MAX)), None);
     }
 }

@@ -112,6 +112,9 @@ impl FileWeights {
             return Err(format!("takes {stated} bytes of '{location}', where its shape needs {length}"));
         }
         let file = self.open(location)?;
+        if self.is_lfs_pointer(file) {
+            return Err(format!("lies in '{location}', which {}", super::LFS));
+        }
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.lengths[file]) {
             return Err(format!(
@@ -120,6 +123,16 @@ impl FileWeights {
             ));
         }
         Ok(Place::File(file, offset))
+    }
+
+    /// Whether Git left a pointer there: it is a few lines long.
+    fn is_lfs_pointer(&self, file: usize) -> bool {
+        const LONGEST: u64 = 1024;
+        let mut start = [0; 64];
+        self.lengths[file] < LONGEST
+            && files::open(&self.files[file], files::WEIGHTS)
+                .and_then(|mut file| file.read(&mut start))
+                .is_ok_and(|read| super::is_lfs_pointer(&start[..read]))
     }
 
     fn open(&mut self, location: &str) -> Result<usize, String> {

@@ -3,34 +3,89 @@
 
 use super::attention::{Attend, attend, heads, join_heads, no_cache, rotate, rotate_input, split_heads};
 use super::norms::{normalized, root_mean_square};
-use super::{Convert, norms, products};
+use super::{NONE, NORM, Operator, norms, op, products};
 use crate::onnx::dim::BATCH;
 use crate::onnx::op::{Activation, Binary, Logic, Op, Reduction, Unary, WeightLayout};
+use crate::onnx::read::attributes::Kind::{self, Float, Int, Ints, Text};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::{Dim, Dtype, Id};
 
-pub fn operator(domain: &str, op: &str) -> Outcome<Option<Convert>> {
+/// The operator of this name; `None` if it is not understood.
+pub fn operator(domain: &str, op: &str) -> Outcome<Option<&'static Operator>> {
     if domain != "com.microsoft" {
         return Err(format!("belongs to the domain '{domain}', which is not supported").into());
     }
-    if op.contains("NBits") || op.contains("Quant") || op.starts_with("QLinear") || op.starts_with("QMoE") {
-        return Err("works on quantised weights, whose gradients mean little; bake the original model".into());
-    }
-    Ok(Some(match op {
-        "SimplifiedLayerNormalization" => norms::rms_norm,
-        "SkipSimplifiedLayerNormalization" => skip_rms_norm,
-        "SkipLayerNormalization" => skip_layer_norm,
-        "Gelu" | "BiasGelu" | "FastGelu" | "QuickGelu" => gelu,
-        "FusedMatMul" => fused_matmul,
-        "FusedGemm" => fused_gemm,
-        "RotaryEmbedding" => rotary_embedding,
-        "GroupQueryAttention" => group_query_attention,
-        "MultiHeadAttention" => multi_head_attention,
-        "Attention" => attention,
-        "EmbedLayerNormalization" => embed_layer_norm,
-        _ => return Ok(None),
-    }))
+    Ok(OPERATORS.iter().find(|operator| operator.name == op))
 }
+
+const EPSILON: &[(&str, Kind)] = &[("epsilon", Float)];
+
+/// Operators of ONNX Runtime that are understood.
+pub static OPERATORS: &[Operator] = &[
+    op("SimplifiedLayerNormalization", NORM, norms::rms_norm),
+    op("SkipSimplifiedLayerNormalization", EPSILON, skip_rms_norm),
+    op("SkipLayerNormalization", EPSILON, skip_layer_norm),
+    op("Gelu", NONE, |c, call| gelu(c, call, Activation::Gelu)),
+    op("BiasGelu", NONE, |c, call| gelu(c, call, Activation::Gelu)),
+    op("FastGelu", NONE, |c, call| gelu(c, call, Activation::GeluTanh)),
+    op("QuickGelu", &[("alpha", Float)], quick_gelu),
+    op(
+        "FusedMatMul",
+        &[("alpha", Float), ("transA", Int), ("transB", Int), ("transBatchA", Int), ("transBatchB", Int)],
+        fused_matmul,
+    ),
+    op(
+        "FusedGemm",
+        &[("alpha", Float), ("beta", Float), ("transA", Int), ("transB", Int), ("activation", Text)],
+        fused_gemm,
+    ),
+    op(
+        "RotaryEmbedding",
+        &[
+            ("interleaved", Int),
+            ("is_packed_batching", Int),
+            ("num_heads", Int),
+            ("rotary_embedding_dim", Int),
+            ("scale", Float),
+        ],
+        rotary_embedding,
+    ),
+    op(
+        "GroupQueryAttention",
+        &[
+            ("do_rotary", Int),
+            ("kv_num_heads", Int),
+            ("local_window_size", Int),
+            ("num_heads", Int),
+            ("qk_output", Int),
+            ("rotary_interleaved", Int),
+            ("scale", Float),
+            ("smooth_softmax", Int),
+            ("softcap", Float),
+        ],
+        group_query_attention,
+    ),
+    op(
+        "MultiHeadAttention",
+        &[("mask_filter_value", Float), ("num_heads", Int), ("scale", Float), ("unidirectional", Int)],
+        multi_head_attention,
+    ),
+    op(
+        "Attention",
+        &[
+            ("do_rotary", Int),
+            ("mask_filter_value", Float),
+            ("num_heads", Int),
+            ("past_present_share_buffer", Int),
+            ("qkv_hidden_sizes", Ints),
+            ("rotary_embedding_dim", Int),
+            ("scale", Float),
+            ("unidirectional", Int),
+        ],
+        attention,
+    ),
+    op("EmbedLayerNormalization", &[("epsilon", Float), ("mask_index_type", Int)], embed_layer_norm),
+];
 
 fn optional(c: &mut Converter, call: &Call, i: usize) -> Outcome<Option<Id>> {
     match call.optional(i) {
@@ -67,22 +122,23 @@ fn skip_layer_norm(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     Ok(vec![normed.into(), normed.into(), normed.into(), sum.into()])
 }
 
-fn gelu(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+/// x, and maybe a bias to be added first.
+fn gelu(c: &mut Converter, call: &Call, kind: Activation) -> Outcome<Vec<Val>> {
     let mut x = c.id(call.input(0)?)?;
     if let Some(bias) = optional(c, call, 1)? {
         x = c.binary(Binary::Add, x, bias)?;
     }
-    if call.op == "QuickGelu" {
-        // x sigmoid(alpha x), of which the default is one activation and 1 is another.
-        let alpha = call.attributes.float("alpha").unwrap_or(1.702);
-        let kind = match alpha {
-            1.0 => Activation::Silu,
-            alpha if (alpha - 1.702).abs() < 1e-4 => Activation::QuickGelu,
-            alpha => return Err(format!("is x sigmoid({alpha} x), which is not supported").into()),
-        };
-        return Ok(vec![c.graph.activation(kind, x)?.into()]);
-    }
-    let kind = if call.op == "FastGelu" { Activation::GeluTanh } else { Activation::Gelu };
+    Ok(vec![c.graph.activation(kind, x)?.into()])
+}
+
+/// `x sigmoid(alpha x)`, of which the default is one activation and 1 is another.
+fn quick_gelu(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let kind = match call.attributes.float("alpha").unwrap_or(1.702) {
+        1.0 => Activation::Silu,
+        alpha if (alpha - 1.702).abs() < 1e-4 => Activation::QuickGelu,
+        alpha => return Err(format!("is x sigmoid({alpha} x), which is not supported").into()),
+    };
+    let x = c.id(call.input(0)?)?;
     Ok(vec![c.graph.activation(kind, x)?.into()])
 }
 
@@ -129,6 +185,9 @@ fn rotary_embedding(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     if call.attributes.float("scale").unwrap_or(1.0) != 1.0 {
         return Err("scales what it rotates, which is not supported".into());
     }
+    if call.attributes.int("is_packed_batching").unwrap_or(0) != 0 {
+        return Err("rotates texts that are packed together, which is not supported".into());
+    }
     let mut positions = c.id(call.input(1)?)?;
     if c.graph.shape(positions).len() == 1 {
         let shape = c.graph.shape(x);
@@ -147,6 +206,9 @@ fn rotary_embedding(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
 /// where no token looks.
 fn group_query_attention(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     no_cache(call, &[3, 4])?;
+    if call.attributes.int("smooth_softmax").unwrap_or(-1) > 0 {
+        return Err("has a softmax with one more than its scores in the sum, which is not supported".into());
+    }
     for (i, what) in [(10, "a bias of its scores"), (11, "a sink")] {
         if call.optional(i).is_some() {
             return Err(format!("has {what}, which is not supported").into());

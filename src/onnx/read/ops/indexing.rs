@@ -27,12 +27,11 @@ pub fn slice(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let mut value = call.input(0)?.clone();
     for (i, &axis) in axes.iter().enumerate() {
         let size = size_of(&c.shape(&value)[axis])?;
-        let start = bound(&starts[i], &size)?;
-        let end = bound(&ends[i], &size)?;
         value = if steps[i] == 1 {
+            let (start, end) = (bound(&starts[i], &size)?, bound(&ends[i], &size)?);
             take(c, &value, axis, start, end, &size)?
         } else {
-            take_every(c, &value, axis, steps[i], [&start, &end, &size])?
+            take_every(c, &value, axis, steps[i], [&starts[i], &ends[i], &size])?
         };
     }
     Ok(vec![value])
@@ -41,30 +40,36 @@ pub fn slice(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
 /// A bound counted from the front and within the axis.
 fn bound(at: &Size, size: &Size) -> Outcome<Size> {
     let zero = Size::number(0);
-    if let Some(number) = at.value() {
-        if number >= FAR {
-            return Ok(size.clone());
-        }
-        if number <= -FAR {
-            return Ok(zero);
-        }
-        let from_front = if number < 0 { size.add(at).ok_or("has bounds that are not followed")? } else { at.clone() };
-        if zero.at_least(&from_front) {
-            return Ok(zero);
-        }
-        if from_front.at_least(size) {
-            return Ok(size.clone());
-        }
-        if size.at_least(&from_front) && from_front.at_least(&zero) {
-            return Ok(from_front);
-        }
-        return Err(format!("cuts an axis of size {size} at {number}: its length depends on the input's").into());
-    }
-    if at.at_least(size) {
+    if at.value().is_some_and(|number| number >= FAR) {
         return Ok(size.clone());
     }
-    // A table of positions is as long as the longest input, so a length of the input is within it.
-    Ok(at.clone())
+    if at.value().is_some_and(|number| number <= -FAR) {
+        return Ok(zero);
+    }
+    let from_front = if at.at_least(&zero) {
+        at.clone()
+    } else if Size::number(-1).at_least(at) {
+        size.add(at).ok_or("has bounds that are not followed")?
+    } else {
+        return Err(format!(
+            "cuts an axis at {at}, which counts from its start or from its end: that depends on the input"
+        )
+        .into());
+    };
+    if zero.at_least(&from_front) {
+        return Ok(zero);
+    }
+    if from_front.at_least(size) {
+        return Ok(size.clone());
+    }
+    let within = size.at_least(&from_front) && from_front.at_least(&zero);
+    // A table of positions is as long as the longest input, so a length of the input is within it. Counted from its end the
+    // places of a text would change with the padding beside it.
+    let of_table = size.value().is_some() && at.value().is_none() && at.at_least(&zero);
+    if within || of_table {
+        return Ok(from_front);
+    }
+    Err(format!("cuts an axis of size {size} at {at}: its length depends on the input's").into())
 }
 
 /// Elements `start..end` of an axis.
@@ -89,6 +94,9 @@ fn take(c: &mut Converter, value: &Val, axis: usize, start: Size, end: Size, siz
     if let Some((start, end)) = numbers {
         return Ok(c.graph.slice(x, axis, start, end)?.into());
     }
+    if length.value() == Some(1) && end == *size {
+        return Ok(last_of(c, x, axis, &[Dim::known(1)])?.into());
+    }
     let mut shape = c.graph.shape(x).to_vec();
     shape[axis] = dim_of(&length)?;
     let (start, end) = (c.id(&Array::sizes(vec![start]).into())?, c.id(&Array::sizes(vec![end]).into())?);
@@ -97,24 +105,62 @@ fn take(c: &mut Converter, value: &Val, axis: usize, start: Size, end: Size, siz
     Ok(c.opaque("Slice", &[x, start, end, axis], &[], dtype, shape)?.into())
 }
 
-/// Every `step`th element: one column of the axis folded into rows of `step`.
-fn take_every(c: &mut Converter, value: &Val, axis: usize, step: i64, at: [&Size; 3]) -> Outcome<Val> {
-    let x = c.id(value)?;
-    let [start, end, size] = at.map(Size::value);
-    let (Some(start), Some(end), Some(size)) = (start, end, size) else {
-        return Err("takes steps along an axis whose size is known only when the model runs".into());
-    };
-    if step <= 1 || size % step != 0 || start >= step || end != size {
-        return Err(format!("takes {start}..{end} in steps of {step} of {size}, which is not supported").into());
+/// Every `step`th element from `start` on, or backwards.
+fn take_every(c: &mut Converter, value: &Val, axis: usize, step: i64, [start, end, size]: [&Size; 3]) -> Outcome<Val> {
+    if let (Some(start), Some(end), Some(size)) = (start.value(), end.value(), size.value()) {
+        let size = usize::try_from(size).map_err(|_| "cuts an axis of an absurd size")?;
+        let numbers = fold::places(start, end, step, size)
+            .ok_or_else(|| format!("takes {start}..{end} in steps of {step} of {size}, which is not supported"))?;
+        return take_numbers(c, value, axis, &numbers, size);
     }
-    let (start, step) = (start as usize, step as usize);
-    let mut rows = c.graph.shape(x).to_vec();
-    rows[axis] = Dim::known(size as usize / step);
-    let shape = rows.clone();
-    rows.insert(axis + 1, Dim::known(step));
-    let rows = c.graph.reshape(x, rows)?;
-    let column = c.graph.slice(rows, axis + 1, start, start + 1)?;
-    Ok(c.graph.reshape(column, shape)?.into())
+    // Backwards through all of it.
+    let last = size.sub(&Size::number(1));
+    let from_end = |at: &Size| at.value().is_some_and(|at| at == -1 || at >= FAR) || Some(at) == last.as_ref();
+    if step != -1 || !from_end(start) || end.value().is_none_or(|end| end > -FAR) {
+        return Err(format!(
+            "takes {start}..{end} in steps of {step} of an axis of size {size}: only backwards through all of it is \
+             supported where the size is known only when the model runs"
+        )
+        .into());
+    }
+    let x = c.id(value)?;
+    let (dtype, shape) = (c.graph.dtype(x), c.graph.shape(x).to_vec());
+    let mut inputs = vec![x];
+    for number in [-1, i64::MIN, axis as i64, -1] {
+        inputs.push(c.graph.constant(Tensor::i64s(&[number]))?);
+    }
+    Ok(c.opaque("Slice", &inputs, &[], dtype, shape)?.into())
+}
+
+/// Elements of an axis of known size, by their numbers.
+fn take_numbers(c: &mut Converter, value: &Val, axis: usize, numbers: &[usize], size: usize) -> Outcome<Val> {
+    if numbers.is_empty() {
+        let mut shape = c.shape(value);
+        shape[axis] = Dim::known(0);
+        return Ok(Val::Empty(c.dtype(value), shape));
+    }
+    if let Some(part) = value.known().and_then(|array| fold::take(array, axis, numbers)) {
+        return Ok(part.into());
+    }
+    let x = c.id(value)?;
+    // Every second number, as of pairs that are rotated: one column of the axis folded into rows.
+    let step = numbers.get(1).and_then(|second| second.checked_sub(numbers[0])).unwrap_or(0);
+    let even = step > 1 && numbers.windows(2).all(|pair| pair[0] + step == pair[1]);
+    if even && numbers[0] < step && size.is_multiple_of(step) && numbers.len() == size / step {
+        let mut rows = c.graph.shape(x).to_vec();
+        rows[axis] = Dim::known(size / step);
+        let shape = rows.clone();
+        rows.insert(axis + 1, Dim::known(step));
+        let rows = c.graph.reshape(x, rows)?;
+        let column = c.graph.slice(rows, axis + 1, numbers[0], numbers[0] + 1)?;
+        return Ok(c.graph.reshape(column, shape)?.into());
+    }
+    let indices = Array::ints(&numbers.iter().map(|&number| number as i64).collect::<Vec<_>>());
+    if let Some(picked) = pick(c, x, axis, &indices)? {
+        return Ok(picked.into());
+    }
+    let indices = c.id(&indices.into())?;
+    Ok(c.graph.add(Op::Gather { axis }, &[x, indices])?.into())
 }
 
 pub fn split(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
@@ -160,6 +206,13 @@ pub fn gather(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     let number = call.attributes.int("axis").unwrap_or(0);
     let axis = axis(number, shape.len()).ok_or_else(|| format!("has no axis {number}"))?;
     let x = c.id(data)?;
+    if let Some(Scalar::Int(-1) | Scalar::Size(_)) = indices.known().and_then(Array::only)
+        && shape[axis].value().is_none()
+        && is_last(indices, &size_of(&shape[axis])?)
+    {
+        let shape = c.shape(indices);
+        return Ok(vec![last_of(c, x, axis, &shape)?.into()]);
+    }
     if let (Some(known), false) = (indices.known(), c.is_parameter(x))
         && let Some(picked) = pick(c, x, axis, known)?
     {
@@ -167,6 +220,22 @@ pub fn gather(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     }
     let indices = c.id(indices)?;
     Ok(vec![c.graph.add(Op::Gather { axis }, &[x, indices])?.into()])
+}
+
+/// Whether the only index names the last element of an axis.
+fn is_last(indices: &Val, size: &Size) -> bool {
+    let only = indices.known().and_then(Array::only).and_then(Scalar::as_size);
+    only.is_some_and(|at| at.value() == Some(-1) || at.add(&Size::number(1)).as_ref() == Some(size))
+}
+
+/// The last element of an axis whose size is known only when the model runs, in one form however the file says it. The
+/// axis takes the shape of the index, of ones: `[]` or `[1]`.
+fn last_of(c: &mut Converter, x: Id, axis: usize, index: &[Dim]) -> Outcome<Id> {
+    let minus_one = c.graph.constant(Tensor::i64(-1))?;
+    let row = c.graph.add(Op::Gather { axis }, &[x, minus_one])?;
+    let shape = c.graph.shape(x);
+    let shape = [&shape[..axis], index, &shape[axis + 1..]].concat();
+    Ok(c.graph.reshape(row, shape)?)
 }
 
 /// Known elements of an axis, as slices: those have a gradient.

@@ -250,7 +250,22 @@ pub fn tile(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     Ok(vec![x.into()])
 }
 
-pub fn reduce(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+/// What a reduction makes of the elements of its axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    SumSquare,
+    L1,
+    L2,
+    LogSum,
+    LogSumExp,
+}
+
+pub fn reduce(c: &mut Converter, call: &Call, over: Over) -> Outcome<Vec<Val>> {
     let x = c.id(call.input(0)?)?;
     let rank = c.graph.shape(x).len();
     let numbers = match call.ints(1, "the axes")? {
@@ -258,53 +273,74 @@ pub fn reduce(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
         None => call.attributes.ints("axes").map(<[i64]>::to_vec),
     };
     let axes = match numbers {
-        Some(axes) if axes.is_empty() && call.attributes.int("noop_with_empty_axes").unwrap_or(0) != 0 => {
-            return Ok(vec![x.into()]);
-        }
         Some(axes) if !axes.is_empty() => axes_of(&axes, rank).ok_or_else(|| format!("has no axes {axes:?}"))?,
+        _ if call.attributes.int("noop_with_empty_axes").unwrap_or(0) != 0 => return no_reduction(c, x, over),
         _ => (0..rank).collect(),
     };
     let keep = call.attributes.int("keepdims").unwrap_or(1) != 0;
-    let sum = |c: &mut Converter, kind: Reduction, x: Id| -> Outcome<Id> { Ok(c.graph.reduce(kind, x, &axes, keep)?) };
-    let result: Outcome<Id> = match call.op.as_str() {
-        "ReduceSum" => sum(c, Reduction::Sum, x),
-        "ReduceMean" => sum(c, Reduction::Mean, x),
-        "ReduceMax" => sum(c, Reduction::Max, x),
-        "ReduceSumSquare" | "ReduceL2" => {
-            let two = c.graph.constant(Tensor::float(2.0, c.graph.dtype(x)))?;
-            let square = c.binary(Binary::Pow, x, two)?;
-            let total = sum(c, Reduction::Sum, square)?;
-            if call.op == "ReduceL2" { Ok(c.graph.unary(Unary::Sqrt, total)?) } else { Ok(total) }
+    let plain =
+        |c: &mut Converter, kind: Reduction, x: Id| -> Outcome<Id> { Ok(c.graph.reduce(kind, x, &axes, keep)?) };
+    let result = match over {
+        Over::Sum => plain(c, Reduction::Sum, x)?,
+        Over::Mean => plain(c, Reduction::Mean, x)?,
+        Over::Max => plain(c, Reduction::Max, x)?,
+        Over::SumSquare => {
+            let square = squared(c, x)?;
+            plain(c, Reduction::Sum, square)?
         }
-        "ReduceL1" => {
+        Over::L2 => {
+            let square = squared(c, x)?;
+            let total = plain(c, Reduction::Sum, square)?;
+            c.graph.unary(Unary::Sqrt, total)?
+        }
+        Over::L1 => {
             let sizes = c.graph.unary(Unary::Abs, x)?;
-            sum(c, Reduction::Sum, sizes)
+            plain(c, Reduction::Sum, sizes)?
         }
-        "ReduceLogSum" => {
-            let total = sum(c, Reduction::Sum, x)?;
-            Ok(c.graph.unary(Unary::Log, total)?)
+        Over::LogSum => {
+            let total = plain(c, Reduction::Sum, x)?;
+            c.graph.unary(Unary::Log, total)?
         }
-        "ReduceLogSumExp" => {
+        Over::LogSumExp => {
             let total = log_sum_exp(c, x, &axes)?;
-            let shape = c.graph.reduce(Reduction::Sum, x, &axes, keep)?;
+            let shape = plain(c, Reduction::Sum, x)?;
             let shape = c.graph.shape(shape).to_vec();
-            Ok(c.graph.reshape(total, shape)?)
+            c.graph.reshape(total, shape)?
         }
-        "ReduceMin" if c.graph.dtype(x).is_float() => {
+        Over::Min if c.graph.dtype(x).is_float() => {
             let negative = c.graph.unary(Unary::Neg, x)?;
-            let largest = sum(c, Reduction::Max, negative)?;
-            Ok(c.graph.unary(Unary::Neg, largest)?)
+            let largest = plain(c, Reduction::Max, negative)?;
+            c.graph.unary(Unary::Neg, largest)?
         }
-        _ => {
-            // The same shape as any other reduction's.
-            let like = c.graph.reduce(Reduction::Sum, x, &axes, keep)?;
-            let (dtype, shape) = (c.graph.dtype(like), c.graph.shape(like).to_vec());
-            let numbers: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
-            let numbers = c.graph.constant(Tensor::i64s(&numbers))?;
-            c.opaque(&call.op, &[x, numbers], &[("keepdims", Attribute::Int(keep.into()))], dtype, shape)
-        }
+        Over::Min => carried(c, "ReduceMin", x, &axes, keep)?,
+        Over::Prod => carried(c, "ReduceProd", x, &axes, keep)?,
     };
-    Ok(vec![result?.into()])
+    Ok(vec![result.into()])
+}
+
+/// A reduction of no axis leaves every element alone, which is not the same as leaving it as it is.
+fn no_reduction(c: &mut Converter, x: Id, over: Over) -> Outcome<Vec<Val>> {
+    Ok(vec![match over {
+        Over::Sum | Over::Mean | Over::Max | Over::Min | Over::Prod | Over::LogSumExp => x.into(),
+        Over::SumSquare => squared(c, x)?.into(),
+        Over::L1 | Over::L2 => c.graph.unary(Unary::Abs, x)?.into(),
+        Over::LogSum => c.graph.unary(Unary::Log, x)?.into(),
+    }])
+}
+
+fn squared(c: &mut Converter, x: Id) -> Outcome<Id> {
+    let two = c.graph.constant(Tensor::float(2.0, c.graph.dtype(x)))?;
+    c.binary(Binary::Pow, x, two)
+}
+
+/// A reduction without a gradient.
+fn carried(c: &mut Converter, op: &str, x: Id, axes: &[usize], keep: bool) -> Outcome<Id> {
+    // The same shape as any other reduction's.
+    let like = c.graph.reduce(Reduction::Sum, x, axes, keep)?;
+    let (dtype, shape) = (c.graph.dtype(like), c.graph.shape(like).to_vec());
+    let numbers: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+    let numbers = c.graph.constant(Tensor::i64s(&numbers))?;
+    c.opaque(op, &[x, numbers], &[("keepdims", Attribute::Int(keep.into()))], dtype, shape)
 }
 
 /// The broadcast of several shapes.

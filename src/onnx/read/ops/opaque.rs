@@ -1,50 +1,68 @@
 //! Operators that are carried through: masks and positions are made with them, and no gradient is known for them.
 
-use super::Convert;
 use super::indexing::axis_attribute;
 use super::movement::broadcast_all;
-use crate::onnx::op::{Attribute, Op, Real};
+use super::{AXIS, NONE, Operator, op};
+use crate::onnx::op::{Attribute, Op};
+use crate::onnx::read::attributes::Kind::{self, Float, Int, Text};
 use crate::onnx::read::convert::{Call, Converter, Outcome, Val};
 use crate::onnx::read::fold::axis;
 use crate::onnx::{Dim, Dtype, Id, Shape};
 
-pub fn operator(op: &str) -> Option<Convert> {
-    Some(match op {
-        "Floor" | "Ceil" | "Round" | "Sign" | "Trilu" | "CumSum" | "BitwiseNot" | "Softplus" | "Softsign"
-        | "HardSwish" | "HardSigmoid" | "Mish" | "Elu" | "Selu" | "Celu" | "LeakyRelu" | "ThresholdedRelu" | "Tan"
-        | "Asin" | "Acos" | "Atan" | "Sinh" | "Cosh" | "Asinh" | "Acosh" | "Atanh" | "Hardmax" | "ScatterND"
-        | "ScatterElements" | "PRelu" => like_first,
-        "IsNaN" | "IsInf" => truth_of_first,
-        "Mod" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitShift" => broadcasting,
-        "Xor" => truth_of_all,
-        "GatherElements" => gather_elements,
-        "ArgMax" | "ArgMin" => extreme_index,
-        _ => return None,
-    })
-}
+/// Operators that are carried through.
+pub static OPERATORS: &[Operator] = &[
+    op("Floor", NONE, like_first),
+    op("Ceil", NONE, like_first),
+    op("Round", NONE, like_first),
+    op("Sign", NONE, like_first),
+    op("Trilu", &[("upper", Int)], like_first),
+    op("CumSum", &[("exclusive", Int), ("reverse", Int)], like_first),
+    op("BitwiseNot", NONE, like_first),
+    op("Softplus", NONE, like_first),
+    op("Softsign", NONE, like_first),
+    op("HardSwish", NONE, like_first),
+    op("HardSigmoid", &[("alpha", Float), ("beta", Float)], like_first),
+    op("Mish", NONE, like_first),
+    op("Elu", &[("alpha", Float)], like_first),
+    op("Selu", &[("alpha", Float), ("gamma", Float)], like_first),
+    op("Celu", &[("alpha", Float)], like_first),
+    op("LeakyRelu", &[("alpha", Float)], like_first),
+    op("ThresholdedRelu", &[("alpha", Float)], like_first),
+    op("Tan", NONE, like_first),
+    op("Asin", NONE, like_first),
+    op("Acos", NONE, like_first),
+    op("Atan", NONE, like_first),
+    op("Sinh", NONE, like_first),
+    op("Cosh", NONE, like_first),
+    op("Asinh", NONE, like_first),
+    op("Acosh", NONE, like_first),
+    op("Atanh", NONE, like_first),
+    op("Hardmax", AXIS, like_first),
+    op("ScatterND", &[("reduction", Text)], like_first),
+    op("ScatterElements", &[("axis", Int), ("reduction", Text)], like_first),
+    op("PRelu", NONE, like_first),
+    op("IsNaN", NONE, truth_of_first),
+    op("IsInf", &[("detect_negative", Int), ("detect_positive", Int)], truth_of_first),
+    op("Mod", &[("fmod", Int)], broadcasting),
+    op("BitwiseAnd", NONE, broadcasting),
+    op("BitwiseOr", NONE, broadcasting),
+    op("BitwiseXor", NONE, broadcasting),
+    op("BitShift", &[("direction", Text)], broadcasting),
+    op("Xor", NONE, truth_of_all),
+    op("GatherElements", AXIS, gather_elements),
+    op("ArgMax", EXTREME, extreme_index),
+    op("ArgMin", EXTREME, extreme_index),
+];
+
+const EXTREME: &[(&str, Kind)] = &[("axis", Int), ("keepdims", Int), ("select_last_index", Int)];
 
 fn ids(c: &mut Converter, call: &Call) -> Outcome<Vec<Id>> {
     (0..call.inputs.len()).map(|i| c.id(call.input(i)?)).collect()
 }
 
-/// The attributes that these operators may have.
-fn attributes(call: &Call) -> Vec<(&'static str, Attribute)> {
-    let mut found = Vec::new();
-    for name in ["axis", "upper", "exclusive", "reverse", "batch_dims", "fmod", "detect_negative", "detect_positive"] {
-        found.extend(call.attributes.int(name).map(|value| (name, Attribute::Int(value))));
-    }
-    for name in ["alpha", "beta", "gamma"] {
-        found.extend(call.attributes.float(name).map(|value| (name, Attribute::Float(Real::new(value)))));
-    }
-    for name in ["reduction", "direction"] {
-        found.extend(call.attributes.text(name).map(|value| (name, Attribute::Text(value.to_owned()))));
-    }
-    found
-}
-
 fn with(c: &mut Converter, call: &Call, inputs: &[Id], dtype: Dtype, shape: Shape) -> Outcome<Vec<Val>> {
     call.only_first_output()?;
-    Ok(vec![c.opaque(&call.op, inputs, &attributes(call), dtype, shape)?.into()])
+    Ok(vec![c.opaque(&call.op, inputs, &call.attributes.carried(), dtype, shape)?.into()])
 }
 
 fn like_first(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {

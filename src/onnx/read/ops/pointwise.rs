@@ -51,15 +51,19 @@ pub fn dropout(_: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
 }
 
 pub fn cast(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let code = call.attributes.int("to").and_then(|code| i32::try_from(code).ok());
+    // Half and double precision are computed in f32, as is everything.
+    let dtype = converted(element_type(code.ok_or("does not say to which type it casts")?)?);
+    cast_to(c, call, dtype)
+}
+
+pub fn cast_like(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let dtype = c.dtype(call.input(1)?);
+    cast_to(c, call, dtype)
+}
+
+fn cast_to(c: &mut Converter, call: &Call, dtype: Dtype) -> Outcome<Vec<Val>> {
     let x = call.input(0)?;
-    let dtype = match call.op.as_str() {
-        "CastLike" => c.dtype(call.input(1)?),
-        _ => {
-            let code = call.attributes.int("to").and_then(|code| i32::try_from(code).ok());
-            // Half and double precision are computed in f32, as is everything.
-            converted(element_type(code.ok_or("does not say to which type it casts")?)?)
-        }
-    };
     Ok(vec![match x {
         Val::Known(array) => match fold::cast(array, dtype) {
             Some(array) => array.into(),
@@ -73,35 +77,16 @@ pub fn cast(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     }])
 }
 
-pub fn unary(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+pub fn unary(c: &mut Converter, call: &Call, kind: Unary) -> Outcome<Vec<Val>> {
     if let empty @ Val::Empty(..) = call.input(0)? {
         return Ok(vec![empty.clone()]);
     }
     let x = c.id(call.input(0)?)?;
-    let kind = match call.op.as_str() {
-        "Neg" => Unary::Neg,
-        "Abs" => Unary::Abs,
-        "Sqrt" => Unary::Sqrt,
-        "Reciprocal" => Unary::Reciprocal,
-        "Exp" => Unary::Exp,
-        "Log" => Unary::Log,
-        "Tanh" => Unary::Tanh,
-        "Sigmoid" => Unary::Sigmoid,
-        "Erf" => Unary::Erf,
-        "Sin" => Unary::Sin,
-        _ => Unary::Cos,
-    };
     Ok(vec![c.graph.unary(kind, x)?.into()])
 }
 
-pub fn arithmetic(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
-    let kind = match call.op.as_str() {
-        "Add" | "Sum" => Binary::Add,
-        "Sub" => Binary::Sub,
-        "Mul" => Binary::Mul,
-        "Div" => Binary::Div,
-        _ => Binary::Pow,
-    };
+/// Two values, or for a sum any number of them.
+pub fn arithmetic(c: &mut Converter, call: &Call, kind: Binary) -> Outcome<Vec<Val>> {
     let mut result = c.id(call.input(0)?)?;
     for i in 1..call.inputs.len() {
         let other = c.id(call.input(i)?)?;
@@ -110,25 +95,21 @@ pub fn arithmetic(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     Ok(vec![result.into()])
 }
 
-pub fn logic(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+pub fn logic(c: &mut Converter, call: &Call, kind: Logic) -> Outcome<Vec<Val>> {
     let (a, b) = (c.id(call.input(0)?)?, c.id(call.input(1)?)?);
     // A mask that allows everything changes nothing.
+    let neutral = match kind {
+        Logic::And => Some(true),
+        Logic::Or => Some(false),
+        Logic::Equal | Logic::Less | Logic::LessOrEqual | Logic::Greater | Logic::GreaterOrEqual => None,
+    };
     for (known, other) in [(call.input(0)?, b), (call.input(1)?, a)] {
         let all = |value: bool| known.known().is_some_and(|x| x.data.iter().all(|x| x.as_bool() == Some(value)));
-        if (call.op == "And" && all(true)) || (call.op == "Or" && all(false)) {
+        if neutral.is_some_and(all) {
             let shape = c.broadcast(a, b)?;
             return Ok(vec![c.expand(other, &shape)?.into()]);
         }
     }
-    let kind = match call.op.as_str() {
-        "Equal" => Logic::Equal,
-        "Less" => Logic::Less,
-        "LessOrEqual" => Logic::LessOrEqual,
-        "Greater" => Logic::Greater,
-        "GreaterOrEqual" => Logic::GreaterOrEqual,
-        "And" => Logic::And,
-        _ => Logic::Or,
-    };
     Ok(vec![c.graph.logic(kind, a, b)?.into()])
 }
 
@@ -154,8 +135,7 @@ pub fn choose(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
 }
 
 /// The larger or the smaller of values, as a choice: the gradient flows to what was chosen.
-pub fn extreme(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
-    let kind = if call.op == "Max" { Logic::GreaterOrEqual } else { Logic::LessOrEqual };
+pub fn extreme(c: &mut Converter, call: &Call, kind: Logic) -> Outcome<Vec<Val>> {
     let mut result = c.id(call.input(0)?)?;
     for i in 1..call.inputs.len() {
         let other = c.id(call.input(i)?)?;
@@ -180,15 +160,18 @@ pub fn clip(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
     Ok(vec![x.into()])
 }
 
-pub fn activation(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+pub fn activation(c: &mut Converter, call: &Call, kind: Activation) -> Outcome<Vec<Val>> {
     let x = c.id(call.input(0)?)?;
-    let kind = match (call.op.as_str(), call.attributes.text("approximate").unwrap_or("none")) {
-        ("Relu", _) => Activation::Relu,
-        (_, "none") => Activation::Gelu,
-        (_, "tanh") => Activation::GeluTanh,
-        (_, other) => return Err(format!("has the approximation '{other}', which ONNX does not have").into()),
-    };
     Ok(vec![c.graph.activation(kind, x)?.into()])
+}
+
+pub fn gelu(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
+    let kind = match call.attributes.text("approximate") {
+        None | Some("none") => Activation::Gelu,
+        Some("tanh") => Activation::GeluTanh,
+        Some(other) => return Err(format!("has the approximation '{other}', which ONNX does not have").into()),
+    };
+    activation(c, call, kind)
 }
 
 pub fn softmax(c: &mut Converter, call: &Call) -> Outcome<Vec<Val>> {
