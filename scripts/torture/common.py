@@ -97,7 +97,8 @@ def workplace(program, folder, examples=20, methods=("gim", "gradient", "ablatio
 def results(folder):
     """The hash of each file that a run left and that is the same for the same inputs."""
     varying = {"manifest.json", "timings.csv"}
-    files = [file for file in pathlib.Path(folder).iterdir() if file.is_file() and not file.name.startswith("run.sqlite")]
+    # Hidden files are not finished, and nobody's results.
+    files = [f for f in pathlib.Path(folder).iterdir() if f.is_file() and not f.name.startswith(("run.sqlite", "."))]
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.name not in varying}
 
 

@@ -138,7 +138,7 @@ fn destination(arguments: &Arguments, plan: &Plan) -> anyhow::Result<(PathBuf, E
         _ => Existing::Continue,
     };
     if let Some(out) = &arguments.out {
-        let occupied = out.is_dir() && !is_empty(out) && !out.join(store::FILE_NAME).is_file();
+        let occupied = out.is_dir() && !is_fresh(out) && !out.join(store::FILE_NAME).is_file();
         if occupied || out.is_file() {
             let message = format!("--out {} exists and holds no run; name another folder", out.display());
             return Err(Usage(message).into());
@@ -165,6 +165,8 @@ fn a_new_folder(plan: &Plan) -> PathBuf {
     new_folder(&plan.output, &plan.name, now.as_secs())
 }
 
-fn is_empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+/// Whether nothing lies in a folder but what a run that was killed before it had its store leaves.
+fn is_fresh(folder: &Path) -> bool {
+    let of_a_run = |entry: std::fs::DirEntry| store::is_leftover(&entry.file_name().to_string_lossy());
+    std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(of_a_run))
 }

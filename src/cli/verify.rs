@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gim_harness::runtime::{Runtime, SessionOptions};
-use gim_harness::verify::{Check, Effort, verify_against, verify_opened};
+use gim_harness::verify::{Check, Effort, Original, verify_against, verify_opened};
 
 use super::model::{ModelOptions, open_bundle};
 use super::progress::Terminal;
@@ -70,7 +70,10 @@ fn checks(
     let next = |next: &str| progress.checking(next);
     let effort = Effort::for_weights(bundle.weights());
     Ok(match &arguments.source {
-        Some(source) => verify_against(runtime, source, None, &bundle, session, effort, arguments.seed, &next)?,
+        Some(source) => {
+            let original = Original { path: source, tokenizer: None };
+            verify_against(runtime, original, &bundle, session, effort, arguments.seed, &next)?
+        }
         None => verify_opened(runtime, &bundle, session, effort, arguments.seed, &next)?,
     })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::lock::{Hold, Turn, exclusive};
 
 /// The name of the file in the run's folder that is locked; it holds a line on who has it.
-const FILE_NAME: &str = ".run.lock";
+pub(super) const FILE_NAME: &str = ".run.lock";
 
 /// The right to write into a run's folder; given back when dropped, and by the system when the process ends, however it
 /// ends.

@@ -32,6 +32,11 @@ pub const FILE_NAME: &str = "run.sqlite";
 /// What the names of stores that are not finished begin with.
 const UNFINISHED_PREFIX: &str = ".run.sqlite.";
 
+/// Whether a file of this name is what a run leaves that was killed before it had its store.
+pub fn is_leftover(name: &str) -> bool {
+    name == lock::FILE_NAME || name.starts_with(UNFINISHED_PREFIX)
+}
+
 /// Removes what creating a store left in a folder when it was killed. Only for whoever has the folder's [`RunLock`].
 pub fn remove_unfinished(folder: &std::path::Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Check, Effort, VerifyError, verify_against};
+use super::{Check, Effort, Original, VerifyError, verify_against};
 use crate::bundle::bake::{BakeError, BakeOptions, write};
 use crate::bundle::manifest::WEIGHT_FILE;
 use crate::bundle::{Manifest, OpenedBundle, Opening};
@@ -96,9 +96,8 @@ pub fn bake(
     let next = |next: &str| progress(Step::Checking(next));
     next("hashes of the files");
     let opened = OpenedBundle::open(bundle.path(), &Opening::default()).map_err(|error| failed(error.into()))?;
-    let checks =
-        verify_against(runtime, source, options.tokenizer.as_deref(), &opened.into(), &session, effort, SEED, &next)
-            .map_err(failed)?;
+    let original = Original { path: source, tokenizer: options.tokenizer.as_deref() };
+    let checks = verify_against(runtime, original, &opened.into(), &session, effort, SEED, &next).map_err(failed)?;
     drop(residency);
     if options.is_interrupted() {
         return Err(BakeError::Interrupted.into());

@@ -115,22 +115,28 @@ pub fn verify_opened(
     Ok(done)
 }
 
-/// The same checks, and those that need what the bundle was baked from: a Hugging Face folder or a forward `.onnx` file.
-/// `tokenizer`: the one that was named by hand.
+/// What a bundle was baked from: a Hugging Face folder or a forward `.onnx` file.
+#[derive(Clone, Copy, Debug)]
+pub struct Original<'a> {
+    pub path: &'a Path,
+    /// The tokenizer that was named by hand.
+    pub tokenizer: Option<&'a Path>,
+}
+
+/// The same checks, and those that need what the bundle was baked from.
 ///
 /// # Errors
 /// As [`verify_opened`], and for a source that cannot be read.
 pub fn verify_against(
     runtime: &Runtime,
-    source: &Path,
-    tokenizer: Option<&Path>,
+    original: Original,
     bundle: &Arc<OpenedBundle>,
     options: &SessionOptions,
     effort: Effort,
     seed: u64,
     progress: &dyn Fn(&str),
 ) -> Result<Vec<Check>, VerifyError> {
-    let forward = ForwardModel::open(source, tokenizer)?;
+    let forward = ForwardModel::open(original.path, original.tokenizer)?;
     progress("weights");
     let mut done = vec![source::weights(&forward, bundle)?];
     done.extend(verify_opened(runtime, bundle, options, effort, seed, progress)?);

@@ -13,7 +13,7 @@ use faults::{EXPANSIONS, Fault, RULES};
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::bundle::{Manifest, OpenedBundle, Opening};
 use gim_harness::runtime::{Runtime, RuntimeOptions, SessionOptions};
-use gim_harness::verify::{Check, Effort, verify_against};
+use gim_harness::verify::{Check, Effort, Original, verify_against};
 use sha2::{Digest as _, Sha256};
 use surgeon::Surgeon;
 
@@ -80,7 +80,8 @@ impl Copy {
         std::fs::write(self.folder.path().join("bundle.json"), text).unwrap();
         let bundle = Arc::new(OpenedBundle::open(self.folder.path(), &Opening::default()).unwrap());
         let options = SessionOptions { threads: Some(1), ..SessionOptions::default() };
-        verify_against(&runtime(), &source(model), None, &bundle, &options, Effort::FULL, 0, &|_| {}).unwrap()
+        let original = Original { path: &source(model), tokenizer: None };
+        verify_against(&runtime(), original, &bundle, &options, Effort::FULL, 0, &|_| {}).unwrap()
     }
 }
 

@@ -81,19 +81,7 @@ pub fn read(path: &Path) -> Result<Foreign, ReadError> {
     // SAFETY: a file that another process truncates while it is mapped ends this process with a bus error; no portable
     // interface guards against that. The map lives while the file is read.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-    if is_lfs_pointer(&map) {
-        return Err(ReadError::File { path: path.to_owned(), problem: LFS.to_owned() });
-    }
     read_bytes(path, &map)
-}
-
-/// What is said of a pointer, as the rest of a sentence that begins with the file.
-const LFS: &str = "is a Git LFS pointer, the name of a file rather than the file; get it with `git lfs pull` in that folder, or \
-                   download it from where the repository is";
-
-/// Whether this is the text that Git leaves in place of a large file that it did not fetch.
-fn is_lfs_pointer(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"version https://git-lfs")
 }
 
 /// Reads a model from its bytes; `path` says where they are from and where external data is looked for.

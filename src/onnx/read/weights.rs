@@ -10,12 +10,12 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::files;
 use crate::onnx::proto::TensorProto;
 use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
 use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource, byte_size, convert, converted};
 use crate::onnx::write::WeightLocation;
 use crate::onnx::{Dtype, Tensor};
+use crate::{files, lfs};
 
 /// Where the elements of a tensor are.
 #[derive(Clone, Debug)]
@@ -112,8 +112,8 @@ impl FileWeights {
             return Err(format!("takes {stated} bytes of '{location}', where its shape needs {length}"));
         }
         let file = self.open(location)?;
-        if self.is_lfs_pointer(file) {
-            return Err(format!("lies in '{location}', which {}", super::LFS));
+        if lfs::is_pointer_file(&self.files[file]) {
+            return Err(format!("lies in '{location}', which {}", lfs::PROBLEM));
         }
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.lengths[file]) {
@@ -123,16 +123,6 @@ impl FileWeights {
             ));
         }
         Ok(Place::File(file, offset))
-    }
-
-    /// Whether Git left a pointer there: it is a few lines long.
-    fn is_lfs_pointer(&self, file: usize) -> bool {
-        const LONGEST: u64 = 1024;
-        let mut start = [0; 64];
-        self.lengths[file] < LONGEST
-            && files::open(&self.files[file], files::WEIGHTS)
-                .and_then(|mut file| file.read(&mut start))
-                .is_ok_and(|read| super::is_lfs_pointer(&start[..read]))
     }
 
     fn open(&mut self, location: &str) -> Result<usize, String> {
