@@ -235,7 +235,7 @@ fn explain_refuses_what_it_cannot_answer() {
     refused(&["--input-ids", "0,5", "--method", "random{seeds: 0}"], 2, "positive number");
     refused(&["--input-ids", "0,5", "--target", "two words"], 2, "--target");
     refused(&["--input-ids", "0,5", "--target-id", "131"], 2, "0 to 130");
-    refused(&["--input-ids", "0,99999"], 1, "99999");
+    refused(&["--input-ids", "0,99999"], 2, "99999");
     refused(&[], 2, "--prompt");
 }
 
