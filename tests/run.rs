@@ -303,7 +303,9 @@ fn a_damaged_checkpoint_ends_in_one_error_and_no_bundle() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
         assert!(said.contains(words), "{name}: {said}");
-        assert!(said.starts_with("error: ") && !said.contains("panicked"), "{name}: {said}");
+        // Before it there may be a word on ONNX Runtime, which another test is installing.
+        assert!(said.lines().any(|line| line.starts_with("error: ")), "{name}: {said}");
+        assert!(!said.contains("panicked"), "{name}: {said}");
         let left = fs::read_dir(place.path().join("bundles")).map_or(0, |entries| entries.count());
         assert_eq!(left, 0, "{name}: something was left behind");
     }
