@@ -113,6 +113,22 @@ fn a_run_has_one_writer() {
 }
 
 #[test]
+fn a_fresh_run_removes_no_other_programs_database() {
+    let place = workplace();
+    let plan = plan(place.path());
+    let run = place.path().join("run");
+    fs::create_dir(&run).unwrap();
+    let database = run.join(FILE_NAME);
+    rusqlite::Connection::open(&database).unwrap().execute_batch("CREATE TABLE cookies (a)").unwrap();
+    for content in [fs::read(&database).unwrap(), b"notes".to_vec(), Vec::new()] {
+        fs::write(&database, &content).unwrap();
+        let error = run_units(&plan, &run, Existing::Fresh, 1).unwrap_err();
+        assert!(matches!(error, RunError::NotOurs { .. }), "{error}");
+        assert!(fs::read(&database).unwrap() == content, "left alone");
+    }
+}
+
+#[test]
 fn a_damaged_unit_is_named_and_done_again() {
     let place = workplace();
     let plan = plan(place.path());

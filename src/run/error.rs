@@ -32,6 +32,8 @@ pub enum RunError {
     Task { task: String, source: crate::tasks::TaskError },
     #[error("there is no run to resume in {folder}; leave out --resume to start one")]
     NothingToResume { folder: PathBuf },
+    #[error("{}: not a run store of gim-harness, and not removed; name another folder with --out", path.display())]
+    NotOurs { path: PathBuf },
     #[error(transparent)]
     Held(#[from] HeldElsewhere),
     #[error(

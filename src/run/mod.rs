@@ -168,6 +168,9 @@ fn open_store(
     let build = crate::digest::sha256_of_this_program()
         .map_err(|source| RunError::Io { path: PathBuf::from("the file of this program"), source })?;
     if job.existing == Existing::Fresh {
+        if path.exists() && !store::is_run_store(&path) {
+            return Err(RunError::NotOurs { path });
+        }
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let file = job.folder.join(format!("{}{suffix}", store::FILE_NAME));
             match std::fs::remove_file(&file) {

@@ -32,6 +32,16 @@ pub const FILE_NAME: &str = "run.sqlite";
 /// What the names of stores that are not finished begin with.
 const UNFINISHED_PREFIX: &str = ".run.sqlite.";
 
+/// Whether a file says of itself that it is a run store, of whatever format and however damaged behind its first bytes.
+pub fn is_run_store(path: &std::path::Path) -> bool {
+    use std::io::Read;
+    let mut header = [0; 72];
+    let read = crate::files::open(path, crate::files::STORE).and_then(|mut file| file.read_exact(&mut header));
+    // The application's number stands at byte 68: https://www.sqlite.org/fileformat.html
+    let application = u32::from_be_bytes([header[68], header[69], header[70], header[71]]);
+    read.is_ok() && header.starts_with(b"SQLite format 3\0") && i64::from(application) == schema::APPLICATION_ID
+}
+
 /// Whether a file of this name is what a run leaves that was killed before it had its store.
 pub fn is_leftover(name: &str) -> bool {
     name == lock::FILE_NAME || name.starts_with(UNFINISHED_PREFIX)
