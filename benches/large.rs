@@ -142,7 +142,7 @@ fn gradient(bundle: &Path, tokens: usize, runs: usize, prepacking: bool) -> anyh
     let first = start.elapsed().as_secs_f64();
     let after_gradient = status("VmHWM:").unwrap_or(0) / MEGABYTE;
     // Twins: a row alone is run twice over where weights are not packed.
-    let forward = [Row { input_ids: input_ids.clone(), position: tokens - 1 }];
+    let forward = [Row::new(input_ids.clone(), tokens - 1)];
     model.logits(&forward)?;
     let (mut gradients, mut forwards) = (Vec::new(), Vec::new());
     for _ in 0..runs {

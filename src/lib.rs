@@ -22,6 +22,7 @@ pub mod labels;
 pub mod lfs;
 mod lock;
 pub mod onnx;
+pub mod probe;
 pub mod raise;
 pub mod report;
 pub mod run;

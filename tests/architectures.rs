@@ -131,9 +131,9 @@ fn agrees_with_pytorch(name: &str) {
     let examples = golden(name).examples;
     let rows: Vec<Row> = examples
         .iter()
-        .map(|example| Row {
-            input_ids: example.input_ids.clone(),
-            position: manifest.dimensions.scored_position(example.input_ids.len()),
+        .map(|example| {
+            let position = manifest.dimensions.scored_position(example.input_ids.len());
+            Row::new(example.input_ids.clone(), position)
         })
         .collect();
     for (example, row) in examples.iter().zip(&rows) {
@@ -143,7 +143,7 @@ fn agrees_with_pytorch(name: &str) {
         assert_close(&format!("{name} {i} logits"), widened(logits.iter()), &expected);
 
         let embeds = model.embed(&example.input_ids).unwrap();
-        let mut wanted = GradientRow { embeds, position: row.position, target: example.target, contrast: None };
+        let mut wanted = GradientRow { embeds, position: row.position(), target: example.target, contrast: None };
         for (setting, knobs) in [
             ("gradient", Knobs::GRADIENT),
             ("gim", Knobs::GIM),
@@ -168,7 +168,7 @@ fn agrees_with_pytorch(name: &str) {
 
         let attention = model.attention(std::slice::from_ref(row)).unwrap().remove(0);
         let (_, heads, length, _) = attention.dim();
-        let mut rollout: Vec<f64> = (0..length).map(|j| f64::from(u8::from(j == row.position))).collect();
+        let mut rollout: Vec<f64> = (0..length).map(|j| f64::from(u8::from(j == row.position()))).collect();
         for layer in attention.outer_iter().rev() {
             let mut next = vec![0.0; length];
             for (from, weight) in rollout.iter().enumerate() {

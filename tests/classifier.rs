@@ -213,7 +213,7 @@ fn task_of_numbered_labels(folder: &Path, bundle: &Path, labels: &str) {
     for number in 0..12i64 {
         let input_ids: Vec<i64> = (0..5 + number % 4).map(|i| 3 + (7 * number + 13 * i) % 120).collect();
         let words: Vec<String> = input_ids.iter().map(|id| format!("w{id}")).collect();
-        let argmax = model.scores(&[Row { input_ids, position: 0 }], &[]).unwrap()[0].argmax;
+        let argmax = model.scores(&[Row::new(input_ids, 0)], &[]).unwrap()[0].argmax;
         let answer = ["bad", "so-so", "good"][argmax as usize];
         data += &format!("{{\"text\": \"{}\", \"label\": \"{answer}\"}}\n", words.join(" "));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gim_harness::config::{
-    ConfigError, MethodInfo, OptionInfo, OptionKind, OptionValue, Overrides, Rank, Score, Vocabulary, load_plan,
+    Chosen, ConfigError, Offered, OptionInfo, OptionKind, OptionValue, Overrides, Rank, Score, Vocabulary, load_plan,
     load_task, method, schema,
 };
 use proptest::prelude::*;
@@ -32,16 +32,25 @@ const SEEDS: [OptionInfo; 1] = [OptionInfo {
     only_with: None,
     about: "How many draws.",
 }];
-const METHODS: [MethodInfo; 6] = [
-    MethodInfo { name: "gim", options: &[] },
-    MethodInfo { name: "gradient", options: &[] },
-    MethodInfo { name: "tsg+norm_freeze", options: &[] },
-    MethodInfo { name: "integrated_gradients", options: &STEPS },
-    MethodInfo { name: "ablation", options: &[] },
-    MethodInfo { name: "random", options: &SEEDS },
+const METHODS: [Offered; 6] = [
+    Offered { name: "gim", options: &[] },
+    Offered { name: "gradient", options: &[] },
+    Offered { name: "tsg+norm_freeze", options: &[] },
+    Offered { name: "integrated_gradients", options: &STEPS },
+    Offered { name: "ablation", options: &[] },
+    Offered { name: "random", options: &SEEDS },
 ];
+const REMOVAL: [OptionInfo; 1] = [OptionInfo {
+    name: "removal",
+    kind: OptionKind::Choice(&["replace", "delete"]),
+    default: OptionValue::Word("replace"),
+    only_with: None,
+    about: "What stands in the place of a token.",
+}];
+const METRICS: [Offered; 2] =
+    [Offered { name: "comprehensiveness", options: &REMOVAL }, Offered { name: "sufficiency", options: &REMOVAL }];
 const VOCABULARY: Vocabulary<'static> =
-    Vocabulary { methods: &METHODS, metrics: &["comprehensiveness", "sufficiency"] };
+    Vocabulary { methods: &METHODS, metrics: &METRICS, standard_metrics: &["comprehensiveness", "sufficiency"] };
 
 fn fixture(name: &str) -> PathBuf {
     // Relative, so that what is rendered is the same on every machine.
@@ -89,7 +98,7 @@ fn a_plan_has_everything_resolved() {
     let expected =
         [("gim", BTreeMap::new()), ("integrated_gradients", options("steps", 50)), ("random", options("seeds", 5))];
     assert_eq!(methods, expected);
-    assert_eq!(plan.metrics, ["sufficiency", "comprehensiveness"]);
+    assert_eq!(plan.metrics, ["sufficiency", "comprehensiveness"].map(Chosen::plain));
     let task = &plan.tasks[0];
     assert_eq!(
         (task.name.as_str(), task.version, task.score, task.rank),
@@ -119,7 +128,7 @@ fn defaults_are_those_of_the_schema() {
     assert_eq!(statistics["confidence"]["default"], plan.confidence);
     assert_eq!((plan.seed, plan.batch_tokens, plan.resamples, plan.confidence), (0, 4096, 10_000, 0.95));
     assert_eq!((plan.name.as_str(), plan.limit, plan.threads, plan.runtime_library), ("good", None, None, None));
-    assert_eq!(plan.metrics, VOCABULARY.metrics);
+    assert_eq!(plan.metrics, ["comprehensiveness", "sufficiency"].map(Chosen::plain));
     let task = &plan.tasks[0];
     assert_eq!((task.version, task.score, task.rank, task.contrast.is_none()), (1, Score::Logit, Rank::Interior, true));
 }
@@ -441,4 +450,36 @@ fn limit_and_sample_exclude_each_other() {
     let overrides = Overrides { sample: Some(4), ..Overrides::default() };
     let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &overrides).unwrap();
     assert_eq!((plan.limit, plan.sample), (None, Some(4)), "the command line says both");
+}
+
+#[test]
+fn a_metric_may_stand_under_several_options() {
+    let written = |metrics: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("m")).unwrap();
+        std::fs::write(folder.path().join("m/config.json"), "{}").unwrap();
+        std::fs::write(folder.path().join("d.jsonl"), "{\"q\": \"x\", \"a\": \"y\"}\n").unwrap();
+        let task = "data: {file: d.jsonl}\nprompt: \"{q}\"\nanswer: \"{a}\"\n";
+        std::fs::write(folder.path().join("t.yaml"), task).unwrap();
+        let file = folder.path().join("harness.yaml");
+        std::fs::write(&file, format!("models: [m]\ntasks: [t.yaml]\nmethods: [gim]\nmetrics: {metrics}\n")).unwrap();
+        load_plan(&file, &VOCABULARY, &Overrides::default()).map(|plan| plan.metrics).map_err(|error| error.to_string())
+    };
+    let labels = |metrics: &str| written(metrics).unwrap().into_iter().map(|one| one.label).collect::<Vec<_>>();
+    // What it is called says what it is, also where it stands once.
+    assert_eq!(labels("[comprehensiveness: {removal: delete}]"), ["comprehensiveness(removal=delete)"]);
+    assert_eq!(labels("[sufficiency, sufficiency: {removal: delete}]"), ["sufficiency", "sufficiency(removal=delete)"]);
+    assert_eq!(
+        labels("[comprehensiveness, {comprehensiveness: {removal: delete, label: gone}}]"),
+        ["comprehensiveness", "gone"]
+    );
+    let wrong = |metrics: &str| written(metrics).unwrap_err();
+    let twice = wrong("[sufficiency, sufficiency: {removal: replace}]");
+    assert!(twice.contains("the metric `sufficiency` is already listed in line 4"), "{twice}");
+    let misspelt = wrong("[sufficiency: {removal: delet}]");
+    assert!(misspelt.contains("unknown removal `delet`") && misspelt.contains("`delete`"), "{misspelt}");
+    let unknown = wrong("[sufficiency: {remove: delete}]");
+    assert!(unknown.contains("`sufficiency` has no option `remove`"), "{unknown}");
+    let name = wrong("[sufficency]");
+    assert!(name.contains("unknown metric `sufficency`") && name.contains("`sufficiency`"), "{name}");
 }

@@ -68,7 +68,10 @@ fn agrees(name: &str, expected: [usize; 4], max_positions: Option<usize>) {
         .map(|example| {
             let ids = example["input_ids"].as_array().unwrap();
             let input_ids: Vec<i64> = ids.iter().map(|id| id.as_i64().unwrap()).collect();
-            Row { position: input_ids.len() - 1, input_ids }
+            {
+                let last = input_ids.len() - 1;
+                Row::new(input_ids, last)
+            }
         })
         .collect();
     for (i, logits) in model.logits(&rows).unwrap().iter().enumerate() {
@@ -76,9 +79,9 @@ fn agrees(name: &str, expected: [usize; 4], max_positions: Option<usize>) {
     }
     let mut questions = Vec::new();
     for (example, row) in examples.iter().zip(&rows) {
-        let embeds = model.embed(&row.input_ids).unwrap();
+        let embeds = model.embed(&row.ids()).unwrap();
         let target = example["target"].as_i64().unwrap();
-        questions.push(GradientRow { embeds, position: row.position, target, contrast: None });
+        questions.push(GradientRow { embeds, position: row.position(), target, contrast: None });
     }
     for (setting, knobs) in [("gradient", Knobs::GRADIENT), ("gim", Knobs::GIM)] {
         for (i, found) in model.gradients(&questions, &knobs).unwrap().iter().enumerate() {
@@ -130,7 +133,7 @@ fn computes_the_same(name: &str, inputs: &[&str], expected: [usize; 4]) {
     let outputs = Session::open(&runtime, &file, &options).unwrap().run(&feeds).unwrap();
     let Some(Tensor::F32(wanted)) = outputs.get("logits") else { panic!("no logits") };
 
-    let rows: Vec<Row> = ids.outer_iter().map(|row| Row { input_ids: row.to_vec(), position: 8 }).collect();
+    let rows: Vec<Row> = ids.outer_iter().map(|row| Row::new(row.to_vec(), 8)).collect();
     let mut model = Model::open(&runtime, &out, &options).unwrap();
     for (i, logits) in model.logits(&rows).unwrap().iter().enumerate() {
         let wanted: Vec<f32> = wanted.index_axis(Axis(0), i).index_axis(Axis(0), 8).iter().copied().collect();

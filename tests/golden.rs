@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
-use gim_harness::attribution::{Case, METHODS, Question, Settings, build};
+use gim_harness::attribution::{Attribution, Case, METHODS, Method, Question, Settings, build, explain};
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::config::{OptionValue, Score};
-use gim_harness::faithfulness::{FAMILIES, Judged, Ranking};
+use gim_harness::faithfulness::{Evaluated, FAMILIES, Ranking, measure};
 use gim_harness::grad::{Knobs, SiteKind};
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::verify::{Effort, verify};
@@ -96,11 +97,17 @@ fn assert_close(what: &str, found: impl IntoIterator<Item = f64>, reference: &[f
 fn case(golden: &Golden, example: &Example) -> Case {
     Case {
         key: example.index.to_string(),
-        input_ids: example.input_ids.clone(),
+        prompt: example.input_ids.as_slice().into(),
         position: example.input_ids.len() - 1,
         question: Question { target: example.target, contrast: None, score: Score::Logit },
         baseline: golden.baseline_token_id,
+        ranked: (1..example.input_ids.len() - 1).collect(),
     }
+}
+
+/// What a method says of cases, one after another.
+fn attributed(method: &Rc<dyn Method>, model: &mut Model, cases: &[Case]) -> Vec<Attribution> {
+    cases.iter().map(|case| explain(model, method, case).unwrap().0.unwrap()).collect()
 }
 
 #[test]
@@ -159,7 +166,7 @@ fn attributions_of_every_method() {
             continue;
         }
         let method = build(entry.info.name, &Settings::default()).unwrap();
-        let found = method.attribute(&mut model, &cases).unwrap();
+        let found = attributed(&method, &mut model, &cases);
         for (example, found) in golden.examples.iter().zip(found) {
             let name = format!("{}.{reference}", example.index);
             assert_close(&name, found.values[0].iter().copied(), &example.attribution[reference]);
@@ -174,20 +181,26 @@ fn faithfulness_curves() {
     let (golden, mut model) = (golden(), model());
     for example in &golden.examples {
         let case = case(&golden, example);
-        let interior: Vec<usize> = (1..case.input_ids.len() - 1).collect();
         for (reference, expected) in &example.faithfulness {
             let name = if reference == "occlusion" { "ablation" } else { reference };
             let method = build(name, &Settings::default()).unwrap();
-            let found = method.attribute(&mut model, std::slice::from_ref(&case)).unwrap().remove(0);
-            let ranking = Ranking::new(&found.values[0], &interior);
+            let found = Rc::new(attributed(&method, &mut model, std::slice::from_ref(&case)).remove(0));
             let full = expected.full;
-            let judged = Judged { case: &case, ranking: &ranking, full };
             let what = format!("{}.{reference}", example.index);
             let curves = [&expected.comprehensiveness_curve, &expected.sufficiency_curve];
             for (family, expected) in FAMILIES.iter().zip(curves) {
-                let scores = model.scores(&family.rows(&judged), &[case.question.target]).unwrap();
-                let scores: Vec<f64> = scores.iter().map(|score| f64::from(score.logits[0])).collect();
-                let judgement = family.judge(&judged, &scores);
+                let evaluated = Evaluated {
+                    case: Rc::new(case.clone()),
+                    attribution: Rc::clone(&found),
+                    seed: 0,
+                    ranking: Ranking::new(&found.values[0], &case.ranked),
+                    evidence: [].into(),
+                    full,
+                    method: Rc::clone(&method),
+                };
+                let metric = family.build(&Settings::default());
+                let (judgement, cost) = measure(&mut model, &metric, evaluated).unwrap();
+                assert_eq!(cost.forward_rows + cost.forward_rows_saved, expected.len() as u64);
                 let [curve] = judgement.curves.as_slice() else { panic!("{what}: one curve a family") };
                 // Step 0 is the whole prompt, which the reference leaves out.
                 let falls = curve.score[1..].iter().map(|score| full - score);
@@ -205,7 +218,7 @@ fn integrated_gradients_report_their_completeness() {
     let (golden, mut model) = (golden(), model());
     let cases: Vec<Case> = golden.examples.iter().map(|example| case(&golden, example)).collect();
     let method = build("integrated_gradients", &Settings::default()).unwrap();
-    for found in method.attribute(&mut model, &cases).unwrap() {
+    for found in attributed(&method, &mut model, &cases) {
         let gap = found.diagnostics["completeness_gap_relative"];
         assert!(gap < 0.02, "completeness gap {gap}");
         println!("completeness gap {gap:.1e}");
@@ -225,7 +238,7 @@ fn integrated_gradients_double_their_points_until_they_add_up() {
         let options = options.map(|(name, value)| (name.to_owned(), value)).into();
         let method = build("integrated_gradients", &Settings { options, seed: 0 }).unwrap();
         let before = model.counters().gradient_rows;
-        let found = method.attribute(&mut model, &cases).unwrap();
+        let found = attributed(&method, &mut model, &cases);
         (found, model.counters().gradient_rows - before)
     };
     let exact = build("integrated_gradients", &Settings::default()).unwrap();
@@ -244,7 +257,7 @@ fn integrated_gradients_double_their_points_until_they_add_up() {
     }
     // Two rules for one integral.
     let (auto, _) = within(1e-6, 1023);
-    for (auto, fixed) in auto.iter().zip(exact.attribute(&mut self::model(), &cases).unwrap()) {
+    for (auto, fixed) in auto.iter().zip(attributed(&exact, &mut self::model(), &cases)) {
         let size = fixed.values[0].iter().fold(0.0, |most: f64, value| most.max(value.abs()));
         for (a, b) in auto.values[0].iter().zip(&fixed.values[0]) {
             assert!((a - b).abs() < 0.02 * size, "{a} is not {b}");
@@ -263,11 +276,11 @@ fn where_nothing_changes_the_doubling_ends() {
     let (golden, mut model) = (golden(), model());
     // The prompt is the baseline itself: no change, no gap.
     let mut case = case(&golden, &golden.examples[0]);
-    case.input_ids = vec![case.baseline; 5];
+    case.prompt = vec![case.baseline; 5].into();
     case.position = 4;
     let options = [("steps".to_owned(), OptionValue::Word("auto"))].into();
     let method = build("integrated_gradients", &Settings { options, seed: 0 }).unwrap();
-    let found = method.attribute(&mut model, &[case]).unwrap().remove(0);
+    let found = attributed(&method, &mut model, &[case]).remove(0);
     assert_eq!(found.values[0], [0.0; 5]);
     assert_eq!((found.diagnostics["steps"], found.diagnostics["tolerance_missed"]), (15.0, 0.0));
     assert_eq!(gim_harness::attribution::relative_gap(&found.diagnostics), Some(0.0));
@@ -276,7 +289,7 @@ fn where_nothing_changes_the_doubling_ends() {
 #[test]
 fn the_bundle_verifies() {
     let checks = verify(&runtime(), bundle(), &SessionOptions::default(), Effort::FULL, 0, &|_| {}).unwrap();
-    assert_eq!(checks.len(), 10);
+    assert_eq!(checks.len(), 11);
     for check in checks {
         assert!(check.passed(), "{check:?}");
     }

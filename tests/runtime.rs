@@ -58,7 +58,7 @@ fn open_error(folder: &Path) -> String {
 }
 
 fn row(ids: &[i64]) -> Row {
-    Row { input_ids: ids.to_vec(), position: ids.len() - 1 }
+    Row::new(ids, ids.len() - 1)
 }
 
 /// Rows of all lengths up to 16, two of each, in no order.
@@ -67,7 +67,7 @@ fn rows() -> Vec<Row> {
         .map(|n| {
             let length = 1 + (n * 7) % 16;
             let ids = (0..length).map(|i| ((i * i * 3 + n * 5 + i) % VOCAB) as i64).collect::<Vec<_>>();
-            Row { position: (n * 3) % length, input_ids: ids }
+            Row::new(ids, (n * 3) % length)
         })
         .collect()
 }
@@ -86,7 +86,7 @@ fn logits_by_hand(embeds: &Array2<f32>, position: usize) -> ndarray::Array1<f32>
 }
 
 fn embeds(row: &Row) -> Array2<f32> {
-    let ids: Vec<usize> = row.input_ids.iter().map(|&id| id as usize).collect();
+    let ids: Vec<usize> = row.ids().iter().map(|&id| id as usize).collect();
     table().select(Axis(0), &ids)
 }
 
@@ -98,9 +98,9 @@ fn close(a: f64, b: f64) {
 fn embeddings_are_those_of_the_table() {
     let mut model = open(&SessionOptions { padding: true, ..options() });
     for row in rows() {
-        assert_eq!(model.embed(&row.input_ids).unwrap(), embeds(&row));
+        assert_eq!(model.embed(&row.ids()).unwrap(), embeds(&row));
     }
-    let ids: Vec<Vec<i64>> = rows().into_iter().map(|row| row.input_ids).collect();
+    let ids: Vec<Vec<i64>> = rows().into_iter().map(|row| row.ids()).collect();
     let expected: Vec<_> = rows().iter().map(embeds).collect();
     assert_eq!(model.embed_rows(&ids).unwrap(), expected);
     assert_eq!(model.counters().embed_rows, 64);
@@ -113,7 +113,7 @@ fn scores_are_the_reduced_logits() {
     let logits = model.logits(&rows()).unwrap();
     let scores = model.scores(&rows(), &tokens).unwrap();
     for ((row, logits), score) in rows().iter().zip(&logits).zip(&scores) {
-        let expected = logits_by_hand(&embeds(row), row.position);
+        let expected = logits_by_hand(&embeds(row), row.position());
         for (&found, &expected) in logits.iter().zip(&expected) {
             close(f64::from(found), f64::from(expected));
         }
@@ -179,7 +179,7 @@ fn a_row_is_scored_once() {
     let since = model.counters() - before;
     assert_eq!((since.forward_rows, since.forward_rows_saved), (1, 1));
     // Another position of the same tokens is another row.
-    model.scores(&[Row { position: 0, ..a.clone() }], &[4]).unwrap();
+    model.scores(&[Row::new(a.ids(), 0)], &[4]).unwrap();
     assert_eq!(counted(&model), (4, 7));
     model.forget();
     model.scores(&[a], &[4]).unwrap();
@@ -203,7 +203,7 @@ fn gradient_rows() -> Vec<GradientRow> {
         .enumerate()
         .map(|(n, row)| GradientRow {
             embeds: embeds(row),
-            position: row.position,
+            position: row.position(),
             target: (n % VOCAB) as i64,
             contrast: (n % 3 > 0).then_some((n * 2 % VOCAB) as i64),
         })
@@ -287,7 +287,7 @@ fn layouts_do_not_matter() {
 #[test]
 fn attention_is_cropped_to_each_row() {
     let mut model = open(&SessionOptions { padding: true, ..options() });
-    let rows = [row(&[1, 2, 3]), row(&[9]), Row { position: 0, ..row(&[1, 2, 3]) }];
+    let rows = [row(&[1, 2, 3]), row(&[9]), Row::new([1, 2, 3], 0)];
     let found = model.attention(&rows).unwrap();
     assert_eq!(found[0].dim(), (2, 3, 3, 3));
     assert_eq!(found[1].dim(), (2, 3, 1, 1));
@@ -301,11 +301,11 @@ fn attention_is_cropped_to_each_row() {
 fn graphs_are_loaded_when_needed() {
     let mut model = model();
     let loaded = |model: &Model| Graph::ALL.map(|graph| model.is_loaded(graph));
-    assert_eq!(loaded(&model), [false; 4]);
+    assert_eq!(loaded(&model), [false; 5]);
     model.scores(&[row(&[1])], &[1]).unwrap();
-    assert_eq!(loaded(&model), [false, true, false, false]);
+    assert_eq!(loaded(&model), [false, true, false, false, false]);
     model.embed(&[1]).unwrap();
-    assert_eq!(loaded(&model), [true, true, false, false]);
+    assert_eq!(loaded(&model), [true, true, false, false, false]);
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn rows_that_cannot_be_run_are_named() {
     let mut model = model();
     let good = row(&[1, 2]);
     let long = row(&[1; 17]);
-    let at = |position, ids: &[i64]| Row { input_ids: ids.to_vec(), position };
+    let at = |position, ids: &[i64]| Row::new(ids, position);
     let cases = [
         (at(0, &[]), InputError::Empty),
         (row(&[1, 11]), InputError::TokenOutsideVocabulary { id: 11, position: 1, vocab: VOCAB }),

@@ -1,29 +1,21 @@
-//! Ablation: one token at a time is replaced by the baseline token.
+//! Ablation: one token at a time is taken away.
 
-use super::{Attribution, Case, Method, tokens_of};
-use crate::runtime::{Model, Row, RuntimeError};
+use async_trait::async_trait;
 
-/// `f(x) - f(x with token i replaced)`.
-pub struct Ablation;
+use super::{Attribution, Case, Inapplicable, Method};
+use crate::probe::{Probe, Removal};
 
+/// `f(x) - f(x without token i)`.
+pub struct Ablation {
+    pub removal: Removal,
+}
+
+#[async_trait(?Send)]
 impl Method for Ablation {
-    fn attribute(&self, model: &mut Model, cases: &[Case]) -> Result<Vec<Attribution>, RuntimeError> {
-        let tokens = tokens_of(cases);
-        let rows: Vec<Row> = cases
-            .iter()
-            .flat_map(|case| {
-                std::iter::once(case.row()).chain((0..case.input_ids.len()).map(|place| case.without(&[place])))
-            })
-            .collect();
-        let scores = model.scores(&rows, &tokens)?;
-        let mut rest = &scores[..];
-        let mut attributions = Vec::with_capacity(cases.len());
-        for case in cases {
-            let (own, others) = rest.split_at(case.input_ids.len() + 1);
-            rest = others;
-            let values: Vec<f64> = own.iter().map(|score| case.question.value(&tokens, score)).collect();
-            attributions.push(Attribution::deterministic(values[1..].iter().map(|value| values[0] - value).collect()));
-        }
-        Ok(attributions)
+    async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
+        self.removal.applies(probe).map_err(Inapplicable)?;
+        let sets = std::iter::once(Vec::new()).chain((0..case.length()).map(|place| vec![place]));
+        let scores = probe.without(self.removal, sets).await;
+        Ok(Attribution::deterministic(scores[1..].iter().map(|score| scores[0] - score).collect()))
     }
 }

@@ -1,61 +1,54 @@
 //! Gradient times input, at any setting of the knobs: GIM and its whole family.
 
+use async_trait::async_trait;
 use ndarray::{Array2, ArrayView1, Axis};
 
-use super::{Attribution, Case, Method};
+use super::{Attribution, Case, Inapplicable, Method};
 use crate::grad::Knobs;
-use crate::runtime::{GradientRow, Model, RuntimeError};
+use crate::probe::Probe;
 
 /// `attribution[i] = sum_d (e[i, d] - b[d]) grad[i, d]`, with `b` the embedding of the baseline token.
 pub struct GradientTimesInput {
     pub knobs: Knobs,
 }
 
+#[async_trait(?Send)]
 impl Method for GradientTimesInput {
-    fn attribute(&self, model: &mut Model, cases: &[Case]) -> Result<Vec<Attribution>, RuntimeError> {
-        let embeddings = Embeddings::of(model, cases)?;
-        let rows: Vec<GradientRow> =
-            cases.iter().zip(&embeddings.inputs).map(|(case, embeds)| gradient_row(case, embeds.clone())).collect();
-        let gradients = model.gradients(&rows, &self.knobs)?;
-        let attributions = embeddings.differences().zip(gradients).map(|(difference, gradient)| {
-            Attribution::deterministic(sum_over_features(&difference, &gradient.gradient.mapv(f64::from)))
-        });
-        Ok(attributions.collect())
+    async fn attribute(&self, _: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
+        let gradient = probe.gradient(self.knobs).await;
+        let difference = probe.embeddings().await.difference();
+        Ok(Attribution::deterministic(sum_over_features(&difference, &gradient)))
     }
 }
 
-/// The embeddings of cases, and of their baseline tokens.
-pub(super) struct Embeddings {
-    /// `[seq, hidden]` each.
-    pub inputs: Vec<Array2<f32>>,
-    /// `[1, hidden]` each.
-    pub baselines: Vec<Array2<f32>>,
-}
+/// Settings of the knobs by name, as options say them.
+const SETTINGS: [(&str, Knobs); 10] = [
+    ("gradient", Knobs::GRADIENT),
+    ("gim", Knobs::GIM),
+    ("tsg", Knobs { softmax_temperature: Knobs::GIM.softmax_temperature, ..Knobs::GRADIENT }),
+    ("norm_freeze", Knobs { norm_freeze: Knobs::GIM.norm_freeze, ..Knobs::GRADIENT }),
+    ("product_share", Knobs { product_share: Knobs::GIM.product_share, ..Knobs::GRADIENT }),
+    ("tsg+norm_freeze", Knobs { product_share: Knobs::GRADIENT.product_share, ..Knobs::GIM }),
+    ("tsg+product_share", Knobs { norm_freeze: Knobs::GRADIENT.norm_freeze, ..Knobs::GIM }),
+    ("norm_freeze+product_share", Knobs { softmax_temperature: Knobs::GRADIENT.softmax_temperature, ..Knobs::GIM }),
+    ("attn_lrp", Knobs::ATTN_LRP),
+    ("transformer_lrp", Knobs::TRANSFORMER_LRP),
+];
 
-impl Embeddings {
-    pub fn of(model: &mut Model, cases: &[Case]) -> Result<Self, RuntimeError> {
-        let ids: Vec<&[i64]> = cases.iter().map(|case| case.input_ids.as_slice()).collect();
-        let inputs = model.embed_rows(&ids)?;
-        let baselines: Vec<[i64; 1]> = cases.iter().map(|case| [case.baseline]).collect();
-        Ok(Embeddings { inputs, baselines: model.embed_rows(&baselines)? })
+/// The names of all settings of the knobs.
+pub(super) const RULES: &[&str] = &{
+    let mut names = [""; SETTINGS.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = SETTINGS[i].0;
+        i += 1;
     }
+    names
+};
 
-    /// `e - b`, `[seq, hidden]` each.
-    pub fn differences(&self) -> impl Iterator<Item = Array2<f64>> {
-        self.inputs
-            .iter()
-            .zip(&self.baselines)
-            .map(|(input, baseline)| input.mapv(f64::from) - baseline.mapv(f64::from))
-    }
-}
-
-pub(super) fn gradient_row(case: &Case, embeds: Array2<f32>) -> GradientRow {
-    GradientRow {
-        embeds,
-        position: case.position,
-        target: case.question.target,
-        contrast: case.question.gradient_contrast(),
-    }
+/// The setting of a name; calculus for any other.
+pub(super) fn named_rules(name: &str) -> Knobs {
+    SETTINGS.iter().find(|(known, _)| *known == name).map_or(Knobs::GRADIENT, |(_, knobs)| *knobs)
 }
 
 /// One number a token, `[seq]`, from a difference and a gradient `[seq, hidden]`.

@@ -1,13 +1,16 @@
-//! Integrated gradients (Sundararajan et al., arXiv 1703.01365).
+//! Integrated gradients (Sundararajan et al., arXiv 1703.01365), by calculus or by any rules.
 
+use std::rc::Rc;
+
+use async_trait::async_trait;
 use ndarray::Array2;
 
-use super::gradients::{Embeddings, gradient_row, sum_over_features};
+use super::gradients::{RULES, named_rules, sum_over_features};
 use super::quadrature::{fejer, gauss_legendre};
-use super::{Attribution, Case, Method, OptionInfo, OptionKind, OptionValue, Settings, tokens_of};
-use crate::config::Score;
+use super::{Attribution, Case, Inapplicable, Method, OptionInfo, OptionKind, OptionValue, Settings};
 use crate::grad::Knobs;
-use crate::runtime::{GradientRow, Model, Row, RuntimeError};
+use crate::probe::{Points, Probe};
+use crate::runtime::Row;
 
 const AUTO: &str = "auto";
 /// Points with which `steps: auto` begins. It goes on with twice as many and one, so that all are used again.
@@ -41,24 +44,33 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
         only_with: Some(("steps", OptionValue::Word(AUTO))),
         about: "The most points that the doubling goes to (15, 31, 63, ...), whatever the gap.",
     },
+    OptionInfo {
+        name: "rules",
+        kind: OptionKind::Choice(RULES),
+        default: OptionValue::Word("gradient"),
+        only_with: None,
+        about: "How the gradients along the path are taken; only those of calculus add up.",
+    },
 ];
 
 /// The gradient averaged along the straight path from the baseline token at every position to the prompt, times the
 /// path.
 ///
-/// The attributions should add up to the change of the score along the path; how far they do not is what the points of the
-/// integral cost. Of every case it says so: `completeness_gap` is in units of the score, `completeness_gap_relative` in
-/// units of that change (absent where there is none), `steps` the points that it took, and, where a tolerance was asked
-/// for, `tolerance_missed` is 0 or 1.
+/// By calculus the attributions should add up to the change of the score along the path; how far they do not is what the
+/// points of the integral cost. Of every case it says so: `completeness_gap` is in units of the score,
+/// `completeness_gap_relative` in units of that change (absent where there is none). Modified gradients have no such sum. Both
+/// say `steps`, the points that it took, and, where a tolerance was asked for, `tolerance_missed`, 0 or 1.
 pub struct IntegratedGradients {
     steps: Steps,
+    rules: Knobs,
 }
 
 /// How many points stand on the path.
 enum Steps {
     /// So many, by Gauss and Legendre.
     Fixed(usize),
-    /// Doubled, by Fejér, until the gap is within `tolerance` of the change, or there would be more than `most`.
+    /// Doubled, by Fejér, until the gap is within `tolerance` of the change, or there would be more than `most`. Where there is
+    /// no gap, until doubling changes the attributions by no more than `tolerance` of their sizes.
     Auto { tolerance: f64, most: usize },
 }
 
@@ -73,84 +85,72 @@ struct Ends {
 impl IntegratedGradients {
     /// From a complete set of [`OPTIONS`].
     pub fn new(settings: &Settings) -> Self {
-        let steps = match (settings.integer("steps"), settings.options.get("tolerance"), settings.integer("max_steps"))
-        {
-            (None, Some(&OptionValue::Number(tolerance)), Some(most)) => Steps::Auto { tolerance, most },
+        let steps = match (settings.integer("steps"), settings.number("tolerance"), settings.integer("max_steps")) {
+            (None, Some(tolerance), Some(most)) => Steps::Auto { tolerance, most },
             (steps, ..) => Steps::Fixed(steps.unwrap_or(50)),
         };
-        IntegratedGradients { steps }
+        IntegratedGradients { steps, rules: named_rules(settings.word("rules")) }
     }
 }
 
+#[async_trait(?Send)]
 impl Method for IntegratedGradients {
-    fn attribute(&self, model: &mut Model, cases: &[Case]) -> Result<Vec<Attribution>, RuntimeError> {
-        let embeddings = Embeddings::of(model, cases)?;
-        let ends = ends(model, cases)?;
-        let mut attributions = Vec::with_capacity(cases.len());
-        for (((case, difference), baseline), ends) in
-            cases.iter().zip(embeddings.differences()).zip(&embeddings.baselines).zip(&ends)
-        {
-            let path = Path { case, baseline: baseline.mapv(f64::from), difference };
-            attributions.push(match self.steps {
-                Steps::Fixed(steps) => path.fixed(model, steps, ends)?,
-                Steps::Auto { tolerance, most } => path.auto(model, tolerance, most, ends)?,
-            });
-        }
-        Ok(attributions)
+    async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
+        let ends = match self.rules == Knobs::GRADIENT {
+            true => Some(ends(case, probe).await),
+            false => None,
+        };
+        let embeddings = probe.embeddings().await;
+        let path = Path {
+            probe,
+            rules: self.rules,
+            baseline: Rc::new(embeddings.baseline.mapv(f64::from)),
+            difference: Rc::new(embeddings.difference()),
+        };
+        Ok(match self.steps {
+            Steps::Fixed(steps) => path.fixed(steps, ends.as_ref()).await,
+            Steps::Auto { tolerance, most } => path.auto(tolerance, most, ends.as_ref()).await,
+        })
     }
 }
 
-/// The scores at the ends of every case's path.
-fn ends(model: &mut Model, cases: &[Case]) -> Result<Vec<Ends>, RuntimeError> {
+/// The scores at the ends of the path.
+async fn ends(case: &Case, probe: &Probe) -> Ends {
     // What is integrated is the logit, whatever the perturbations are measured in.
-    let cases: Vec<Case> = cases
-        .iter()
-        .map(|case| {
-            let mut case = case.clone();
-            if case.question.score == Score::Probability {
-                case.question.score = Score::Logit;
-            }
-            case
-        })
-        .collect();
-    let tokens = tokens_of(&cases);
-    let start = |case: &Case| Row { input_ids: vec![case.baseline; case.input_ids.len()], position: case.position };
-    let rows: Vec<Row> = cases.iter().flat_map(|case| [case.row(), start(case)]).collect();
-    let scores = model.scores(&rows, &tokens)?;
-    let ends = cases.iter().zip(scores.chunks_exact(2)).map(|(case, ends)| {
-        let [end, start] = [0, 1].map(|i| case.question.value(&tokens, &ends[i]));
-        Ends { change: end - start, size: end.abs() + start.abs() }
-    });
-    Ok(ends.collect())
+    let start = Row::new(vec![case.baseline; case.length()], case.position);
+    let ends = probe.scores_of(case.question.differentiated(), vec![case.row(), start]).await;
+    Ends { change: ends[0] - ends[1], size: ends[0].abs() + ends[1].abs() }
 }
 
 /// The straight path of one case.
 struct Path<'a> {
-    case: &'a Case,
+    probe: &'a Probe,
+    rules: Knobs,
     /// `[1, hidden]`
-    baseline: Array2<f64>,
+    baseline: Rc<Array2<f64>>,
     /// `[seq, hidden]`
-    difference: Array2<f64>,
+    difference: Rc<Array2<f64>>,
 }
 
 impl Path<'_> {
-    fn fixed(&self, model: &mut Model, steps: usize, ends: &Ends) -> Result<Attribution, RuntimeError> {
+    async fn fixed(&self, steps: usize, ends: Option<&Ends>) -> Attribution {
         let (places, weights): (Vec<f64>, Vec<f64>) = gauss_legendre(steps).into_iter().unzip();
         let mut mean = Mean::new(self.difference.nrows());
-        self.visit(model, &places, |i, contributions| mean.add(weights[i], &contributions))?;
-        Ok(mean.finished(steps, ends))
+        self.visit(&places, |i, contributions| mean.add(weights[i], &contributions)).await;
+        mean.finished(steps, ends)
     }
 
-    fn auto(&self, model: &mut Model, tolerance: f64, most: usize, ends: &Ends) -> Result<Attribution, RuntimeError> {
+    async fn auto(&self, tolerance: f64, most: usize, ends: Option<&Ends>) -> Attribution {
         let mut steps = FIRST;
         // One number a token and point: small next to a gradient, so all can be kept and weighted anew.
         let mut known: Vec<Vec<f64>> = Vec::new();
+        let mut before: Option<Vec<f64>> = None;
         loop {
             let rule = fejer(steps);
             let is_new = |i: usize| known.is_empty() || i.is_multiple_of(2);
             let places: Vec<f64> = (0..steps).filter(|&i| is_new(i)).map(|i| rule[i].0).collect();
             let mut found = Vec::with_capacity(places.len());
-            self.visit(model, &places, |_, contributions| found.push(contributions))?;
+            self.visit(&places, |_, contributions| found.push(contributions)).await;
             let (first, mut old, mut new) = (known.is_empty(), known.into_iter(), found.into_iter());
             known =
                 (0..steps).filter_map(|i| if first || i.is_multiple_of(2) { new.next() } else { old.next() }).collect();
@@ -158,42 +158,41 @@ impl Path<'_> {
             for ((_, weight), contributions) in rule.iter().zip(&known) {
                 mean.add(*weight, contributions);
             }
-            let (gap, sizes) = mean.gap(ends);
-            let reached = gap <= (tolerance * ends.change.abs()).max(ROUNDING * (ends.size + sizes));
+            let sizes = mean.size();
+            let (gap, allowed) = match (ends, &before) {
+                (Some(ends), _) => {
+                    (mean.gap(ends), (tolerance * ends.change.abs()).max(ROUNDING * (ends.size + sizes)))
+                }
+                (None, Some(before)) => (mean.distance(before), (tolerance * sizes).max(ROUNDING * sizes)),
+                (None, None) => (if sizes.is_finite() { f64::MAX } else { f64::NAN }, 0.0),
+            };
+            let reached = gap <= allowed;
             let next = 2 * steps + 1;
             // What is not finite does not become so by more points.
             if reached || !gap.is_finite() || next > most {
                 let mut attribution = mean.finished(steps, ends);
                 attribution.diagnostics.insert("tolerance_missed".to_owned(), f64::from(u8::from(!reached)));
-                return Ok(attribution);
+                return attribution;
             }
+            before = Some(mean.0);
             steps = next;
         }
     }
 
     /// What each token contributes at the places on the path, `[seq]` for each place in order.
-    fn visit(
-        &self,
-        model: &mut Model,
-        places: &[f64],
-        mut each: impl FnMut(usize, Vec<f64>),
-    ) -> Result<(), RuntimeError> {
+    async fn visit(&self, places: &[f64], mut each: impl FnMut(usize, Vec<f64>)) {
         let bytes = 2 * size_of::<f32>() * self.difference.len();
         let together = (IN_HAND / bytes.max(1)).max(1);
         for (part, places) in places.chunks(together).enumerate() {
-            let rows: Vec<GradientRow> = places
-                .iter()
-                .map(|&at| {
-                    let point = &self.baseline + &(&self.difference * at);
-                    gradient_row(self.case, point.mapv(|x| x as f32))
-                })
-                .collect();
-            for (i, gradient) in model.gradients(&rows, &Knobs::GRADIENT)?.into_iter().enumerate() {
+            let (baseline, difference) = (Rc::clone(&self.baseline), Rc::clone(&self.difference));
+            let places = places.to_vec();
+            let points =
+                Points::new(places.len(), move |i| (&*baseline + &(&*difference * places[i])).mapv(|x| x as f32));
+            for (i, gradient) in self.probe.gradients(points, self.rules).await.into_iter().enumerate() {
                 let contributions = sum_over_features(&self.difference, &gradient.gradient.mapv(f64::from));
                 each(part * together + i, contributions);
             }
         }
-        Ok(())
     }
 }
 
@@ -209,20 +208,30 @@ impl Mean {
         self.0.iter_mut().zip(contributions).for_each(|(sum, contribution)| *sum += weight * contribution);
     }
 
-    /// How far the attributions are from adding up, and the sum of their sizes.
-    fn gap(&self, ends: &Ends) -> (f64, f64) {
-        let total: f64 = self.0.iter().sum();
-        ((total - ends.change).abs(), self.0.iter().map(|value| value.abs()).sum())
+    /// How far the attributions are from adding up.
+    fn gap(&self, ends: &Ends) -> f64 {
+        (self.0.iter().sum::<f64>() - ends.change).abs()
     }
 
-    fn finished(self, steps: usize, ends: &Ends) -> Attribution {
-        let (gap, _) = self.gap(ends);
+    /// The sum of their sizes.
+    fn size(&self) -> f64 {
+        self.0.iter().map(|value| value.abs()).sum()
+    }
+
+    fn distance(&self, other: &[f64]) -> f64 {
+        self.0.iter().zip(other).map(|(a, b)| (a - b).abs()).sum()
+    }
+
+    fn finished(self, steps: usize, ends: Option<&Ends>) -> Attribution {
+        let gap = ends.map(|ends| (self.gap(ends), ends.change.abs()));
         let mut attribution = Attribution::deterministic(self.0);
         let mut say = |name: &str, value: f64| attribution.diagnostics.insert(name.to_owned(), value);
-        say("completeness_gap", gap);
         say("steps", steps as f64);
-        if ends.change != 0.0 {
-            say("completeness_gap_relative", gap / ends.change.abs());
+        if let Some((gap, change)) = gap {
+            say("completeness_gap", gap);
+            if change != 0.0 {
+                say("completeness_gap_relative", gap / change);
+            }
         }
         attribution
     }

@@ -1,6 +1,7 @@
 //! Attribution methods: which tokens of a prompt made the model answer as it did.
 //!
-//! A method is one file and one line in [`METHODS`]. It sees cases and a model, never a metric.
+//! A method is one file and one line in [`METHODS`]: an asynchronous function of one example that asks its probe. It never
+//! sees a metric.
 
 mod ablation;
 mod gradients;
@@ -10,76 +11,17 @@ mod random;
 mod rollout;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::LazyLock;
 
-use crate::config::{MethodInfo, MethodPlan, OptionInfo, OptionKind, OptionValue, Score};
-use crate::grad::Knobs;
-use crate::runtime::{self, Model, Row, RuntimeError};
+use async_trait::async_trait;
 
-/// The number that is explained, at one position of the model's output.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Question {
-    /// Token of the answer, or number of a classifier's label.
-    pub target: i64,
-    /// Token or label it is compared with, where the score is a difference of logits.
-    pub contrast: Option<i64>,
-    pub score: Score,
-}
+use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
+use crate::probe::{self, Probe, Removal};
+use crate::runtime::{Graph, Model, RuntimeError};
 
-impl Question {
-    /// The tokens or labels whose logits are needed for the score.
-    pub fn tokens(&self) -> impl Iterator<Item = i64> {
-        std::iter::once(self.target).chain(self.contrast)
-    }
-
-    /// f(x), from the logits of `tokens`, which hold those of the question.
-    pub fn value(&self, tokens: &[i64], score: &runtime::Score) -> f64 {
-        let logit = |id: i64| {
-            let at = tokens.iter().position(|&token| token == id);
-            at.map_or(f64::NAN, |at| f64::from(score.logits[at]))
-        };
-        match (self.score, self.contrast) {
-            (Score::Probability, _) => (logit(self.target) - score.log_sum_exp).exp(),
-            (Score::LogitDifference, Some(contrast)) => logit(self.target) - logit(contrast),
-            (Score::Logit | Score::LogitDifference, _) => logit(self.target),
-        }
-    }
-
-    /// The contrast that a gradient is taken against: none where the score is that of one token.
-    ///
-    /// A gradient explains the logit, also where the perturbations are measured in probability: in a saturated softmax
-    /// the gradient of the probability is nothing but rounding.
-    fn gradient_contrast(&self) -> Option<i64> {
-        self.contrast.filter(|_| self.score == Score::LogitDifference)
-    }
-}
-
-/// One prompt to explain.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Case {
-    /// What sets its random numbers apart from those of others: the example's name.
-    pub key: String,
-    pub input_ids: Vec<i64>,
-    /// The scored position.
-    pub position: usize,
-    pub question: Question,
-    /// The token that stands for a removed one.
-    pub baseline: i64,
-}
-
-impl Case {
-    pub fn row(&self) -> Row {
-        Row { input_ids: self.input_ids.clone(), position: self.position }
-    }
-
-    /// The prompt with the tokens at `places` replaced by the baseline token.
-    pub fn without(&self, places: &[usize]) -> Row {
-        let mut row = self.row();
-        for &place in places {
-            row.input_ids[place] = self.baseline;
-        }
-        row
-    }
-}
+pub use crate::probe::{Case, Question};
 
 /// What a method says of one case.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,12 +52,49 @@ impl Attribution {
     }
 }
 
+/// Why a method or a metric has nothing to say of an example: a sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inapplicable(pub String);
+
+impl fmt::Display for Inapplicable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[async_trait(?Send)]
 pub trait Method {
-    /// One attribution a case, in order. Cases come several at a time so that their rows share batches.
+    /// How much each token of the case's prompt speaks for the answer.
     ///
     /// # Errors
-    /// Those of running the model.
-    fn attribute(&self, model: &mut Model, cases: &[Case]) -> Result<Vec<Attribution>, RuntimeError>;
+    /// [`Inapplicable`] where the method has no meaning for this case.
+    async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable>;
+
+    /// The graphs that it asks for besides those that every bundle has.
+    fn needs(&self) -> &'static [Graph] {
+        &[]
+    }
+}
+
+/// What `method` says of the case that `probe` is about; [`Inapplicable`] also where the bundle lacks a graph.
+pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution, Inapplicable> {
+    if let Some(graph) = method.needs().iter().find(|&&graph| !probe.has(graph)) {
+        return Err(Inapplicable(format!("this bundle has no {}", graph.file())));
+    }
+    method.attribute(probe.case(), probe).await
+}
+
+/// What a method says of one case by itself, and what that took.
+///
+/// # Errors
+/// Those of running the model.
+pub fn explain(
+    model: &mut Model,
+    method: &Rc<dyn Method>,
+    case: &Case,
+) -> Result<(Result<Attribution, Inapplicable>, probe::Cost), RuntimeError> {
+    let method = Rc::clone(method);
+    probe::ask(model, case.clone(), move |probe| async move { attribute(&*method, &probe).await })
 }
 
 /// Settings of a method: those the user gave, and the run's seed.
@@ -127,118 +106,115 @@ pub struct Settings {
 
 impl Settings {
     /// An option that is a whole number; `None` where it is anything else.
-    fn integer(&self, name: &str) -> Option<usize> {
+    pub(crate) fn integer(&self, name: &str) -> Option<usize> {
         match self.options.get(name) {
             Some(OptionValue::Integer(number)) => Some(usize::try_from(*number).unwrap_or(usize::MAX)),
             _ => None,
+        }
+    }
+
+    /// An option that is a number.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        match self.options.get(name) {
+            Some(&OptionValue::Number(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// An option that is a word; empty where it is anything else.
+    pub(crate) fn word(&self, name: &str) -> &'static str {
+        match self.options.get(name) {
+            Some(OptionValue::Word(word)) => word,
+            _ => "",
         }
     }
 }
 
 /// A line of the registry.
 pub struct Entry {
-    pub info: MethodInfo,
+    pub info: Offered,
     /// One sentence, with its source.
     pub description: &'static str,
-    build: fn(&Settings) -> Box<dyn Method>,
+    build: fn(&Settings) -> Rc<dyn Method>,
 }
 
 const fn entry(
     name: &'static str,
     options: &'static [OptionInfo],
-    build: fn(&Settings) -> Box<dyn Method>,
+    build: fn(&Settings) -> Rc<dyn Method>,
     description: &'static str,
 ) -> Entry {
-    Entry { info: MethodInfo { name, options }, description, build }
+    Entry { info: Offered { name, options }, description, build }
 }
 
 /// A method that is gradient times input at one setting of the knobs.
 macro_rules! knobs {
-    ($name:literal, $knobs:expr, $description:literal) => {
-        entry($name, &[], |_| Box::new(gradients::GradientTimesInput { knobs: $knobs }), $description)
+    ($name:literal, $description:literal) => {
+        entry(
+            $name,
+            &[],
+            |_| Rc::new(gradients::GradientTimesInput { knobs: gradients::named_rules($name) }),
+            $description,
+        )
     };
 }
 
-const G: Knobs = Knobs::GRADIENT;
-const TSG: f32 = Knobs::GIM.softmax_temperature;
-const FREEZE: f32 = Knobs::GIM.norm_freeze;
-const SHARE: f32 = Knobs::GIM.product_share;
-
 /// All methods, in the order in which they are listed.
 pub const METHODS: &[Entry] = &[
-    knobs!("gim", Knobs::GIM, "gradient interaction modifications: all three below (arXiv 2505.17630)"),
-    knobs!("gradient", G, "gradient times input, by plain calculus (arXiv 1312.6034)"),
+    knobs!("gim", "gradient interaction modifications: all three below (arXiv 2505.17630)"),
+    knobs!("gradient", "gradient times input, by plain calculus (arXiv 1312.6034)"),
     entry(
         "integrated_gradients",
         integrated_gradients::OPTIONS,
-        |settings| Box::new(integrated_gradients::IntegratedGradients::new(settings)),
+        |settings| Rc::new(integrated_gradients::IntegratedGradients::new(settings)),
         "gradients along the straight path from the baseline (arXiv 1703.01365)",
     ),
     entry(
         "attention_rollout",
         &[],
-        |_| Box::new(rollout::AttentionRollout),
+        |_| Rc::new(rollout::AttentionRollout),
         "attention weights, averaged over heads and multiplied through the layers (arXiv 2005.00928)",
     ),
     entry(
         "ablation",
         &[],
-        |_| Box::new(ablation::Ablation),
+        |_| Rc::new(ablation::Ablation { removal: Removal::Replace }),
         "the score lost when one token is replaced by the baseline (occlusion, leave one out)",
     ),
     entry(
         "random",
         random::OPTIONS,
-        |settings| Box::new(random::Random { seeds: settings.integer("seeds").unwrap_or(1), seed: settings.seed }),
+        |settings| Rc::new(random::Random { seeds: settings.integer("seeds").unwrap_or(1), seed: settings.seed }),
         "random numbers, what any method has to beat",
     ),
-    knobs!("tsg", Knobs { softmax_temperature: TSG, ..G }, "temperature-adjusted softmax gradients alone"),
-    knobs!("norm_freeze", Knobs { norm_freeze: FREEZE, ..G }, "frozen normalisation statistics alone"),
-    knobs!("product_share", Knobs { product_share: SHARE, ..G }, "halved gradients at activation products alone"),
-    knobs!(
-        "tsg+norm_freeze",
-        Knobs { softmax_temperature: TSG, norm_freeze: FREEZE, ..G },
-        "GIM without product_share"
-    ),
-    knobs!(
-        "tsg+product_share",
-        Knobs { softmax_temperature: TSG, product_share: SHARE, ..G },
-        "GIM without norm_freeze"
-    ),
-    knobs!("norm_freeze+product_share", Knobs { norm_freeze: FREEZE, product_share: SHARE, ..G }, "GIM without tsg"),
-    knobs!("attn_lrp", Knobs::ATTN_LRP, "AttnLRP's rules as a modified gradient (arXiv 2402.05602)"),
-    knobs!(
-        "transformer_lrp",
-        Knobs::TRANSFORMER_LRP,
-        "conservative propagation: attention weights and norms as constants (arXiv 2202.07304)"
-    ),
+    knobs!("tsg", "temperature-adjusted softmax gradients alone"),
+    knobs!("norm_freeze", "frozen normalisation statistics alone"),
+    knobs!("product_share", "halved gradients at activation products alone"),
+    knobs!("tsg+norm_freeze", "GIM without product_share"),
+    knobs!("tsg+product_share", "GIM without norm_freeze"),
+    knobs!("norm_freeze+product_share", "GIM without tsg"),
+    knobs!("attn_lrp", "AttnLRP's rules as a modified gradient (arXiv 2402.05602)"),
+    knobs!("transformer_lrp", "conservative propagation: attention weights and norms as constants (arXiv 2202.07304)"),
 ];
 
 /// The names and options of all methods, for reading configuration files.
-pub fn infos() -> Vec<MethodInfo> {
-    METHODS.iter().map(|entry| entry.info).collect()
+pub fn infos() -> &'static [Offered] {
+    static INFOS: LazyLock<Vec<Offered>> = LazyLock::new(|| METHODS.iter().map(|entry| entry.info).collect());
+    &INFOS
 }
 
 /// A method by name, options that are not set at their defaults; `None` for an unknown one.
-pub fn build(name: &str, settings: &Settings) -> Option<Box<dyn Method>> {
+pub fn build(name: &str, settings: &Settings) -> Option<Rc<dyn Method>> {
     let entry = METHODS.iter().find(|entry| entry.info.name == name)?;
     let complete = Settings { options: entry.info.complete(&settings.options), seed: settings.seed };
     Some((entry.build)(&complete))
 }
 
 /// The methods of a plan under their labels.
-pub fn build_all(methods: &[MethodPlan], seed: u64) -> Vec<(String, Box<dyn Method>)> {
-    let built = |method: &MethodPlan| {
+pub fn build_all(methods: &[Chosen], seed: u64) -> Vec<(String, Rc<dyn Method>)> {
+    let built = |method: &Chosen| {
         let settings = Settings { options: method.options.clone(), seed };
         Some((method.label.clone(), build(&method.name, &settings)?))
     };
     methods.iter().filter_map(built).collect()
-}
-
-/// The tokens whose logits the questions of some cases need, without repetition.
-pub fn tokens_of(cases: &[Case]) -> Vec<i64> {
-    let mut tokens: Vec<i64> = cases.iter().flat_map(|case| case.question.tokens()).collect();
-    tokens.sort_unstable();
-    tokens.dedup();
-    tokens
 }

@@ -1,11 +1,12 @@
 //! Random attributions: the floor.
 
+use async_trait::async_trait;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::{Attribution, Case, Method, OptionInfo, OptionKind, OptionValue};
-use crate::runtime::{Model, RuntimeError};
+use super::{Attribution, Case, Inapplicable, Method, OptionInfo, OptionKind, OptionValue};
+use crate::probe::Probe;
 
 pub(super) const OPTIONS: &[OptionInfo] = &[OptionInfo {
     name: "seeds",
@@ -22,22 +23,22 @@ pub struct Random {
     pub seed: u64,
 }
 
+#[async_trait(?Send)]
 impl Method for Random {
-    fn attribute(&self, _: &mut Model, cases: &[Case]) -> Result<Vec<Attribution>, RuntimeError> {
-        let draw = |case: &Case, index: usize| {
-            let mut hasher = Sha256::new();
-            hasher.update(self.seed.to_le_bytes());
-            hasher.update((index as u64).to_le_bytes());
-            hasher.update(case.key.as_bytes());
-            let mut random = ChaCha8Rng::from_seed(hasher.finalize().into());
-            case.input_ids.iter().map(|_| random.random::<f64>()).collect::<Vec<f64>>()
+    async fn attribute(&self, case: &Case, _: &Probe) -> Result<Attribution, Inapplicable> {
+        let draw = |index: usize| {
+            let mut random = generator(self.seed, index as u64, case);
+            (0..case.length()).map(|_| random.random::<f64>()).collect::<Vec<f64>>()
         };
-        Ok(cases
-            .iter()
-            .map(|case| Attribution {
-                values: (0..self.seeds).map(|index| draw(case, index)).collect(),
-                ..Attribution::default()
-            })
-            .collect())
+        Ok(Attribution { values: (0..self.seeds).map(draw).collect(), ..Attribution::default() })
     }
+}
+
+/// Random numbers that hang on the run's seed, the number of a draw and the example's name alone.
+pub(crate) fn generator(seed: u64, draw: u64, case: &Case) -> ChaCha8Rng {
+    let mut hasher = Sha256::new();
+    hasher.update(seed.to_le_bytes());
+    hasher.update(draw.to_le_bytes());
+    hasher.update(case.key.as_bytes());
+    ChaCha8Rng::from_seed(hasher.finalize().into())
 }

@@ -1,32 +1,32 @@
 //! Attention rollout (Abnar and Zuidema, arXiv 2005.00928).
 
+use async_trait::async_trait;
 use ndarray::{Array2, Axis};
 
-use super::{Attribution, Case, Method};
-use crate::runtime::{Model, Row, RuntimeError};
+use super::{Attribution, Case, Inapplicable, Method};
+use crate::probe::Probe;
+use crate::runtime::Graph;
 
 /// The row of the scored position of `A_L A_(L-1) .. A_1`, each the mean over heads plus the identity (the residual
 /// stream), with rows that sum to 1.
 pub struct AttentionRollout;
 
+#[async_trait(?Send)]
 impl Method for AttentionRollout {
-    fn attribute(&self, model: &mut Model, cases: &[Case]) -> Result<Vec<Attribution>, RuntimeError> {
-        let rows: Vec<Row> = cases.iter().map(Case::row).collect();
-        let attention = model.attention(&rows)?;
-        Ok(cases
-            .iter()
-            .zip(attention)
-            .map(|(case, layers)| {
-                let seq = case.input_ids.len();
-                // Only one row is wanted, so it is multiplied through from the last layer down: seq^2 a layer.
-                let mut row = Array2::<f64>::zeros((1, seq));
-                row[[0, case.position]] = 1.0;
-                for layer in layers.axis_iter(Axis(0)).rev() {
-                    row = row.dot(&with_residual(layer.mapv(f64::from).mean_axis(Axis(0)), seq));
-                }
-                Attribution::deterministic(row.into_raw_vec_and_offset().0)
-            })
-            .collect())
+    async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
+        let layers = probe.attention(case.row()).await;
+        let seq = case.length();
+        // Only one row is wanted, so it is multiplied through from the last layer down: seq^2 a layer.
+        let mut row = Array2::<f64>::zeros((1, seq));
+        row[[0, case.position]] = 1.0;
+        for layer in layers.axis_iter(Axis(0)).rev() {
+            row = row.dot(&with_residual(layer.mapv(f64::from).mean_axis(Axis(0)), seq));
+        }
+        Ok(Attribution::deterministic(row.into_raw_vec_and_offset().0))
+    }
+
+    fn needs(&self) -> &'static [Graph] {
+        &[Graph::Attention]
     }
 }
 

@@ -130,6 +130,7 @@ pub fn write(
     let baked = [
         graphs::embed(&source),
         graphs::forward(&source).map_err(gradient_error)?,
+        graphs::forward_embeds(&source).map_err(gradient_error)?,
         gradient,
         graphs::attention(&source).map_err(gradient_error)?,
     ];
@@ -154,6 +155,7 @@ pub fn write(
         labels: source.labels.clone(),
         dtype: "f32".to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
+        pad_token_id: pad,
         notes: [source.notes.clone(), notes_on_tokenizer(&tokenizer, &source)].concat(),
         ignored_fields: source.ignored_fields.clone(),
         files: BTreeMap::new(),

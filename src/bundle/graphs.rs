@@ -1,4 +1,4 @@
-//! The four graphs of a bundle, made from one forward graph.
+//! The graphs of a bundle, made from one forward graph.
 
 use crate::grad::sites::Sites;
 use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
@@ -81,12 +81,34 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
     })
 }
 
-/// `gradient.onnx`: the score and its (modified) gradient with respect to the embeddings.
-pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
+/// `forward_embeds.onnx`: the logits at one position, from embeddings that need not be those of tokens.
+pub fn forward_embeds(source: &ForwardModel) -> Result<Baked, GradError> {
+    let (mut graph, scored, inputs_embeds) = from_embeds(source)?;
+    let batch = Dim::symbol(BATCH);
+    let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
+    let row = scored_row(&mut graph, source, &scored, position)?;
+    let outputs = source.labels.as_ref().map_or(source.vocab, Labels::count);
+    let logits = graph.reshape(row, vec![batch, Dim::known(outputs)])?;
+    Ok(Baked {
+        file: "forward_embeds.onnx",
+        graph,
+        inputs: vec![inputs_embeds, scored.attention_mask, position],
+        outputs: vec![("logits", logits)],
+    })
+}
+
+/// The forward graph behind the token-embedding lookup, and its new input.
+fn from_embeds(source: &ForwardModel) -> Result<(Graph, Scored, Id), GradError> {
     // All but the logits are outputs of the cut only so that they stay known by number.
     let roots = [&[source.logits, source.attention_mask], &source.last_places[..]].concat();
-    let (mut graph, roots, inputs_embeds) = cut(&source.graph, source.inputs_embeds, "inputs_embeds", &roots)?;
+    let (graph, roots, inputs_embeds) = cut(&source.graph, source.inputs_embeds, "inputs_embeds", &roots)?;
     let scored = Scored { logits: roots[0], attention_mask: roots[1], last_places: roots[2..].to_vec() };
+    Ok((graph, scored, inputs_embeds))
+}
+
+/// `gradient.onnx`: the score and its (modified) gradient with respect to the embeddings.
+pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
+    let (mut graph, scored, inputs_embeds) = from_embeds(source)?;
     let dtype = graph.dtype(inputs_embeds);
     let batch = || vec![Dim::symbol(BATCH)];
     let position = graph.input("position", Dtype::I64, batch())?;

@@ -17,8 +17,10 @@ pub const MANIFEST_FILE: &str = "bundle.json";
 /// The file all graphs of a bundle share.
 pub const WEIGHT_FILE: &str = "weights.bin";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// The graphs, of which `attention.onnx` may be missing.
-pub const GRAPH_FILES: [&str; 4] = ["embed.onnx", "forward.onnx", "gradient.onnx", "attention.onnx"];
+/// The graphs that every bundle has.
+pub const NEEDED_GRAPHS: [&str; 3] = ["embed.onnx", "forward.onnx", "gradient.onnx"];
+/// The graphs that a bundle may lack: what asks for them does not apply to it.
+pub const FURTHER_GRAPHS: [&str; 2] = ["forward_embeds.onnx", "attention.onnx"];
 
 /// What a bundle is, as `bundle.json` says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,9 @@ pub struct Manifest {
     pub dtype: String,
     /// The token that stands for "nothing here"; `None` when the tokenizer offers none.
     pub baseline_token_id: Option<i64>,
+    /// The token that fills up short texts, where the source names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pad_token_id: Option<i64>,
     /// What was decided while the bundle was made and its user should know: a sentence each, without a full stop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -44,7 +49,7 @@ pub struct Manifest {
     pub ignored_fields: Vec<String>,
     /// Every file of the bundle but `bundle.json`, by its name in the folder.
     pub files: BTreeMap<String, FileEntry>,
-    /// By file name: `embed.onnx`, `forward.onnx`, `gradient.onnx`, `attention.onnx`.
+    /// By file name.
     pub graphs: BTreeMap<String, GraphPorts>,
     /// Which rule was applied where in the gradient graph.
     pub audit: Audit,

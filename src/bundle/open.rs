@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{
-    FORMAT_VERSION, GRAPH_FILES, MANIFEST_FILE, Manifest, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE,
+    FORMAT_VERSION, FURTHER_GRAPHS, MANIFEST_FILE, Manifest, NEEDED_GRAPHS, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE,
 };
 use super::records::Records;
 use super::stamp::Stamp;
@@ -222,8 +222,8 @@ impl Listing {
                 return Err(unsound(&file, text));
             }
         }
-        for graph in GRAPH_FILES.iter().filter(|&&graph| graph != "attention.onnx") {
-            if !manifest.files.contains_key(*graph) {
+        for graph in NEEDED_GRAPHS {
+            if !manifest.files.contains_key(graph) {
                 return Err(unsound(&manifest_path, format!("it lists no `{graph}`")));
             }
         }
@@ -269,7 +269,7 @@ pub(super) fn read_manifest(file: &mut File, path: &Path) -> Result<(Manifest, S
 
 /// Whether a bundle has files of this name, besides its manifest.
 pub(super) fn is_bundle_file(name: &str) -> bool {
-    name == WEIGHT_FILE || name == TOKENIZER_FILE || GRAPH_FILES.contains(&name)
+    name == WEIGHT_FILE || name == TOKENIZER_FILE || NEEDED_GRAPHS.contains(&name) || FURTHER_GRAPHS.contains(&name)
 }
 
 /// The hash of a large file as it is known from an earlier reading, if that is the one `trusted`; else as it is read now.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use gim_harness::attribution::{self, Case, Question};
 use gim_harness::bundle::Manifest;
-use gim_harness::config::{self, MethodPlan, Score};
+use gim_harness::config::{self, Chosen, Score};
 use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::labels::{LabelError, Labels};
 use gim_harness::runtime::{Model, Row};
@@ -101,10 +101,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let case = case(arguments, &mut model, &answers)?;
     let needed: Vec<i64> = case.question.tokens().collect();
     let scores = model.scores(&[case.row()], &needed)?;
-    let tokens: Vec<String> = case.input_ids.iter().map(|&id| tokenizer.token(id)).collect();
+    let tokens: Vec<String> = case.prompt.iter().map(|&id| tokenizer.token(id)).collect();
     let mut explained = Vec::with_capacity(methods.len());
     for (label, method) in methods {
-        let found = method.attribute(&mut model, std::slice::from_ref(&case))?.into_iter().next().unwrap_or_default();
+        let (found, _) = attribution::explain(&mut model, &method, &case)?;
+        let found = found.map_err(|reason| anyhow::anyhow!("{label} does not apply here: {reason}"))?;
         // Or else not what was baked, but what it was changed to meanwhile, is explained.
         model.check_weights()?;
         let one = Explained::new(label, found);
@@ -122,7 +123,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         contrast: case.question.contrast.map(|id| answers.name(id)),
         score: case.question.value(&needed, &scores[0]),
         baseline_id: case.baseline,
-        input_ids: case.input_ids,
+        input_ids: case.prompt.to_vec(),
         explained,
     };
     match arguments.format {
@@ -134,12 +135,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
 }
 
 /// The methods that were typed, under labels that tell them apart.
-fn methods(typed: &[String]) -> Result<Vec<MethodPlan>, Diagnostics> {
+fn methods(typed: &[String]) -> Result<Vec<Chosen>, Diagnostics> {
     let known = attribution::infos();
     let mut plans = Vec::new();
     let mut mistakes = Diagnostics(Vec::new());
     for typed in typed {
-        match config::method(typed, "--method", &known) {
+        match config::method(typed, "--method", known) {
             Ok(plan) => plans.push(plan),
             Err(found) => mistakes.extend(found),
         }
@@ -147,7 +148,7 @@ fn methods(typed: &[String]) -> Result<Vec<MethodPlan>, Diagnostics> {
     if !mistakes.0.is_empty() {
         return Err(mistakes);
     }
-    let twice = |plan: &MethodPlan| plans.iter().filter(|other| other.label == plan.label).count() > 1;
+    let twice = |plan: &Chosen| plans.iter().filter(|other| other.label == plan.label).count() > 1;
     let labels: Vec<String> =
         plans.iter().map(|plan| if twice(plan) { plan.described() } else { plan.label.clone() }).collect();
     for (plan, label) in plans.iter_mut().zip(labels) {
@@ -244,11 +245,13 @@ fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::
     let contrast = named(&arguments.contrast, arguments.contrast_id, "--contrast")?;
     let target = match named(&arguments.target, arguments.target_id, "--target")? {
         Some(target) => target,
-        None => model.scores(&[Row { input_ids: input_ids.clone(), position }], &[])?[0].argmax,
+        None => model.scores(&[Row::new(input_ids.clone(), position)], &[])?[0].argmax,
     };
     let Some(baseline) = arguments.baseline_id.or(model.manifest().baseline_token_id) else {
         return Err(Usage("this bundle has no baseline token; name one with --baseline-id".to_owned()).into());
     };
     let score = if contrast.is_some() { Score::LogitDifference } else { Score::Logit };
-    Ok(Case { key: String::new(), input_ids, position, question: Question { target, contrast, score }, baseline })
+    let ranked = (0..input_ids.len()).collect();
+    let question = Question { target, contrast, score };
+    Ok(Case { key: String::new(), prompt: input_ids.into(), position, question, baseline, ranked })
 }

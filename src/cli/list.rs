@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use gim_harness::config::{ConfigError, Vocabulary, load_task, schema};
+use gim_harness::config::{ConfigError, load_task, schema};
 use gim_harness::diagnostics::Diagnostics;
+use gim_harness::run::vocabulary;
 use gim_harness::tasks::TaskError;
 use gim_harness::text::shown;
 use gim_harness::{attribution, faithfulness, tasks};
@@ -73,7 +74,9 @@ pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
 
 pub fn metrics(arguments: &ListArguments) -> anyhow::Result<Ended> {
     let (None | Some(ListAction::List)) = arguments.action;
-    print_table(faithfulness::metrics().into_iter().map(|facts| (facts.name, facts.description)))
+    print_table(
+        faithfulness::metrics().into_iter().map(|(_, metric)| (metric.name.to_owned(), metric.description.to_owned())),
+    )
 }
 
 pub fn tasks(arguments: &TasksArguments) -> anyhow::Result<Ended> {
@@ -127,11 +130,8 @@ fn task_files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 pub fn schema(arguments: &SchemaArguments) -> anyhow::Result<Ended> {
-    let methods = attribution::infos();
-    let metrics = faithfulness::metrics();
-    let metrics: Vec<&str> = metrics.iter().map(|facts| facts.name.as_str()).collect();
     let schema = match arguments.of {
-        SchemaOf::Harness => schema::harness(&Vocabulary { methods: &methods, metrics: &metrics }),
+        SchemaOf::Harness => schema::harness(&vocabulary()),
         SchemaOf::Task => schema::task(),
     };
     output::json(&schema, true)?;

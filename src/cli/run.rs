@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gim_harness::config::{ConfigError, Overrides, Plan, Vocabulary, load_with_mistakes};
+use gim_harness::config::{ConfigError, Overrides, Plan, load_with_mistakes};
 use gim_harness::diagnostics::Diagnostics;
 use gim_harness::report::point_latest;
 use gim_harness::run::{
-    Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out, to_resume,
+    Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out, to_resume, vocabulary,
 };
-use gim_harness::{attribution, faithfulness, store};
+use gim_harness::store;
 
 use super::model::{bundle_cache, open_runtime, opening};
 use super::output::{note, say};
@@ -101,10 +101,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
-    let methods = attribution::infos();
-    let metrics = faithfulness::metrics();
-    let metrics: Vec<&str> = metrics.iter().map(|facts| facts.name.as_str()).collect();
-    let vocabulary = Vocabulary { methods: &methods, metrics: &metrics };
     let overrides = Overrides {
         out: None,
         limit: arguments.limit,
@@ -113,7 +109,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
         tasks: arguments.tasks.clone(),
         methods: arguments.methods.clone(),
     };
-    let (plan, mistakes) = load_with_mistakes(&arguments.file, &vocabulary, &overrides)?;
+    let (plan, mistakes) = load_with_mistakes(&arguments.file, &vocabulary(), &overrides)?;
     let mut plan = match plan {
         Some(plan) if mistakes.is_empty() => plan,
         plan => {

@@ -5,7 +5,7 @@
 //! user typed. From that, [`plan`] and [`task`] build what the program will do: nothing after them validates again.
 //! No step stops at the first mistake, so all of them are reported at once.
 
-mod method;
+mod chosen;
 mod plan;
 pub mod schema;
 mod task;
@@ -21,7 +21,7 @@ use crate::files;
 
 pub(crate) use crate::digest::{sha256, sha256_of_file};
 
-pub use method::{MethodInfo, MethodPlan, OptionInfo, OptionKind, OptionValue};
+pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
 pub use plan::{ModelPlan, Plan};
 pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};
@@ -29,9 +29,16 @@ pub use template::{Part, Placeholder, Template};
 /// The names that a harness file may use; given by the caller, because methods and metrics live in later rooms.
 #[derive(Clone, Copy, Debug)]
 pub struct Vocabulary<'a> {
-    pub methods: &'a [MethodInfo],
+    pub methods: &'a [Offered],
     /// In the order in which they are reported.
-    pub metrics: &'a [&'a str],
+    pub metrics: &'a [Offered],
+    /// The metrics of a plan that names none.
+    pub standard_metrics: &'a [&'a str],
+}
+
+impl Vocabulary<'_> {
+    /// For files that name neither methods nor metrics.
+    pub(crate) const EMPTY: Vocabulary<'static> = Vocabulary { methods: &[], metrics: &[], standard_metrics: &[] };
 }
 
 /// What the command line says instead of the file.
@@ -82,8 +89,8 @@ pub fn load_with_mistakes(
 ) -> Result<(Option<Plan>, Vec<Diagnostic>), ConfigError> {
     let mut mistakes = Vec::new();
     let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
-    let written = text(path, &bytes, &mut mistakes)
-        .and_then(|text| written::harness(path, text, vocabulary.methods, &mut mistakes));
+    let written =
+        text(path, &bytes, &mut mistakes).and_then(|text| written::harness(path, text, vocabulary, &mut mistakes));
     let resolver = plan::Resolver { file: path, vocabulary, overrides };
     let plan = resolver.resolve(written, sha256(&bytes), &mut mistakes);
     Ok((plan, mistakes))
@@ -93,10 +100,11 @@ pub fn load_with_mistakes(
 ///
 /// # Errors
 /// Every mistake in it, as one of `option` (e.g. `--method`).
-pub fn method(typed: &str, option: &str, known: &[MethodInfo]) -> Result<MethodPlan, Diagnostics> {
+pub fn method(typed: &str, option: &str, known: &[Offered]) -> Result<Chosen, Diagnostics> {
     let mut mistakes = Vec::new();
-    let written = written::typed_method(typed, known, &mut mistakes);
-    let plan = written.and_then(|written| plan::method(&written, known, &mut mistakes));
+    let vocabulary = Vocabulary { methods: known, ..Vocabulary::EMPTY };
+    let written = written::typed_method(typed, &vocabulary, &mut mistakes);
+    let plan = written.and_then(|written| plan::chosen(&written, chosen::Sort::Method, known, &mut mistakes));
     let on_command_line = |mistake: Diagnostic| {
         let mut said = Diagnostic::on_command_line(option, mistake.message);
         (said.suggestion, said.help) = (mistake.suggestion, mistake.help);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::method::{MethodInfo, MethodPlan};
+use super::chosen::{Chosen, Offered, Sort};
 use super::schema;
 use super::task::{self, TaskPlan};
 use super::written::{self, Harness};
@@ -24,9 +24,9 @@ pub struct Plan {
     /// At least one; names are unique.
     pub tasks: Vec<TaskPlan>,
     /// At least one; labels are unique, names known to the vocabulary.
-    pub methods: Vec<MethodPlan>,
-    /// At least one, all known to the vocabulary.
-    pub metrics: Vec<String>,
+    pub methods: Vec<Chosen>,
+    /// At least one; labels are unique, names known to the vocabulary.
+    pub metrics: Vec<Chosen>,
     /// Examples a task, the first ones, at least 1.
     pub limit: Option<usize>,
     /// Examples a task, drawn by the seed, at least 1; never together with `limit`.
@@ -142,20 +142,20 @@ impl Resolver<'_> {
 
     /// The methods of the command line where it names any: those of the file by their labels, all of a name, or ones that
     /// the file does not list.
-    fn chosen_methods(&self, listed: Vec<MethodPlan>, mistakes: &mut Vec<Diagnostic>) -> Vec<MethodPlan> {
+    fn chosen_methods(&self, listed: Vec<Chosen>, mistakes: &mut Vec<Diagnostic>) -> Vec<Chosen> {
         let Some(typed) = &self.overrides.methods else { return listed };
         if typed.is_empty() {
             mistakes.push(Diagnostic::on_command_line("--methods", "no method is named"));
         }
-        let mut chosen: Vec<MethodPlan> = Vec::new();
+        let mut chosen: Vec<Chosen> = Vec::new();
         for name in typed {
-            let mut found: Vec<MethodPlan> = listed.iter().filter(|method| method.label == *name).cloned().collect();
+            let mut found: Vec<Chosen> = listed.iter().filter(|method| method.label == *name).cloned().collect();
             if found.is_empty() {
                 found = listed.iter().filter(|method| method.name == *name).cloned().collect();
             }
             let known = || self.vocabulary.methods.iter().map(|method| method.name);
             if found.is_empty() && known().any(|known| known == name) {
-                found.push(MethodPlan::plain(name));
+                found.push(Chosen::plain(name));
             }
             if found.is_empty() {
                 let mistake = Diagnostic::on_command_line("--methods", format!("unknown method {}", quote(name)));
@@ -304,85 +304,80 @@ impl Resolver<'_> {
         tasks
     }
 
-    fn methods(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<MethodPlan> {
-        let known = self.vocabulary.methods;
-        let mut methods: Vec<(MethodPlan, &written::Method)> = Vec::new();
-        for written in &written.methods {
-            let Some(method) = method(written, known, mistakes) else { continue };
-            let name = &written.name;
-            let complete = |method: &MethodPlan| {
-                known.iter().find(|info| info.name == method.name).map(|info| info.complete(&method.options))
-            };
-            let same = |(other, _): &&(MethodPlan, &written::Method)| {
-                other.name == method.name && complete(other) == complete(&method)
-            };
-            if let Some((_, other)) = methods.iter().find(same) {
-                let message =
-                    format!("the method {} is already listed in line {}", quote(&name.value), other.name.line);
-                mistakes.push(name.mistake("methods", message).with_width(name.value.chars().count()));
-                continue;
-            }
-            methods.push((method, written));
-        }
-        // Where a method stands more than once, its options tell its places apart.
-        let unnamed = |name: &str| {
-            methods.iter().filter(|(method, written)| method.name == name && written.label.is_none()).count()
-        };
-        let labels: Vec<String> = methods
-            .iter()
-            .map(|(method, written)| match &written.label {
-                None if unnamed(&method.name) > 1 => method.described(),
-                _ => method.label.clone(),
-            })
-            .collect();
-        for ((method, _), label) in methods.iter_mut().zip(labels) {
-            method.label = label;
-        }
-        for (index, (method, written)) in methods.iter().enumerate() {
-            let Some(label) = &written.label else { continue };
-            let here = |message: String| label.mistake("methods", message).with_width(label.value.chars().count());
-            let taken = |(at, (other, _)): &(usize, &(MethodPlan, &written::Method))| {
-                other.label == method.label && (*at < index || *at > index && methods[*at].1.label.is_none())
-            };
-            if let Some((_, (_, other))) = methods.iter().enumerate().find(taken) {
-                let message =
-                    format!("the method in line {} has the label {} too", other.name.line, quote(&label.value));
-                mistakes.push(here(message));
-            } else if label.value != method.name && known.iter().any(|info| info.name == label.value) {
-                mistakes.push(here(format!("{} is the name of another method", quote(&label.value))));
-            }
-        }
-        methods.into_iter().map(|(method, _)| method).collect()
+    fn methods(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<Chosen> {
+        all_chosen(&written.methods, Sort::Method, self.vocabulary.methods, mistakes)
     }
 
-    fn metrics(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<String> {
-        let known = self.vocabulary.metrics;
-        let Some(listed) = &written.metrics else { return known.iter().map(|&name| name.to_owned()).collect() };
-        let mut metrics: Vec<String> = Vec::new();
-        for metric in listed {
-            let here = |message: String| metric.mistake("metrics", message).with_width(metric.value.chars().count());
-            if !known.contains(&metric.value.as_str()) {
-                let mistake = here(format!("unknown metric {}", quote(&metric.value)));
-                mistakes.push(mistake.with_nearest(&metric.value, known.iter().copied()));
-            } else if metrics.contains(&metric.value) {
-                mistakes.push(here(format!("the metric {} is listed twice", quote(&metric.value))));
-            } else {
-                metrics.push(metric.value.clone());
-            }
+    fn metrics(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<Chosen> {
+        match &written.metrics {
+            Some(listed) => all_chosen(listed, Sort::Metric, self.vocabulary.metrics, mistakes),
+            None => self.vocabulary.standard_metrics.iter().map(|name| Chosen::plain(name)).collect(),
         }
-        metrics
     }
 }
 
-/// A method by what was written; its label is what the user gave, else its name.
-pub(super) fn method(
-    written: &written::Method,
-    known: &[MethodInfo],
+/// Methods or metrics of a plan, each under a label of its own.
+pub(super) fn all_chosen(
+    listed: &[written::Item],
+    sort: Sort,
+    known: &[Offered],
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<MethodPlan> {
+) -> Vec<Chosen> {
+    let (word, key) = (sort.word(), sort.key());
+    let mut plans: Vec<(Chosen, &written::Item)> = Vec::new();
+    for written in listed {
+        let Some(plan) = chosen(written, sort, known, mistakes) else { continue };
+        let name = &written.name;
+        let complete =
+            |plan: &Chosen| known.iter().find(|info| info.name == plan.name).map(|info| info.complete(&plan.options));
+        let same =
+            |(other, _): &&(Chosen, &written::Item)| other.name == plan.name && complete(other) == complete(&plan);
+        if let Some((_, other)) = plans.iter().find(same) {
+            let message = format!("the {word} {} is already listed in line {}", quote(&name.value), other.name.line);
+            mistakes.push(name.mistake(key, message).with_width(name.value.chars().count()));
+            continue;
+        }
+        plans.push((plan, written));
+    }
+    // Where a name stands more than once, its options tell its places apart; those of a metric always belong to what its
+    // numbers are called.
+    let unnamed = |name: &str| plans.iter().filter(|(plan, item)| plan.name == name && item.label.is_none()).count();
+    let labels: Vec<String> = plans
+        .iter()
+        .map(|(plan, written)| match &written.label {
+            None if sort == Sort::Metric || unnamed(&plan.name) > 1 => plan.described(),
+            _ => plan.label.clone(),
+        })
+        .collect();
+    for ((plan, _), label) in plans.iter_mut().zip(labels) {
+        plan.label = label;
+    }
+    for (index, (plan, written)) in plans.iter().enumerate() {
+        let Some(label) = &written.label else { continue };
+        let here = |message: String| label.mistake(key, message).with_width(label.value.chars().count());
+        let taken = |(at, (other, _)): &(usize, &(Chosen, &written::Item))| {
+            other.label == plan.label && (*at < index || *at > index && plans[*at].1.label.is_none())
+        };
+        if let Some((_, (_, other))) = plans.iter().enumerate().find(taken) {
+            let message = format!("the {word} in line {} has the label {} too", other.name.line, quote(&label.value));
+            mistakes.push(here(message));
+        } else if label.value != plan.name && known.iter().any(|info| info.name == label.value) {
+            mistakes.push(here(format!("{} is the name of another {word}", quote(&label.value))));
+        }
+    }
+    plans.into_iter().map(|(plan, _)| plan).collect()
+}
+
+/// A method or a metric by what was written; its label is what the user gave, else its name.
+pub(super) fn chosen(
+    written: &written::Item,
+    sort: Sort,
+    known: &[Offered],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Chosen> {
     let name = &written.name;
     let Some(info) = known.iter().find(|info| info.name == name.value) else {
-        let mistake = name.mistake("methods", format!("unknown method {}", quote(&name.value)));
+        let mistake = name.mistake(sort.key(), format!("unknown {} {}", sort.word(), quote(&name.value)));
         let mistake = mistake.with_width(name.value.chars().count());
         mistakes.push(mistake.with_nearest(&name.value, known.iter().map(|info| info.name)));
         return None;
@@ -397,7 +392,7 @@ pub(super) fn method(
             [] => format!("{} takes no options", quote(info.name)),
             _ => format!("{} has no option {}", quote(info.name), quote(&option.value)),
         };
-        let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
+        let mistake = option.mistake(format!("{}.{}.{}", sort.key(), info.name, option.value), message);
         let mistake = mistake.with_width(option.value.chars().count());
         let valid = info.options.iter().map(|option| option.name);
         let valid = valid.chain((!info.options.is_empty()).then_some(schema::LABEL));
@@ -410,12 +405,12 @@ pub(super) fn method(
             && complete.get(other) != Some(&value)
         {
             let message = format!("{} means something only with `{other}: {value}`", quote(&option.value));
-            let mistake = option.mistake(format!("methods.{}.{}", info.name, option.value), message);
+            let mistake = option.mistake(format!("{}.{}.{}", sort.key(), info.name, option.value), message);
             mistakes.push(mistake.with_width(option.value.chars().count()));
         }
     }
     let label = written.label.as_ref().map_or_else(|| name.value.clone(), |label| label.value.clone());
-    Some(MethodPlan { label, name: name.value.clone(), options })
+    Some(Chosen { label, name: name.value.clone(), options })
 }
 
 /// The folder that paths in a file are relative to.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Vocabulary;
-use super::method::{MethodInfo, OptionInfo, OptionKind, OptionValue};
+use super::chosen::{OptionInfo, OptionKind, OptionValue, Sort};
 use super::task::LabelRef;
 use super::yaml::{Atom, Content, Node};
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
@@ -56,11 +56,10 @@ pub(super) enum Kind {
     List(&'static Kind),
     Mapping(&'static Table),
     Device,
-    Metric,
     /// A path, or a mapping of [`MODEL`].
     Model,
     /// A name, or one name with a mapping of options.
-    Method,
+    Chosen(Sort),
     /// A list of texts, or label: text.
     Options,
     /// answer: the name or the number of a model's label.
@@ -94,8 +93,13 @@ pub(super) static HARNESS: Table = Table {
             about: "Folders with config.json (Hugging Face) or bundle.json (a bundle), model files, or mappings.",
         },
         Field { name: "tasks", kind: List(&Path), needed: Required, about: "Task files." },
-        Field { name: "methods", kind: List(&Method), needed: Required, about: "Attribution methods." },
-        Field { name: "metrics", kind: List(&Metric), needed: Optional, about: "Metrics; default: all." },
+        Field { name: "methods", kind: List(&Chosen(Sort::Method)), needed: Required, about: "Attribution methods." },
+        Field {
+            name: "metrics",
+            kind: List(&Chosen(Sort::Metric)),
+            needed: Optional,
+            about: "Metrics; default: the paper's.",
+        },
         Field {
             name: "limit",
             kind: Integer(1, MOST_EXAMPLES),
@@ -345,7 +349,7 @@ pub(super) fn integer(node: &Node, least: u64, most: u64) -> Result<u64, Complai
 }
 
 /// The value of a method's option.
-pub(super) fn option(node: &Node, kind: OptionKind) -> Result<OptionValue, Complaint> {
+pub(super) fn option(node: &Node, name: &str, kind: OptionKind) -> Result<OptionValue, Complaint> {
     match kind {
         OptionKind::Integer(least, most) => integer(node, least, most).map(OptionValue::Integer),
         OptionKind::IntegerOr(word, ..) if node.scalar_text() == Some(word) => Ok(OptionValue::Word(word)),
@@ -354,6 +358,10 @@ pub(super) fn option(node: &Node, kind: OptionKind) -> Result<OptionValue, Compl
             _ => Err(Complaint::expected(&format!("a whole number or {}", quote(word)), node)),
         },
         OptionKind::Fraction => fraction(node).map(OptionValue::Number),
+        OptionKind::Choice(words) => {
+            let chosen = choice(node, name, words)?;
+            Ok(OptionValue::Word(words.iter().find(|word| **word == chosen).copied().unwrap_or_default()))
+        }
     }
 }
 
@@ -423,7 +431,7 @@ impl Complaint {
 pub(super) struct Checker<'a> {
     pub file: &'a Path,
     /// Whose options are known.
-    pub methods: &'a [MethodInfo],
+    pub vocabulary: &'a Vocabulary<'a>,
     pub mistakes: &'a mut Vec<Diagnostic>,
 }
 
@@ -473,7 +481,7 @@ impl Checker<'_> {
 
     fn value(&mut self, node: &Node, kind: &'static Kind, key: &str) {
         let checked = match kind {
-            Text | Path | Metric => text(node).map(drop),
+            Text | Path => text(node).map(drop),
             Name => name(node).map(drop),
             Integer(least, most) => integer(node, *least, *most).map(drop),
             Fraction => fraction(node).map(drop),
@@ -482,7 +490,7 @@ impl Checker<'_> {
             Mapping(table) => return self.mapping(node, table, key),
             Model if matches!(node.content, Content::Mapping(_)) => return self.mapping(node, &MODEL, key),
             Model => text(node).map(drop),
-            Method => return self.method(node, key),
+            Chosen(sort) => return self.chosen(node, *sort, key),
             Options => return self.options(node, key),
             Labels => return self.labels(node, key),
             List(kind) => return self.list(node, kind, key),
@@ -509,7 +517,8 @@ impl Checker<'_> {
     }
 
     /// Shapes, and the values of options that are known; whether names are known is seen when they are resolved.
-    pub fn method(&mut self, node: &Node, key: &str) {
+    pub fn chosen(&mut self, node: &Node, sort: Sort, key: &str) {
+        let word = sort.word();
         let Content::Mapping(entries) = &node.content else {
             if let Err(complaint) = text(node) {
                 let mistake = complaint.at(|message| self.at(node, key, message));
@@ -518,28 +527,28 @@ impl Checker<'_> {
             return;
         };
         if entries.is_empty() {
-            self.mistakes.push(self.at(node, key, "expected a method, found an empty mapping".to_owned()));
+            self.mistakes.push(self.at(node, key, format!("expected a {word}, found an empty mapping")));
         }
         if let [_, second, ..] = entries.as_slice() {
-            let message = format!("{} stands beside a method, not inside its options", quote(&second.0.text));
-            let help = "one method an item, its options in braces: `- random: {seeds: 5}`";
+            let message = format!("{} stands beside a {word}, not inside its options", quote(&second.0.text));
+            let help = format!("one {word} an item, its options in braces: {}", sort.example());
             let path = join(key, &second.0.text);
             let mistake = Diagnostic::new(self.file, second.0.line, second.0.column, path, message);
             self.mistakes.push(mistake.with_width(second.0.width).with_help(help));
             return;
         }
-        for (method, options) in entries {
-            let path = join(key, &method.text);
+        for (chosen, options) in entries {
+            let path = join(key, &chosen.text);
             match &options.content {
                 _ if options.is_null() => {}
                 Content::Mapping(options) => {
-                    let info = self.methods.iter().find(|info| info.name == method.text);
+                    let info = sort.known(self.vocabulary).iter().find(|info| info.name == chosen.text);
                     for (given, value) in options {
                         let path = join(&path, &given.text);
                         if given.text == LABEL {
                             self.value(value, &Name, &path);
                         } else if let Some(known) = info.and_then(|info| info.option(&given.text))
-                            && let Err(complaint) = option(value, known.kind)
+                            && let Err(complaint) = option(value, known.name, known.kind)
                         {
                             let mistake = complaint.at(|message| self.at(value, &path, message));
                             self.mistakes.push(mistake.with_option(known));
@@ -548,7 +557,7 @@ impl Checker<'_> {
                 }
                 _ => {
                     let found = Complaint::expected("options", options).message;
-                    let help = "e.g. `- random: {seeds: 5}`";
+                    let help = format!("e.g. {}", sort.example());
                     self.mistakes.push(self.at(options, &path, found).with_help(help));
                 }
             }
@@ -646,12 +655,12 @@ pub fn harness(vocabulary: &Vocabulary) -> Value {
 
 /// JSON Schema (draft 2020-12) of a task file.
 pub fn task() -> Value {
-    document(&TASK, &Vocabulary { methods: &[], metrics: &[] })
+    document(&TASK, &Vocabulary::EMPTY)
 }
 
 /// JSON Schema (draft 2020-12) of a model file.
 pub fn model() -> Value {
-    document(&MODEL, &Vocabulary { methods: &[], metrics: &[] })
+    document(&MODEL, &Vocabulary::EMPTY)
 }
 
 fn document(table: &Table, vocabulary: &Vocabulary) -> Value {
@@ -690,6 +699,7 @@ fn option_schema(option: &OptionInfo) -> Value {
         OptionKind::Integer(least, most) => integer(least, most),
         OptionKind::IntegerOr(word, least, most) => json!({"anyOf": [integer(least, most), {"const": word}]}),
         OptionKind::Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+        OptionKind::Choice(words) => json!({"enum": words}),
     };
     schema["description"] = json!(option.about);
     schema["default"] = match option.default {
@@ -711,16 +721,16 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
         List(kind) => json!({"type": "array", "minItems": 1, "items": kind_schema(kind, vocabulary)}),
         Mapping(table) => table_schema(table, vocabulary),
         Device => json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,10})?)$"}),
-        Metric => json!({"enum": vocabulary.metrics}),
         Model => json!({"anyOf": [kind_schema(&Path, vocabulary), table_schema(&MODEL, vocabulary)]}),
-        Method => {
-            let names: Vec<&str> = vocabulary.methods.iter().map(|method| method.name).collect();
+        Chosen(sort) => {
+            let known = sort.known(vocabulary);
+            let names: Vec<&str> = known.iter().map(|info| info.name).collect();
             let mut forms = vec![json!({"enum": names})];
-            for method in vocabulary.methods {
+            for info in known {
                 let mut options: serde_json::Map<String, Value> =
-                    method.options.iter().map(|option| (option.name.to_owned(), option_schema(option))).collect();
+                    info.options.iter().map(|option| (option.name.to_owned(), option_schema(option))).collect();
                 options.insert(LABEL.to_owned(), kind_schema(&Name, vocabulary));
-                options[LABEL]["description"] = json!("What reports call it; default: the method's name.");
+                options[LABEL]["description"] = json!("What reports call it; default: its name.");
                 let options = json!({
                     "type": ["object", "null"],
                     "properties": options,
@@ -728,8 +738,8 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
                 });
                 forms.push(json!({
                     "type": "object",
-                    "properties": {method.name: options},
-                    "required": [method.name],
+                    "properties": {info.name: options},
+                    "required": [info.name],
                     "additionalProperties": false,
                 }));
             }

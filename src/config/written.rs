@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use super::method::{MethodInfo, OptionValue};
+use super::Vocabulary;
+use super::chosen::{Offered, OptionValue, Sort};
 use super::schema::{self, Checker, HARNESS, Kind, LABEL, MODEL, Needed, TASK, Table};
 use super::task::LabelRef;
 use super::template::Template;
@@ -18,8 +19,8 @@ pub(super) struct Harness {
     pub name: Option<String>,
     pub models: Vec<Model>,
     pub tasks: Vec<Located<String>>,
-    pub methods: Vec<Method>,
-    pub metrics: Option<Vec<Located<String>>>,
+    pub methods: Vec<Item>,
+    pub metrics: Option<Vec<Item>>,
     pub limit: Option<Located<u64>>,
     pub sample: Option<Located<u64>>,
     pub seed: u64,
@@ -45,7 +46,7 @@ pub(super) struct Model {
 }
 
 #[derive(Debug)]
-pub(super) struct Method {
+pub(super) struct Item {
     pub name: Located<String>,
     pub label: Option<Located<String>>,
     /// Without a value where that is not of the option's kind, or nobody knows the option.
@@ -74,19 +75,19 @@ pub(super) struct Task {
 pub(super) fn harness(
     file: &Path,
     text: &str,
-    methods: &[MethodInfo],
+    vocabulary: &Vocabulary,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Harness> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, methods, mistakes }.mapping(&root, &HARNESS, "");
+    Checker { file, vocabulary, mistakes }.mapping(&root, &HARNESS, "");
     let view = View { file, node: Some(&root), table: &HARNESS };
     let statistics = view.under("statistics");
     Some(Harness {
         name: view.name("name").map(|name| name.value),
         models: view.items("models").filter_map(|item| model_item(file, item)).collect(),
         tasks: view.items("tasks").filter_map(|item| view.text_of(item)).collect(),
-        methods: view.items("methods").filter_map(|item| method(&view, item, methods)).collect(),
-        metrics: view.given("metrics").map(|_| view.items("metrics").filter_map(|item| view.text_of(item)).collect()),
+        methods: items(&view, vocabulary, Sort::Method),
+        metrics: view.given("metrics").map(|_| items(&view, vocabulary, Sort::Metric)),
         limit: view.located_integer("limit"),
         sample: view.located_integer("sample"),
         seed: view.integer("seed").unwrap_or_default(),
@@ -104,7 +105,7 @@ pub(super) fn harness(
 /// A model file.
 pub(super) fn model(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Model> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, methods: &[], mistakes }.mapping(&root, &MODEL, "");
+    Checker { file, vocabulary: &Vocabulary::EMPTY, mistakes }.mapping(&root, &MODEL, "");
     Some(model_mapping(&View { file, node: Some(&root), table: &MODEL }))
 }
 
@@ -132,40 +133,46 @@ fn model_mapping(view: &View) -> Model {
     }
 }
 
-fn method(view: &View, item: &Node, known: &[MethodInfo]) -> Option<Method> {
+fn items(view: &View, vocabulary: &Vocabulary, sort: Sort) -> Vec<Item> {
+    let known = sort.known(vocabulary);
+    view.items(sort.key()).filter_map(|node| item(view, node, known)).collect()
+}
+
+fn item(view: &View, item: &Node, known: &[Offered]) -> Option<Item> {
     let Content::Mapping(entries) = &item.content else {
-        return view.text_of(item).map(|name| Method { name, label: None, options: Vec::new() });
+        return view.text_of(item).map(|name| Item { name, label: None, options: Vec::new() });
     };
     let (name, given) = entries.first()?;
     let info = known.iter().find(|info| info.name == name.text);
-    let mut method = Method { name: view.key(name), label: None, options: Vec::new() };
-    let Content::Mapping(given) = &given.content else { return Some(method) };
+    let mut found = Item { name: view.key(name), label: None, options: Vec::new() };
+    let Content::Mapping(given) = &given.content else { return Some(found) };
     for (option, value) in given {
         if option.text == LABEL {
-            method.label = schema::name(value).ok().map(|label| view.located(value, label.to_owned()));
+            found.label = schema::name(value).ok().map(|label| view.located(value, label.to_owned()));
             continue;
         }
         let kind = info.and_then(|info| info.option(&option.text)).map(|option| option.kind);
-        method.options.push((view.key(option), kind.and_then(|kind| schema::option(value, kind).ok())));
+        let value = kind.and_then(|kind| schema::option(value, &option.text, kind).ok());
+        found.options.push((view.key(option), value));
     }
-    Some(method)
+    Some(found)
 }
 
 /// A method on the command line: `NAME` or `NAME{option: value}`.
-pub(super) fn typed_method(typed: &str, known: &[MethodInfo], mistakes: &mut Vec<Diagnostic>) -> Option<Method> {
+pub(super) fn typed_method(typed: &str, vocabulary: &Vocabulary, mistakes: &mut Vec<Diagnostic>) -> Option<Item> {
     let file = Path::new(COMMAND_LINE);
     let yaml = match typed.split_once('{') {
         Some((name, options)) => format!("{}: {{{options}", name.trim()),
         None => format!("{}:", typed.trim()),
     };
     let root = yaml::parse(file, &yaml, mistakes)?;
-    Checker { file, methods: known, mistakes }.method(&root, "");
-    method(&View { file, node: Some(&root), table: &HARNESS }, &root, known)
+    Checker { file, vocabulary, mistakes }.chosen(&root, Sort::Method, "");
+    item(&View { file, node: Some(&root), table: &HARNESS }, &root, vocabulary.methods)
 }
 
 pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Task> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, methods: &[], mistakes }.mapping(&root, &TASK, "");
+    Checker { file, vocabulary: &Vocabulary::EMPTY, mistakes }.mapping(&root, &TASK, "");
     let view = View { file, node: Some(&root), table: &TASK };
     let data = view.under("data");
     Some(Task {

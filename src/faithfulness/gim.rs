@@ -1,7 +1,11 @@
 //! The protocol of the GIM paper (arXiv 2505.17630): comprehensiveness and sufficiency.
 
-use super::{Curve, Family, Judged, Judgement, MetricFacts, Ranking, Value};
-use crate::runtime::Row;
+use std::rc::Rc;
+
+use async_trait::async_trait;
+
+use super::{Curve, Evaluated, Family, Measured, Metric, Output, REMOVAL, Ranking, Unit, Value, removal};
+use crate::probe::{Probe, Removal};
 
 /// Comprehensiveness takes away the 1 to 50 highest-ranked tokens.
 const MOST: usize = 50;
@@ -10,81 +14,104 @@ const FRACTIONS: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 /// A score below this is no unit to measure in: it is nearly nothing, or points the other way.
 const LEAST_UNIT: f64 = 1e-3;
 
+const SOURCE: &str = "arXiv 2505.17630";
+
 /// Comprehensiveness: the score should fall when the highest-ranked tokens go.
-pub static COMPREHENSIVENESS: Gim = Gim {
-    name: "comprehensiveness",
-    label: "Comprehensiveness",
-    higher_is_better: true,
-    description: "How much the score falls when the highest-ranked tokens are replaced, averaged over the first 1 to 50 \
-                  of them.",
-    // As many as there are, where there are fewer.
-    steps: |n| (1..=n.min(MOST)).collect(),
-    replaced: Ranking::highest,
+pub const COMPREHENSIVENESS: Family = Family {
+    metrics: &[
+        Output {
+            name: "comprehensiveness",
+            label: "Comprehensiveness",
+            description: "How much the score falls when the highest-ranked tokens are replaced, averaged over the first 1 \
+                          to 50 of them.",
+            higher_is_better: true,
+            unit: Unit::Score,
+        },
+        Output {
+            name: "comprehensiveness_normalized",
+            label: "Comprehensiveness / f(x)",
+            description: "Comprehensiveness as a fraction of the score itself, for scores above 0.",
+            higher_is_better: true,
+            unit: Unit::OfScore,
+        },
+    ],
+    options: &[REMOVAL],
+    standard: true,
+    source: SOURCE,
+    cost: "min(n, 50) forward",
+    build: |settings| {
+        // As many as there are, where there are fewer.
+        let steps = |n: usize| (1..=n.min(MOST)).collect();
+        Rc::new(Fall { curve: "comprehensiveness", steps, taken: Ranking::highest, removal: removal(settings) })
+    },
 };
 
 /// Sufficiency: the score should stay when only the highest-ranked tokens do.
-pub static SUFFICIENCY: Gim = Gim {
-    name: "sufficiency",
-    label: "Sufficiency",
-    higher_is_better: false,
-    description: "How much the score falls when the lowest-ranked 50, 80, 90, 95 and 99 % of the tokens are replaced, \
-                  averaged over the five.",
-    // Truncation, as in the paper's code.
-    steps: |n| FRACTIONS.iter().map(|fraction| (fraction * n as f64) as usize).collect(),
-    replaced: Ranking::lowest,
+pub const SUFFICIENCY: Family = Family {
+    metrics: &[
+        Output {
+            name: "sufficiency",
+            label: "Sufficiency",
+            description: "How much the score falls when the lowest-ranked 50, 80, 90, 95 and 99 % of the tokens are \
+                          replaced, averaged over the five.",
+            higher_is_better: false,
+            unit: Unit::Score,
+        },
+        Output {
+            name: "sufficiency_normalized",
+            label: "Sufficiency / f(x)",
+            description: "Sufficiency as a fraction of the score itself, for scores above 0.",
+            higher_is_better: false,
+            unit: Unit::OfScore,
+        },
+    ],
+    options: &[REMOVAL],
+    standard: true,
+    source: SOURCE,
+    cost: "5 forward",
+    build: |settings| {
+        Rc::new(Fall {
+            curve: "sufficiency",
+            steps: sufficiency_steps,
+            taken: Ranking::lowest,
+            removal: removal(settings),
+        })
+    },
 };
 
+/// Truncation, as in the paper's code.
+fn sufficiency_steps(n: usize) -> Vec<usize> {
+    FRACTIONS.iter().map(|fraction| (fraction * n as f64) as usize).collect()
+}
+
 /// The mean fall of the score while tokens are taken away from one end of the ranking, and the same over f(x).
-pub struct Gim {
-    name: &'static str,
-    label: &'static str,
-    higher_is_better: bool,
-    description: &'static str,
+struct Fall {
+    curve: &'static str,
     /// How many of n tokens are taken away, for each point of the curve.
     steps: fn(usize) -> Vec<usize>,
     /// The places of so many.
-    replaced: fn(&Ranking, usize) -> &[usize],
+    taken: fn(&Ranking, usize) -> &[usize],
+    removal: Removal,
 }
 
-impl Family for Gim {
-    fn metrics(&self) -> Vec<MetricFacts> {
-        let Gim { name, label, higher_is_better, description, .. } = *self;
-        vec![
-            MetricFacts {
-                name: name.to_owned(),
-                higher_is_better,
-                in_score_units: true,
-                over_score: false,
-                label: label.to_owned(),
-                description: description.to_owned(),
-            },
-            MetricFacts {
-                name: format!("{name}_normalized"),
-                higher_is_better,
-                in_score_units: false,
-                over_score: true,
-                label: format!("{label} / f(x)"),
-                description: format!("{label} as a fraction of the score itself, for scores above 0."),
-            },
-        ]
-    }
-
-    fn rows(&self, judged: &Judged) -> Vec<Row> {
-        let steps = (self.steps)(judged.ranking.len());
-        steps.into_iter().map(|k| judged.case.without((self.replaced)(judged.ranking, k))).collect()
-    }
-
-    fn judge(&self, judged: &Judged, scores: &[f64]) -> Judgement {
-        let n = judged.ranking.len();
-        let fall = mean_fall(judged.full, scores);
-        let step: Vec<usize> = std::iter::once(0).chain((self.steps)(n)).collect();
+#[async_trait(?Send)]
+impl Metric for Fall {
+    async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
+        let Evaluated { ranking, full, .. } = evaluated;
+        if let Err(reason) = self.removal.applies(probe) {
+            return Measured { values: vec![Err(reason.clone()), Err(reason)], curves: Vec::new() };
+        }
+        let steps = (self.steps)(ranking.len());
+        let scores = probe.without(self.removal, steps.iter().map(|&k| (self.taken)(ranking, k))).await;
+        let fall = mean_fall(*full, &scores);
+        let step: Vec<usize> = std::iter::once(0).chain(steps).collect();
         let curve = Curve {
-            curve: self.name.to_owned(),
-            fraction: step.iter().map(|&k| k as f64 / n as f64).collect(),
+            curve: self.curve.to_owned(),
+            fraction: step.iter().map(|&k| k as f64 / ranking.len() as f64).collect(),
             step,
-            score: std::iter::once(judged.full).chain(scores.iter().copied()).collect(),
+            score: std::iter::once(*full).chain(scores).collect(),
         };
-        Judgement { values: vec![fall.clone(), in_units_of(judged.full, fall)], curves: vec![curve] }
+        Measured { values: vec![fall.clone(), in_units_of(*full, fall)], curves: vec![curve] }
     }
 }
 
@@ -111,11 +138,10 @@ mod tests {
 
     #[test]
     fn steps_are_those_of_the_paper() {
-        let (highest, lowest) = (COMPREHENSIVENESS.steps, SUFFICIENCY.steps);
-        assert_eq!((highest(4), lowest(4)), (vec![1, 2, 3, 4], vec![2, 3, 3, 3, 3]));
-        assert_eq!((highest(120).len(), highest(120)[49]), (50, 50));
+        let lowest = sufficiency_steps;
+        assert_eq!(lowest(4), [2, 3, 3, 3, 3]);
         assert_eq!(lowest(120), [60, 96, 108, 114, 118]);
-        assert_eq!((highest(0), lowest(0)), (vec![], vec![0; 5]));
+        assert_eq!(lowest(0), [0; 5]);
     }
 
     #[test]

@@ -1,13 +1,21 @@
 //! Faithfulness: does the score change as the attributions say when tokens are taken away?
 //!
-//! A family of metrics is one item in a file and one line in [`FAMILIES`]. It names the perturbed rows it wants scored, and makes
-//! metrics and curves of the scores; who scores them, and in which batches, is not its business.
+//! A family of metrics is one file and one line in [`FAMILIES`]: an asynchronous function of one evaluated example that asks its
+//! probe. Metrics of one family come out of the same measurement.
 
 mod gim;
 mod ranking;
 
-use crate::attribution::Case;
-use crate::runtime::Row;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+
+use crate::attribution::{Attribution, Method, Settings};
+use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
+use crate::probe::{self, Case, Cost, Probe, Removal};
+use crate::runtime::{Model, RuntimeError};
 
 pub use ranking::Ranking;
 
@@ -39,47 +47,215 @@ pub struct MetricFacts {
     pub description: String,
 }
 
-/// One ranking of one case, to be judged.
-pub struct Judged<'a> {
-    pub case: &'a Case,
-    pub ranking: &'a Ranking,
+/// One attribution of one case, to be judged: what a metric sees.
+pub struct Evaluated {
+    pub case: Rc<Case>,
+    /// Of all seeds.
+    pub attribution: Rc<Attribution>,
+    /// Which of them is judged.
+    pub seed: usize,
+    /// Of the ranked places, by the attributions of this seed.
+    pub ranking: Ranking,
+    /// Places of the annotated evidence, ascending; empty where the task has none.
+    pub evidence: Rc<[usize]>,
     /// f(x).
     pub full: f64,
+    /// Who made the attribution, to be asked again.
+    pub method: Rc<dyn Method>,
+}
+
+impl Evaluated {
+    /// The attributions that are judged, one a token.
+    pub fn values(&self) -> &[f64] {
+        self.attribution.values.get(self.seed).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A metric's value, or why it has none.
 pub type Value = Result<f64, String>;
 
-/// What a family says of one ranking.
+/// What a family says of one attribution.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Judgement {
+pub struct Measured {
     /// In the order of [`Family::metrics`].
     pub values: Vec<Value>,
     pub curves: Vec<Curve>,
 }
 
-pub trait Family: Sync {
-    fn metrics(&self) -> Vec<MetricFacts>;
+#[async_trait(?Send)]
+pub trait Metric {
+    async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured;
+}
 
-    /// The perturbed prompts whose scores it needs.
-    fn rows(&self, judged: &Judged) -> Vec<Row>;
+/// A metric of a family.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    pub name: &'static str,
+    pub label: &'static str,
+    pub description: &'static str,
+    pub higher_is_better: bool,
+    pub unit: Unit,
+}
 
-    /// Judges by the scores f of [`Family::rows`], in that order.
-    fn judge(&self, judged: &Judged, scores: &[f64]) -> Judgement;
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The task's score.
+    Score,
+    /// The score at hand: see [`MetricFacts::over_score`].
+    OfScore,
+    /// None.
+    Number,
+}
+
+/// A line of the registry: metrics that are measured together.
+pub struct Family {
+    pub metrics: &'static [Output],
+    pub options: &'static [OptionInfo],
+    /// Whether its metrics are measured where a plan names none.
+    pub standard: bool,
+    /// Where it is defined.
+    pub source: &'static str,
+    /// What it asks for one attribution with n ranked tokens, in forward and gradient rows.
+    pub cost: &'static str,
+    build: fn(&Settings) -> Rc<dyn Metric>,
 }
 
 /// All families, in the order in which their metrics are listed.
-pub static FAMILIES: &[&dyn Family] = &[&gim::COMPREHENSIVENESS, &gim::SUFFICIENCY];
+pub static FAMILIES: &[Family] = &[gim::COMPREHENSIVENESS, gim::SUFFICIENCY];
 
-/// All metrics: fractions of f(x) after what they are fractions of.
-pub fn metrics() -> Vec<MetricFacts> {
-    let mut metrics: Vec<MetricFacts> = FAMILIES.iter().flat_map(|family| family.metrics()).collect();
-    metrics.sort_by_key(|metric| metric.over_score);
+impl Family {
+    /// Its measurement; options that are not set are at their defaults.
+    pub fn build(&self, settings: &Settings) -> Rc<dyn Metric> {
+        let info = Offered { name: "", options: self.options };
+        (self.build)(&Settings { options: info.complete(&settings.options), seed: settings.seed })
+    }
+}
+
+/// What a metric says of one attribution by itself, and what that took.
+///
+/// # Errors
+/// Those of running the model.
+pub fn measure(
+    model: &mut Model,
+    metric: &Rc<dyn Metric>,
+    evaluated: Evaluated,
+) -> Result<(Measured, Cost), RuntimeError> {
+    let metric = Rc::clone(metric);
+    probe::ask(model, (*evaluated.case).clone(), move |probe| async move { metric.measure(&evaluated, &probe).await })
+}
+
+/// The option of metrics that take tokens away.
+pub(crate) const REMOVAL: OptionInfo = OptionInfo {
+    name: "removal",
+    kind: OptionKind::Choice(&Removal::NAMES),
+    default: OptionValue::Word("replace"),
+    only_with: None,
+    about: "What stands in the place of a token that is taken away: the baseline token, padding, nothing that attention \
+            sees, the mean embedding, or nothing at all.",
+};
+
+/// What [`REMOVAL`] is set to.
+pub(crate) fn removal(settings: &Settings) -> Removal {
+    Removal::named(settings.word(REMOVAL.name)).unwrap_or(Removal::Replace)
+}
+
+impl Output {
+    fn facts(&self) -> MetricFacts {
+        let &Output { name, label, description, higher_is_better, unit } = self;
+        MetricFacts {
+            name: name.to_owned(),
+            higher_is_better,
+            in_score_units: unit == Unit::Score,
+            over_score: unit == Unit::OfScore,
+            label: label.to_owned(),
+            description: description.to_owned(),
+        }
+    }
+}
+
+/// All metrics in the order in which they are listed, each with its family: fractions of f(x) after what they are fractions of.
+pub fn metrics() -> Vec<(&'static Family, &'static Output)> {
+    let all = FAMILIES.iter().flat_map(|family| family.metrics.iter().map(move |output| (family, output)));
+    let mut metrics: Vec<(&Family, &Output)> = all.collect();
+    metrics.sort_by_key(|(family, output)| (!family.standard, family.standard && output.unit == Unit::OfScore));
     metrics
 }
 
-/// The families of some metrics: no other needs to be measured.
-pub fn families_of(metrics: &[String]) -> Vec<&'static dyn Family> {
-    let wanted = |family: &&&dyn Family| family.metrics().iter().any(|facts| metrics.contains(&facts.name));
-    FAMILIES.iter().filter(wanted).copied().collect()
+/// The names and options of all metrics, for reading configuration files.
+pub fn infos() -> &'static [Offered] {
+    static INFOS: LazyLock<Vec<Offered>> = LazyLock::new(|| {
+        let info = |(family, output): (&Family, &Output)| Offered { name: output.name, options: family.options };
+        metrics().into_iter().map(info).collect()
+    });
+    &INFOS
+}
+
+/// The metrics of a plan that names none.
+pub fn standard() -> &'static [&'static str] {
+    static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        metrics().into_iter().filter(|(family, _)| family.standard).map(|(_, output)| output.name).collect()
+    });
+    &NAMES
+}
+
+/// Metrics of a plan that come out of one measurement.
+pub struct Measurement {
+    pub metric: Rc<dyn Metric>,
+    /// Of the values, those that the plan asks for, and what it calls them.
+    pub wanted: Vec<(usize, String)>,
+    /// Stands behind the names of its curves.
+    suffix: String,
+}
+
+impl Measurement {
+    /// The measurements that a plan's metrics need: one for all metrics of a family that have the same options.
+    pub fn of(metrics: &[Chosen], seed: u64) -> Vec<Measurement> {
+        let mut found: Vec<((usize, BTreeMap<String, OptionValue>), Measurement)> = Vec::new();
+        for plan in metrics {
+            let place = |(number, family): (usize, &'static Family)| {
+                let output = family.metrics.iter().position(|output| output.name == plan.name)?;
+                Some((number, family, output))
+            };
+            let Some((number, family, output)) = FAMILIES.iter().enumerate().find_map(place) else { continue };
+            let info = Offered { name: "", options: family.options };
+            let key = (number, info.complete(&plan.options));
+            let wanted = (output, plan.label.clone());
+            if let Some((_, known)) = found.iter_mut().find(|(known, _)| *known == key) {
+                known.wanted.push(wanted);
+                continue;
+            }
+            let metric = (family.build)(&Settings { options: key.1.clone(), seed });
+            let set =
+                key.1.iter().filter(|(name, value)| info.option(name).is_some_and(|info| info.default != **value));
+            let set: Vec<String> = set.map(|(name, value)| format!("{name}={value}")).collect();
+            let suffix = if set.is_empty() { String::new() } else { format!("({})", set.join(" ")) };
+            found.push((key, Measurement { metric, wanted: vec![wanted], suffix }));
+        }
+        found.into_iter().map(|(_, measurement)| measurement).collect()
+    }
+
+    /// Curves under names that say how they were made.
+    pub fn curves(&self, measured: &Measured) -> Vec<Curve> {
+        let named = |curve: &Curve| Curve { curve: format!("{}{}", curve.curve, self.suffix), ..curve.clone() };
+        measured.curves.iter().map(named).collect()
+    }
+}
+
+/// The facts of a plan's metrics, in its order.
+pub fn facts(metrics: &[Chosen]) -> Vec<MetricFacts> {
+    let all = self::metrics();
+    let of = |plan: &Chosen| {
+        let (_, output) = all.iter().find(|(_, output)| output.name == plan.name)?;
+        let mut facts = output.facts();
+        if plan.label != plan.name {
+            facts.label = match plan.label.strip_prefix(&plan.name) {
+                Some(options) => format!("{} {options}", facts.label),
+                None => plan.label.clone(),
+            };
+            facts.name = plan.label.clone();
+        }
+        Some(facts)
+    };
+    metrics.iter().filter_map(of).collect()
 }

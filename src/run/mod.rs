@@ -1,23 +1,26 @@
 //! A plan carried out: every method on every example of every task by every model, each finished unit put into the store.
 
 mod bundles;
-mod chunk;
 mod error;
+mod example;
 mod find;
 mod prepare;
 mod record;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::attribution::{self, Method};
-use crate::config::Plan;
+use crate::config::{Chosen, Plan, Vocabulary};
+use crate::faithfulness::{self, Measurement};
+use crate::probe::Driver;
 use crate::report::{self, ReportError, Written};
 use crate::runtime::{Device, Model, Runtime, RuntimeError, SessionOptions};
-use crate::store::{self, Damage, Finished, PlannedDataset, RunLock, Store, UnitKey};
+use crate::store::{self, Damage, Finished, PlannedDataset, RunLock, Store, Unit, UnitKey};
 use crate::tasks::{Dataset, Example};
 
 pub use bundles::{Bundles, resolve_bundle};
@@ -25,13 +28,21 @@ pub use error::RunError;
 pub use find::to_resume;
 pub use prepare::data_mistakes;
 
-use chunk::{Chunk, Identified, Sizes, Wanted};
+use example::{Identified, Seen, Wanted};
 use prepare::Prepared;
 use record::{Basis, Sessions};
 
-/// Examples that are worked on together, so that their rows share batches. What is finished is stored after each method
-/// on each of these.
-const CHUNK: usize = 16;
+/// All methods and metrics that there are.
+pub fn vocabulary() -> Vocabulary<'static> {
+    Vocabulary {
+        methods: attribution::infos(),
+        metrics: faithfulness::infos(),
+        standard_metrics: faithfulness::standard(),
+    }
+}
+
+/// Examples that are worked on together at most, so that their rows share batches. What is finished is stored at once.
+const TOGETHER: usize = 16;
 
 /// What to do where the run's folder already holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +131,8 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     options.threads = Some(sessions.threads);
 
     let methods = attribution::build_all(&plan.methods, plan.seed);
-    let work = Work { job, methods, basis: &basis, finished, progress };
+    let measurements = Measurement::of(&plan.metrics, plan.seed).into();
+    let work = Work { job, methods, measurements, basis: &basis, finished, progress };
     let mut complete = true;
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
@@ -201,7 +213,8 @@ fn damage_note(damage: &[Damage]) -> String {
 /// What is the same for every task.
 struct Work<'a> {
     job: &'a Job<'a>,
-    methods: Vec<(String, Box<dyn Method>)>,
+    methods: Vec<(String, Rc<dyn Method>)>,
+    measurements: Rc<[Measurement]>,
     basis: &'a Basis,
     /// Units that are in the store.
     finished: HashMap<UnitKey, Finished>,
@@ -222,10 +235,16 @@ impl Work<'_> {
                 example: unit.key.example_id.clone(),
             });
         }
-        let has = |metric: &String| finished.metrics.contains(metric);
+        let has = |metric: &Chosen| finished.metrics.contains(&metric.label);
         let done = finished.excluded || self.job.plan.metrics.iter().all(has);
         Ok(if done { Due::Nothing } else { Due::Metrics })
     }
+}
+
+/// Something that was asked of the probe.
+enum Done {
+    Seen { index: usize, seen: Seen },
+    Unit { index: usize, unit: Box<Unit> },
 }
 
 /// Whether the task was finished, rather than interrupted.
@@ -236,7 +255,7 @@ fn run_task(
     dataset: &Dataset,
     store: &mut Store,
 ) -> Result<bool, RunError> {
-    let Work { job, methods, progress, .. } = work;
+    let Work { job, methods, measurements, progress, .. } = work;
     let identify = |example: &Example, method: &str| {
         let key = UnitKey {
             model: prepared.name.clone(),
@@ -246,47 +265,98 @@ fn run_task(
         };
         Identified { depends_on: work.basis.of_unit(&key, dataset.score, example), key }
     };
-    let mut due = Vec::with_capacity(methods.len());
-    for (method, _) in methods {
-        let of_method: Result<Vec<Due>, RunError> =
-            dataset.examples.iter().map(|example| work.due(&identify(example, method))).collect();
-        due.push(of_method?);
+    let (mut due, mut missing, mut excluded) = (Vec::with_capacity(dataset.examples.len()), 0, 0);
+    for example in &dataset.examples {
+        let units: Vec<Identified> = methods.iter().map(|(method, _)| identify(example, method)).collect();
+        let of_example: Vec<Due> = units.iter().map(|unit| work.due(unit)).collect::<Result<_, _>>()?;
+        let count = of_example.iter().filter(|due| **due != Due::Nothing).count();
+        let known = |unit: &Identified| work.finished.get(&unit.key).is_some_and(|finished| finished.excluded);
+        excluded += usize::from(count == 0 && units.iter().any(known));
+        missing += count;
+        due.push(of_example);
     }
-    let is_due = |due: &Due| *due != Due::Nothing;
-    let missing = due.iter().flatten().filter(|due| is_due(due)).count();
     progress.begin(&prepared.name, &dataset.name, missing as u64);
-    let sizes = Sizes { longest: model.manifest().dimensions.max_positions };
-    let mut excluded = 0;
-    for (number, examples) in dataset.examples.chunks(CHUNK).enumerate() {
+
+    let is_due = |index: &usize| due[*index].iter().any(|due| *due != Due::Nothing);
+    let mut examples = (0..dataset.examples.len()).filter(is_due);
+    let wanted = |store: &Store, index: usize| -> Result<Vec<Wanted>, RunError> {
+        let mut wanted = Vec::new();
+        for ((name, method), due) in methods.iter().zip(&due[index]) {
+            let (unit, method) = (identify(&dataset.examples[index], name), Rc::clone(method));
+            match due {
+                Due::Nothing => {}
+                Due::Whole => wanted.push(Wanted { unit, method, known: None }),
+                Due::Metrics => wanted.push(Wanted { known: store.unit(&unit.key)?, unit, method }),
+            }
+        }
+        Ok(wanted)
+    };
+    let dimensions = model.manifest().dimensions.clone();
+    let mut driver: Driver<Done> = Driver::new(model);
+    // Units in hand by example; one that was only seen has none yet.
+    let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+    loop {
         if job.interrupted.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let first = number * CHUNK;
-        let chunk = Chunk::new(model, prepared, dataset.score, sizes, first, examples)?;
-        excluded += chunk.excluded();
-        for ((name, method), due) in methods.iter().zip(&due) {
-            let due = &due[first..first + examples.len()];
-            let count = due.iter().filter(|due| is_due(due)).count();
-            if count == 0 {
+        let mut units = Vec::new();
+        while open.len() < TOGETHER && driver.has_room() {
+            let Some(index) = examples.next() else { break };
+            let example = &dataset.examples[index];
+            if let Some(reason) = example::unfit(example, dimensions.max_positions) {
+                excluded += 1;
+                let left_out = |wanted| example::left_out(wanted, index, example, &reason, None);
+                units.extend(wanted(store, index)?.into_iter().map(left_out));
                 continue;
             }
-            if job.interrupted.load(Ordering::Relaxed) {
-                return Ok(false);
+            let position = dimensions.scored_position(example.input_ids.len());
+            let case = example::case(example, position, dataset.score, prepared.baseline);
+            let (probe, example) = (driver.probe(Rc::new(case), index), Rc::new(example.clone()));
+            open.insert(index, 0);
+            driver.take(0, async move { Done::Seen { index, seen: example::see(example, probe).await } });
+        }
+        let finished = driver.next()?;
+        if finished.is_empty() && units.is_empty() && open.is_empty() {
+            break;
+        }
+        for done in finished {
+            match done {
+                Done::Seen { index, seen: Seen::LeftOut { reason, score } } => {
+                    excluded += 1;
+                    open.remove(&index);
+                    let example = &dataset.examples[index];
+                    let left_out = |wanted| example::left_out(wanted, index, example, &reason, score);
+                    units.extend(wanted(store, index)?.into_iter().map(left_out));
+                }
+                Done::Seen { index, seen: Seen::Explained { case, score } } => {
+                    let example = Rc::new(dataset.examples[index].clone());
+                    let bytes = driver.estimate(case.length());
+                    let probe = driver.probe(Rc::new(case), index);
+                    let wanted = wanted(store, index)?;
+                    open.insert(index, wanted.len());
+                    for wanted in wanted {
+                        let (example, probe) = (Rc::clone(&example), probe.clone());
+                        let measurements = Rc::clone(measurements);
+                        driver.take(bytes, async move {
+                            let unit = example::explain(wanted, index, example, score, measurements, probe).await;
+                            Done::Unit { index, unit: Box::new(unit) }
+                        });
+                    }
+                }
+                Done::Unit { index, unit } => {
+                    units.push(*unit);
+                    match open.get_mut(&index) {
+                        Some(left) if *left > 1 => *left -= 1,
+                        _ => drop(open.remove(&index)),
+                    }
+                }
             }
-            let mut wanted = Vec::with_capacity(examples.len());
-            for (example, due) in examples.iter().zip(due) {
-                let unit = identify(example, name);
-                wanted.push(match due {
-                    Due::Nothing => None,
-                    Due::Whole => Some(Wanted { unit, known: None }),
-                    Due::Metrics => Some(Wanted { known: store.unit(&unit.key)?, unit }),
-                });
-            }
-            let units = chunk.work(model, method.as_ref(), wanted, &job.plan.metrics)?;
+        }
+        if !units.is_empty() {
             // Nothing is stored that may have come from weights that changed under the run.
-            model.check_weights()?;
+            driver.model().check_weights()?;
             store.write_all(&units)?;
-            progress.advance(name, count as u64);
+            units.iter().for_each(|unit| progress.advance(&unit.key.method, 1));
         }
     }
     progress.end(&prepared.name, &dataset.name, dataset.examples.len(), excluded);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
-use crate::config::{MethodPlan, Plan, Score, TaskPlan};
+use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
 use crate::runtime::{Model, Runtime, SessionOptions};
 use crate::store::{DatasetFacts, Declared, PlannedDataset, RunIdentity, UnitKey};
@@ -85,7 +85,7 @@ impl Basis {
         let of_task = |task: &TaskPlan| {
             (task.name.clone(), Facts::from([(format!("task {}", task.name), task.file_sha256.clone())]))
         };
-        let of_method = |method: &MethodPlan| {
+        let of_method = |method: &Chosen| {
             (method.label.clone(), Facts::from([(format!("method {}", method.label), method.described())]))
         };
         Basis {
@@ -124,7 +124,7 @@ pub fn declared(plan: &Plan) -> Declared {
             .filter(|method| method.label != method.name)
             .map(|method| (method.label.clone(), method.name.clone()))
             .collect(),
-        metrics: faithfulness::metrics().into_iter().filter(|facts| plan.metrics.contains(&facts.name)).collect(),
+        metrics: faithfulness::facts(&plan.metrics),
         seed: plan.seed,
         resamples: plan.resamples,
         confidence: plan.confidence,

@@ -72,6 +72,9 @@ pub enum RuntimeError {
 
     #[error("interrupted")]
     Interrupted,
+    /// A method or a metric waits for something that nobody is going to answer: a fault of the program.
+    #[error("a method or a metric waits and has asked for nothing: this is a fault of gim-harness")]
+    NothingAsked,
 
     #[error("{}", at_row(*.row, .error))]
     Input {

@@ -5,7 +5,7 @@
 //! # fn main() -> Result<(), gim_harness::runtime::RuntimeError> {
 //! let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}"))?;
 //! let mut model = Model::open(&runtime, "bundle".as_ref(), &SessionOptions::default())?;
-//! let scores = model.scores(&[Row { input_ids: vec![0, 5, 9], position: 2 }], &[7])?;
+//! let scores = model.scores(&[Row::new(vec![0, 5, 9], 2)], &[7])?;
 //! println!("logit {}, probability {}", scores[0].logits[0], scores[0].probability(0));
 //! # Ok(())
 //! # }
@@ -29,6 +29,7 @@ mod process;
 mod python;
 mod residency;
 mod reuse;
+mod row;
 mod score;
 mod session;
 mod watch;
@@ -40,8 +41,9 @@ pub use install::{Flavour, InstallOptions, Installed, PINNED_VERSION, install};
 pub use library::{MINIMUM_VERSION, Runtime, RuntimeOptions};
 pub use locate::{Attempt, Origin, Outcome};
 pub use memory::{Memory, Prepacking};
-pub use model::{Counters, Gradient, GradientRow, Graph, Model, Row};
+pub use model::{Counters, Gradient, GradientRow, Graph, Model};
 pub use residency::Residency;
+pub use row::{Change, Prompt, Row};
 pub use score::Score;
 pub use session::{Optimization, Outputs, Session, SessionOptions, Tensor};
 pub use watch::Watch;

@@ -13,6 +13,7 @@ use super::external;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
 use super::reuse::Reuse;
+use super::row::{Change, Prompt, Row};
 use super::score::{Score, reduce};
 use super::session::{Outputs, Session, SessionOptions, Tensor};
 use crate::bundle::manifest::WEIGHT_FILE;
@@ -25,18 +26,21 @@ use crate::grad::knobs::Knobs;
 pub enum Graph {
     Embed,
     Forward,
+    /// From embeddings rather than from token ids; bundles of before 2026-11-25 have none.
+    ForwardEmbeds,
     Gradient,
     Attention,
 }
 
 impl Graph {
-    pub const ALL: [Graph; 4] = [Graph::Embed, Graph::Forward, Graph::Gradient, Graph::Attention];
+    pub const ALL: [Graph; 5] = [Graph::Embed, Graph::Forward, Graph::ForwardEmbeds, Graph::Gradient, Graph::Attention];
 
     /// The name of its file.
     pub fn file(self) -> &'static str {
         match self {
             Graph::Embed => "embed.onnx",
             Graph::Forward => "forward.onnx",
+            Graph::ForwardEmbeds => "forward_embeds.onnx",
             Graph::Gradient => "gradient.onnx",
             Graph::Attention => "attention.onnx",
         }
@@ -46,20 +50,13 @@ impl Graph {
         match self {
             Graph::Embed => &["input_ids"],
             Graph::Forward => &["input_ids", "attention_mask", "position"],
+            Graph::ForwardEmbeds => &["inputs_embeds", "attention_mask", "position"],
             Graph::Gradient => {
                 &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight"]
             }
             Graph::Attention => &["input_ids", "attention_mask"],
         }
     }
-}
-
-/// A sequence of token ids and the position whose logits are meant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Row {
-    pub input_ids: Vec<i64>,
-    /// Index into `input_ids`; for a decoder the last one.
-    pub position: usize,
 }
 
 /// A sequence of embeddings and the score whose gradient is meant: `logit[target]`, or
@@ -197,6 +194,11 @@ impl Model {
     /// Threads inside one operator.
     pub fn threads(&self) -> usize {
         self.options.thread_count()
+    }
+
+    /// Upper bound of rows times sequence length in one batch.
+    pub fn batch_tokens(&self) -> usize {
+        self.options.batch_tokens
     }
 
     /// Whether weights are prepacked, and why.
@@ -338,7 +340,7 @@ impl Model {
         Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
     }
 
-    /// The attention weights of rows, `[layers, heads, seq, seq]` each; positions play no part. Equal sequences of one
+    /// The attention weights of rows, `[layers, heads, seq, seq]` each; positions play no part, and of changes only tokens. Equal sequences of one
     /// call are run once.
     ///
     /// # Errors
@@ -346,7 +348,8 @@ impl Model {
     pub fn attention(&mut self, rows: &[Row]) -> Result<Vec<Array4<f32>>, RuntimeError> {
         self.check_rows(rows)?;
         let (layers, heads) = (self.manifest().dimensions.layers, self.manifest().dimensions.heads);
-        let (distinct, copy_of) = distinct(rows.iter().map(|row| row.input_ids.as_slice()));
+        let all: Vec<Vec<i64>> = rows.iter().map(Row::ids).collect();
+        let (distinct, copy_of) = distinct(all.iter().map(Vec::as_slice));
         let lengths: Vec<usize> = distinct.iter().map(|ids| ids.len()).collect();
         let bounds = Bounds { squares: OUTPUT_LIMIT / layers.saturating_mul(heads).max(1), ..self.bounds() };
         let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
@@ -414,14 +417,33 @@ impl Model {
         self.load(graph)?.run(inputs)
     }
 
-    /// Runs the forward graph and gives every row's logits to `keep`.
+    /// Runs the forward graphs and gives every row's logits to `keep`.
     fn forward<T>(
         &mut self,
         rows: &[&Row],
         mut keep: impl FnMut(&mut Model, &Row, &[f32]) -> T,
     ) -> Result<Vec<T>, RuntimeError> {
+        let mut found: Vec<Option<T>> = rows.iter().map(|_| None).collect();
+        for means in [false, true] {
+            let places: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].has_means() == means).collect();
+            let part: Vec<&Row> = places.iter().map(|&row| rows[row]).collect();
+            let results = match means {
+                false => self.forward_from(Graph::Forward, &part, &mut keep)?,
+                true => self.forward_from(Graph::ForwardEmbeds, &part, &mut keep)?,
+            };
+            places.into_iter().zip(results).for_each(|(place, result)| found[place] = Some(result));
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn forward_from<T>(
+        &mut self,
+        graph: Graph,
+        rows: &[&Row],
+        keep: &mut impl FnMut(&mut Model, &Row, &[f32]) -> T,
+    ) -> Result<Vec<T>, RuntimeError> {
         let vocab = self.manifest().outputs();
-        let lengths: Vec<usize> = rows.iter().map(|row| row.input_ids.len()).collect();
+        let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
         let bounds = Bounds { rows: OUTPUT_LIMIT / vocab, ..self.bounds() };
         let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
         self.in_batches(&lengths, bounds, |model, batch, longest| {
@@ -430,18 +452,34 @@ impl Model {
             // A product of one row with weights that are not packed takes another path through the runtime's kernels,
             // and ends in other last digits, than the same row among others. With a twin it takes the same.
             let run: Vec<&Row> = if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.clone() };
-            let ids: Vec<&[i64]> = run.iter().map(|row| row.input_ids.as_slice()).collect();
-            let positions: Array1<i64> = run.iter().map(|row| row.position as i64).collect();
-            let inputs = [
-                ("input_ids", padded(&ids, longest).into()),
-                ("attention_mask", mask(&lengths_of(&ids), longest).into()),
-                ("position", positions.into()),
-            ];
-            let logits = model.run(Graph::Forward, &inputs)?.take_f32("logits", &[run.len(), vocab])?;
+            let first = match graph {
+                Graph::ForwardEmbeds => ("inputs_embeds", model.embeds_with_means(&run, longest)?.into()),
+                _ => ("input_ids", padded_rows(&run, longest).into()),
+            };
+            let positions: Array1<i64> = run.iter().map(|row| row.position() as i64).collect();
+            let inputs = [first, ("attention_mask", mask_of(&run, longest).into()), ("position", positions.into())];
+            let logits = model.run(graph, &inputs)?.take_f32("logits", &[run.len(), vocab])?;
             // Outputs are in standard layout, so the rows lie one after another.
             let (logits, _) = logits.into_raw_vec_and_offset();
             Ok(rows.iter().zip(logits.chunks_exact(vocab)).map(|(row, logits)| keep(model, row, logits)).collect())
         })
+    }
+
+    /// The embeddings of rows, `[rows, longest, hidden]`, with the mean of each prompt's where a row asks for it.
+    fn embeds_with_means(&mut self, rows: &[&Row], longest: usize) -> Result<Array3<f32>, RuntimeError> {
+        let hidden = self.manifest().dimensions.hidden;
+        // One lookup a prompt: the mean is that of the tokens that stood there before anything was changed.
+        let (prompts, prompt_of) = distinct(rows.iter().map(|row| row.prompt().ids()));
+        let of_prompts = self.embed_rows(&prompts)?;
+        let ids: Vec<Vec<i64>> = rows.iter().map(|row| row.ids()).collect();
+        let of_rows = self.embed_rows(&ids)?;
+        let mut embeds = Array3::<f32>::zeros((rows.len(), longest, hidden));
+        for (((mut space, row), own), prompt) in embeds.axis_iter_mut(Axis(0)).zip(rows).zip(of_rows).zip(prompt_of) {
+            space.slice_mut(s![..row.length(), ..]).assign(&own);
+            let mean = of_prompts[prompt].mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default().mapv(|x| x as f32);
+            row.places(Change::Mean).for_each(|place| space.row_mut(place).assign(&mean));
+        }
+        Ok(embeds)
     }
 
     /// Calls `run` with the rows of each batch and the longest length among them, and puts what it gives for each row in
@@ -475,10 +513,19 @@ impl Model {
     }
 
     fn check_rows(&self, rows: &[Row]) -> Result<(), RuntimeError> {
+        // Rows share prompts, which need to be looked at once.
+        let mut sound: Option<&Prompt> = None;
         for (index, row) in rows.iter().enumerate() {
-            self.check_ids(&row.input_ids)
-                .and_then(|()| check_position(row.position, row.input_ids.len()))
+            let changed = row.changes().iter().filter_map(|&(place, change)| match change {
+                Change::Token(id) => Some((place as usize, id)),
+                Change::Mean | Change::Masked => None,
+            });
+            let prompt = if sound == Some(row.prompt()) { Ok(()) } else { self.check_ids(row.prompt()) };
+            prompt
+                .and_then(|()| self.check_tokens(changed))
+                .and_then(|()| check_position(row.position(), row.length()))
                 .map_err(|error| RuntimeError::Input { row: index, error })?;
+            sound = Some(row.prompt());
         }
         Ok(())
     }
@@ -497,9 +544,13 @@ impl Model {
 
     fn check_ids(&self, ids: &[i64]) -> Result<(), InputError> {
         self.check_length(ids.len())?;
+        self.check_tokens(ids.iter().copied().enumerate())
+    }
+
+    fn check_tokens(&self, mut tokens: impl Iterator<Item = (usize, i64)>) -> Result<(), InputError> {
         let vocab = self.manifest().dimensions.vocab;
-        match ids.iter().position(|&id| !in_vocabulary(id, vocab)) {
-            Some(position) => Err(InputError::TokenOutsideVocabulary { id: ids[position], position, vocab }),
+        match tokens.find(|&(_, id)| !in_vocabulary(id, vocab)) {
+            Some((position, id)) => Err(InputError::TokenOutsideVocabulary { id, position, vocab }),
             None => Ok(()),
         }
     }
@@ -574,6 +625,30 @@ fn lengths_of(rows: &[&[i64]]) -> Vec<usize> {
 /// Token ids, `[rows, longest]`; what stands in the padding is masked, but must be in the vocabulary.
 fn padded(rows: &[&[i64]], longest: usize) -> Array2<i64> {
     Array2::from_shape_fn((rows.len(), longest), |(row, position)| rows[row].get(position).copied().unwrap_or(0))
+}
+
+/// As [`padded`], of rows.
+fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
+    let mut ids = Array2::zeros((rows.len(), longest));
+    for (mut space, row) in ids.axis_iter_mut(Axis(0)).zip(rows) {
+        space.iter_mut().zip(row.prompt().ids()).for_each(|(space, &id)| *space = id);
+        for &(place, change) in row.changes() {
+            if let Change::Token(id) = change {
+                space[place as usize] = id;
+            }
+        }
+    }
+    ids
+}
+
+/// As [`mask`], of rows: 0 also at the places that they hide.
+fn mask_of(rows: &[&Row], longest: usize) -> Array2<i64> {
+    let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
+    let mut mask = mask(&lengths, longest);
+    for (mut space, row) in mask.axis_iter_mut(Axis(0)).zip(rows) {
+        row.places(Change::Masked).for_each(|place| space[place] = 0);
+    }
+    mask
 }
 
 /// 1 for real tokens, 0 for padding, `[rows, longest]`.

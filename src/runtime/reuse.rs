@@ -2,15 +2,9 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
-
 use super::memory::Memory;
-use super::model::Row;
+use super::row::{Key, Row};
 use super::score::Score;
-
-/// What a row is known by: the first half of the SHA-256 of its ids and position. The ids themselves would take most of
-/// the room, and two rows with one such key will not be met.
-type Key = [u8; 16];
 
 /// What is remembered of a row: its reduced logits, and those of some token ids.
 #[derive(Clone, Debug)]
@@ -61,7 +55,7 @@ impl Reuse {
         if self.entries.is_empty() {
             return None;
         }
-        let at = *self.by_key.get(&key(row))?;
+        let at = *self.by_key.get(&row.key())?;
         let entry = &self.entries[at as usize];
         let logit = |id: &i64| Some(entry.logits[entry.logits.binary_search_by_key(id, |&(known, _)| known).ok()?].1);
         let logits = tokens.iter().map(logit).collect::<Option<Vec<f32>>>()?;
@@ -74,7 +68,7 @@ impl Reuse {
     /// The token ids whose logits are worth keeping when a row is run: those asked for, and those remembered before;
     /// ascending.
     pub fn worth_keeping(&self, row: &Row, tokens: &[i64]) -> Vec<i64> {
-        let known = if self.entries.is_empty() { None } else { self.by_key.get(&key(row)) };
+        let known = if self.entries.is_empty() { None } else { self.by_key.get(&row.key()) };
         let before = known.into_iter().flat_map(|&at| self.entries[at as usize].logits.iter().map(|&(id, _)| id));
         let mut ids: Vec<i64> = tokens.iter().copied().chain(before).collect();
         ids.sort_unstable();
@@ -84,7 +78,7 @@ impl Reuse {
 
     /// Remembers what was found for a row, in place of what was remembered before. `logits` ascend by token id.
     pub fn insert(&mut self, row: &Row, logits: Vec<(i64, f32)>, log_sum_exp: f64, argmax: i64) {
-        let key = key(row);
+        let key = row.key();
         let new = logits_size(logits.len());
         if let Some(&at) = self.by_key.get(&key) {
             self.remove(at);
@@ -158,18 +152,6 @@ impl Reuse {
     }
 }
 
-fn key(row: &Row) -> Key {
-    let mut hash = Sha256::new();
-    hash.update((row.position as u64).to_le_bytes());
-    for part in row.input_ids.chunks(512) {
-        let bytes: Vec<u8> = part.iter().flat_map(|id| id.to_le_bytes()).collect();
-        hash.update(&bytes);
-    }
-    let mut key = Key::default();
-    key.copy_from_slice(&hash.finalize()[..16]);
-    key
-}
-
 /// What an allocation of so many logits takes: an allocator keeps some bytes of its own before it, and has sizes that are
 /// multiples of 16.
 fn logits_size(count: usize) -> usize {
@@ -181,7 +163,7 @@ mod tests {
     use super::*;
 
     fn row(id: i64) -> Row {
-        Row { input_ids: vec![id, 2], position: 0 }
+        Row::new(vec![id, 2], 0)
     }
 
     #[test]
@@ -191,7 +173,7 @@ mod tests {
         reuse.insert(&row(1), vec![(4, 0.5), (7, -1.0)], 2.0, 7);
         assert_eq!(reuse.get(&row(1), &[7, 4, 7]).unwrap().logits, [-1.0, 0.5, -1.0]);
         assert_eq!(reuse.get(&row(1), &[4, 5]), None);
-        assert_eq!(reuse.get(&Row { position: 1, ..row(1) }, &[4]), None);
+        assert_eq!(reuse.get(&Row::new(vec![1, 2], 1), &[4]), None);
         assert_eq!(reuse.worth_keeping(&row(1), &[5, 4]), [4, 5, 7]);
         assert_eq!(reuse.worth_keeping(&row(2), &[5, 4, 5]), [4, 5]);
         // Again under another set of ids: replaced, not counted twice.

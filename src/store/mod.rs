@@ -18,10 +18,11 @@ mod sqlite;
 mod units;
 
 pub use crate::faithfulness::{Curve, MetricFacts};
+pub use crate::probe::Cost;
 pub use error::StoreError;
 pub use glance::Glance;
 pub use lock::{HeldElsewhere, RunLock};
-pub use record::{Cost, MetricValue, Timing, Unit, UnitKey};
+pub use record::{MetricValue, Timing, Unit, UnitKey};
 pub use run::{DatasetFacts, Declared, FactDifference, PlannedDataset, RunIdentity};
 pub use sqlite::Store;
 pub use units::{Damage, Finished};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::faithfulness::Curve;
+use crate::probe::Cost;
 
 /// Which unit; orders by model, task, example, method (by name, not by the order that the run declared).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,25 +57,4 @@ pub struct MetricValue {
 pub struct Timing {
     pub attribution: Cost,
     pub evaluation: Cost,
-}
-
-/// What a piece of work cost. Rows count the sequences that went through a graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    pub seconds: f64,
-    pub forward_rows: u64,
-    /// Rows that were asked for but remembered from before.
-    pub forward_rows_saved: u64,
-    pub gradient_rows: u64,
-    pub gradient_rows_saved: u64,
-}
-
-impl std::ops::AddAssign for Cost {
-    fn add_assign(&mut self, other: Cost) {
-        self.seconds += other.seconds;
-        self.forward_rows += other.forward_rows;
-        self.forward_rows_saved += other.forward_rows_saved;
-        self.gradient_rows += other.gradient_rows;
-        self.gradient_rows_saved += other.gradient_rows_saved;
-    }
 }

@@ -7,10 +7,11 @@ use rusqlite::{Row, Transaction, params};
 use super::checksum;
 use super::columns::{Json, Numbers, count, int};
 use super::error::StoreError;
-use super::record::{Cost, MetricValue, Timing, Unit, UnitKey};
+use super::record::{MetricValue, Timing, Unit, UnitKey};
 use super::schema::PARTS_OF_UNITS;
 use super::sqlite::{Store, describe};
 use crate::faithfulness::Curve;
+use crate::probe::Cost;
 
 /// What is known of a finished unit without its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,6 +43,8 @@ const FAULT: &str = "a fault of this program, not of the model: please report it
 pub struct Evidence {
     sample: Sample,
     gradient: Exact,
+    /// What `forward_embeds.onnx` makes of `embeds`, where there is one: `[batch, vocab]`.
+    from_embeds: Option<ArrayD<f64>>,
     attention: Option<Exact>,
     settings: [(&'static str, Knobs); 3],
     sites: Sites,
@@ -108,6 +110,13 @@ impl Evidence {
         let embeds = embed.one(&machine, &prompts(&sample), "inputs_embeds")?;
         let embeds = embeds.mapv(|x| f64::from(x as f32));
         let logits = forward.one(&machine, &prompts(&sample), "logits")?;
+        let from_embeds = match bundle.has(Graph::ForwardEmbeds.file()) {
+            true => {
+                let feeds = asked(&sample, &embeds, &[Knobs::GRADIENT]);
+                Some(read(Graph::ForwardEmbeds)?.one(&machine, &feeds, "logits")?)
+            }
+            false => None,
+        };
         let feeds = asked(&sample, &embeds, &settings.map(|(_, knobs)| knobs));
         let Scored { scores, gradients } = scored(&gradient, &machine, &feeds, settings.len())?;
 
@@ -132,6 +141,7 @@ impl Evidence {
         Ok(Evidence {
             sample,
             gradient,
+            from_embeds,
             attention,
             settings,
             sites,
@@ -177,6 +187,18 @@ impl Evidence {
             tolerance: self.exact(),
             advice: FAULT,
         }
+    }
+
+    /// Both forward graphs are one function.
+    pub fn from_embeds(&self) -> Option<Check> {
+        let found = self.from_embeds.as_ref()?;
+        Some(Check {
+            name: "forward from embeddings",
+            description: "logits of forward_embeds.onnx against those of forward.onnx, in double precision",
+            measured: row_deviation(found, &self.logits),
+            tolerance: self.exact(),
+            advice: FAULT,
+        })
     }
 
     fn expected_scores(&self) -> Array1<f64> {
@@ -306,6 +328,15 @@ impl Evidence {
         let inputs = [("input_ids", ids()), ("attention_mask", mask()), ("position", sample.position.clone().into())];
         let logits = run(Graph::Forward, &inputs, "logits", &[batch, outputs])?;
         let mut found = vec![(embeds, self.embeds.clone(), 0.0), (logits, self.logits.clone(), self.single.logits)];
+        if let Some(expected) = &self.from_embeds {
+            let inputs = [
+                ("inputs_embeds", Tensor::from(self.embeds.mapv(|x| x as f32))),
+                ("attention_mask", mask()),
+                ("position", sample.position.clone().into()),
+            ];
+            let logits = run(Graph::ForwardEmbeds, &inputs, "logits", &[batch, outputs])?;
+            found.push((logits, expected.clone(), self.single.logits));
+        }
         for (lane, (_, knobs)) in self.settings.iter().enumerate().take(2) {
             let mut inputs = vec![
                 ("inputs_embeds", Tensor::from(self.embeds.mapv(|x| x as f32))),

@@ -128,20 +128,20 @@ pub fn agrees_with(file: &str, path: &Path, model_name: &str) -> Manifest {
         .map(|example| {
             let input_ids = ints(&example["input_ids"]);
             let position = input_ids.len() - 1;
-            Row { input_ids, position }
+            Row::new(input_ids, position)
         })
         .collect();
     let logits = model.logits(&rows).unwrap();
     let attention = model.attention(&rows).unwrap();
     for (i, (example, row)) in examples.iter().zip(&rows).enumerate() {
-        let scored = if manifest.dimensions.labels.is_some() { 0 } else { row.position };
+        let scored = if manifest.dimensions.labels.is_some() { 0 } else { row.position() };
         let wanted = &example["attribution"]["attention_rollout"];
         let wanted: Vec<f64> = wanted.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         assert_close(&format!("{file}: {i}.rollout"), &rollout(&attention[i], scored), &wanted);
         assert_close(&format!("{file}: {i}.logits_last"), &wide(&logits[i]), &tensor(&format!("{i}.logits_last")));
         let mut question = GradientRow {
-            embeds: model.embed(&row.input_ids).unwrap(),
-            position: row.position,
+            embeds: model.embed(&row.ids()).unwrap(),
+            position: row.position(),
             target: example["target"].as_i64().unwrap(),
             contrast: None,
         };

@@ -254,6 +254,18 @@ pub const EXPANSIONS: &[Fault] = &[
         by: "attention",
     },
     Fault {
+        what: "another layer's norm, from embeddings only",
+        model: "llama-a",
+        files: &["forward_embeds.onnx"],
+        plant: |s| {
+            let (from, to) = ("model.layers.1.input_layernorm.weight", "model.layers.0.input_layernorm.weight");
+            for input in s.graph().node.iter_mut().flat_map(|node| &mut node.input).filter(|input| *input == from) {
+                to.clone_into(input);
+            }
+        },
+        by: "forward from embeddings",
+    },
+    Fault {
         what: "the embedding of the token before",
         model: "llama-a",
         files: &["embed.onnx"],

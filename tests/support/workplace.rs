@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use assert_cmd::Command;
-use gim_harness::attribution;
 use gim_harness::bundle::Opening;
 use gim_harness::bundle::bake::{BakeOptions, bake};
-use gim_harness::config::{Overrides, Plan, Vocabulary, load_plan};
-use gim_harness::faithfulness;
-use gim_harness::run::{Bundles, Existing, Job, Outcome, Progress, RunError, run};
+use gim_harness::config::{Overrides, Plan, load_plan};
+use gim_harness::run::{Bundles, Existing, Job, Outcome, Progress, RunError, run, vocabulary};
 use gim_harness::runtime::{Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::tokenizer::Tokenizer;
 
@@ -58,7 +56,7 @@ pub fn workplace() -> tempfile::TempDir {
         let text = words.join(" ");
         let input_ids = tokenizer.encode(&format!("{text} w9"), true).unwrap().ids;
         let position = input_ids.len() - 1;
-        let score = model.scores(&[Row { input_ids, position }], &options).unwrap().remove(0);
+        let score = model.scores(&[Row::new(input_ids, position)], &options).unwrap().remove(0);
         let first = score.logits[0] > score.logits[1];
         let right = if first == (number < 18) { "w20" } else { "w21" };
         data += &format!("{{\"id\": \"e{number}\", \"text\": \"{text}\", \"label\": \"{right}\"}}\n");
@@ -75,11 +73,7 @@ pub fn workplace() -> tempfile::TempDir {
 }
 
 pub fn plan(folder: &Path) -> Plan {
-    let methods = attribution::infos();
-    let metrics = faithfulness::metrics();
-    let metrics: Vec<&str> = metrics.iter().map(|facts| facts.name.as_str()).collect();
-    let vocabulary = Vocabulary { methods: &methods, metrics: &metrics };
-    load_plan(&folder.join("harness.yaml"), &vocabulary, &Overrides::default()).unwrap()
+    load_plan(&folder.join("harness.yaml"), &vocabulary(), &Overrides::default()).unwrap()
 }
 
 /// Stops a run after some units.

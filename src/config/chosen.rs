@@ -1,16 +1,57 @@
-//! Methods as a configuration names them: what their options may be, and what the user set.
+//! Methods and metrics as a configuration names them: what their options may be, and what the user set.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A method and the options it takes.
+use super::Vocabulary;
+
+/// What a plan chooses from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Method,
+    Metric,
+}
+
+impl Sort {
+    pub fn word(self) -> &'static str {
+        match self {
+            Sort::Method => "method",
+            Sort::Metric => "metric",
+        }
+    }
+
+    /// The key of a harness file under which they are listed.
+    pub fn key(self) -> &'static str {
+        match self {
+            Sort::Method => "methods",
+            Sort::Metric => "metrics",
+        }
+    }
+
+    /// How one of them is written with an option.
+    pub fn example(self) -> &'static str {
+        match self {
+            Sort::Method => "`- random: {seeds: 5}`",
+            Sort::Metric => "`- comprehensiveness: {removal: mean}`",
+        }
+    }
+
+    pub fn known<'a>(self, vocabulary: &Vocabulary<'a>) -> &'a [Offered] {
+        match self {
+            Sort::Method => vocabulary.methods,
+            Sort::Metric => vocabulary.metrics,
+        }
+    }
+}
+
+/// A method or a metric, and the options it takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MethodInfo {
+pub struct Offered {
     pub name: &'static str,
     pub options: &'static [OptionInfo],
 }
 
-/// An option of a method: declared beside the method, read by the checker, the JSON Schema and `gim-harness methods`.
+/// An option of a method or a metric: declared beside the method, read by the checker, the JSON Schema and `gim-harness methods`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptionInfo {
     pub name: &'static str,
@@ -32,6 +73,8 @@ pub enum OptionKind {
     IntegerOr(&'static str, u64, u64),
     /// A number strictly between 0 and 1.
     Fraction,
+    /// One of these words.
+    Choice(&'static [&'static str]),
 }
 
 /// What an option is.
@@ -52,7 +95,7 @@ impl fmt::Display for OptionValue {
     }
 }
 
-impl MethodInfo {
+impl Offered {
     pub fn option(&self, name: &str) -> Option<&'static OptionInfo> {
         self.options.iter().find(|option| option.name == name)
     }
@@ -64,10 +107,10 @@ impl MethodInfo {
     }
 }
 
-/// A method to explain with.
+/// A method to explain with, or a metric to judge by.
 #[derive(Clone, Debug, PartialEq)]
-pub struct MethodPlan {
-    /// What reports call it; unique in a plan. The method's name where it stands once and the user gave no label.
+pub struct Chosen {
+    /// What reports call it; unique in a plan. The name where it stands once and the user gave no label.
     pub label: String,
     /// Known to the vocabulary.
     pub name: String,
@@ -75,10 +118,10 @@ pub struct MethodPlan {
     pub options: BTreeMap<String, OptionValue>,
 }
 
-impl MethodPlan {
-    /// A method at its defaults.
+impl Chosen {
+    /// One at its defaults.
     pub fn plain(name: &str) -> Self {
-        MethodPlan { label: name.to_owned(), name: name.to_owned(), options: BTreeMap::new() }
+        Chosen { label: name.to_owned(), name: name.to_owned(), options: BTreeMap::new() }
     }
 
     /// "integrated_gradients", "integrated_gradients(steps=300)": the name and what the user set. No comma in it, so that

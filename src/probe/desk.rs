@@ -1,0 +1,210 @@
+//! Asks, and who asks.
+
+use std::cell::{OnceCell, RefCell};
+use std::future::pending;
+use std::rc::Rc;
+
+use futures::channel::oneshot;
+use ndarray::{Array2, Array4};
+
+use super::cost::Account;
+use super::{Case, Question, Removal};
+use crate::grad::Knobs;
+use crate::runtime::{Gradient, GradientRow, Graph, Row, Score};
+
+/// Embeddings to be differentiated at, made one after another when they are run rather than held all at once.
+pub struct Points {
+    pub(super) count: usize,
+    pub(super) make: Box<dyn Fn(usize) -> Array2<f32>>,
+}
+
+impl Points {
+    /// `count` of them; `make` gives the one of a number, `[seq, hidden]`, the same whenever it is asked.
+    pub fn new(count: usize, make: impl Fn(usize) -> Array2<f32> + 'static) -> Self {
+        Points { count, make: Box::new(make) }
+    }
+
+    /// A single one.
+    pub fn at(embeds: Array2<f32>) -> Self {
+        Points::new(1, move |_| embeds.clone())
+    }
+}
+
+/// What is asked of the model, and where the answer goes.
+pub(super) enum Ask {
+    Scores {
+        rows: Vec<Row>,
+        tokens: Vec<i64>,
+        answer: oneshot::Sender<Vec<Score>>,
+    },
+    Gradients {
+        points: Points,
+        /// All but its embeddings.
+        like: GradientRow,
+        knobs: Knobs,
+        answer: oneshot::Sender<Vec<Gradient>>,
+    },
+    Attention {
+        row: Row,
+        answer: oneshot::Sender<Array4<f32>>,
+    },
+    Embeddings {
+        case: Rc<Case>,
+        answer: oneshot::Sender<Embeddings>,
+    },
+}
+
+/// An ask that was not answered yet.
+pub(super) struct Pending {
+    /// Lower turns are answered first.
+    pub turn: usize,
+    pub account: Rc<Account>,
+    pub ask: Ask,
+}
+
+/// Where asks lie until they are answered.
+pub(super) type Desk = RefCell<Vec<Pending>>;
+
+/// What the model offers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offer {
+    pub graphs: Vec<Graph>,
+    pub pad: Option<i64>,
+    /// Whether tokens behind a deleted one may move up.
+    pub may_delete: bool,
+}
+
+/// The embeddings of a prompt, and of its baseline token.
+#[derive(Clone, Debug)]
+pub struct Embeddings {
+    /// `[seq, hidden]`.
+    pub inputs: Array2<f32>,
+    /// `[1, hidden]`.
+    pub baseline: Array2<f32>,
+}
+
+impl Embeddings {
+    /// `e - b`, `[seq, hidden]`.
+    pub fn difference(&self) -> Array2<f64> {
+        self.inputs.mapv(f64::from) - self.baseline.mapv(f64::from)
+    }
+}
+
+/// One example's access to the model. Answers always come: where the model fails, what waits for them is given up.
+#[derive(Clone)]
+pub struct Probe {
+    pub(super) desk: Rc<Desk>,
+    pub(super) offer: Rc<Offer>,
+    pub(super) case: Rc<Case>,
+    pub(super) turn: usize,
+    pub(super) account: Rc<Account>,
+    pub(super) embeddings: Rc<OnceCell<Rc<Embeddings>>>,
+}
+
+impl Probe {
+    /// The same access, with what it costs added to another account.
+    pub fn charging(&self, account: &Rc<Account>) -> Probe {
+        Probe { account: Rc::clone(account), ..self.clone() }
+    }
+
+    /// The same access for another case of the same model.
+    pub fn about(&self, case: Case) -> Probe {
+        Probe { case: Rc::new(case), embeddings: Rc::default(), ..self.clone() }
+    }
+
+    /// What is explained.
+    pub fn case(&self) -> &Rc<Case> {
+        &self.case
+    }
+
+    /// Whether the model has this graph.
+    pub fn has(&self, graph: Graph) -> bool {
+        self.offer.graphs.contains(&graph)
+    }
+
+    /// The model's padding token, where it names one.
+    pub fn pad(&self) -> Option<i64> {
+        self.offer.pad
+    }
+
+    /// Whether tokens may be deleted: not where those behind them would stand at other positions than the model learned.
+    pub fn may_delete(&self) -> bool {
+        self.offer.may_delete
+    }
+
+    /// f of rows, in order.
+    pub async fn scores(&self, rows: Vec<Row>) -> Vec<f64> {
+        self.scores_of(self.case.question, rows).await
+    }
+
+    /// Another question's number of rows, in order.
+    pub async fn scores_of(&self, question: Question, rows: Vec<Row>) -> Vec<f64> {
+        let mut tokens: Vec<i64> = question.tokens().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        let scores = self.logits(rows, tokens.clone()).await;
+        scores.iter().map(|score| question.value(&tokens, score)).collect()
+    }
+
+    /// f of the prompt without each of some sets of places.
+    pub async fn without(&self, removal: Removal, sets: impl IntoIterator<Item = impl AsRef<[usize]>>) -> Vec<f64> {
+        let rows = sets.into_iter().map(|places| removal.without(&self.case, places.as_ref(), self.offer.pad));
+        self.scores(rows.collect()).await
+    }
+
+    /// The logits of `tokens` at each row's position, and what the row's other logits come to.
+    pub async fn logits(&self, rows: Vec<Row>, tokens: Vec<i64>) -> Vec<Score> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        self.ask(|answer| Ask::Scores { rows, tokens, answer }).await
+    }
+
+    /// The gradients of the question at each point.
+    pub async fn gradients(&self, points: Points, knobs: Knobs) -> Vec<Gradient> {
+        if points.count == 0 {
+            return Vec::new();
+        }
+        let question = self.case.question.differentiated();
+        let like = GradientRow {
+            embeds: Array2::default((0, 0)),
+            position: self.case.position,
+            target: question.target,
+            contrast: question.contrast,
+        };
+        self.ask(|answer| Ask::Gradients { points, like, knobs, answer }).await
+    }
+
+    /// The gradient of the question at the prompt's own embeddings, `[seq, hidden]`.
+    pub async fn gradient(&self, knobs: Knobs) -> Array2<f64> {
+        let embeddings = self.embeddings().await;
+        let found = self.gradients(Points::at(embeddings.inputs.clone()), knobs).await;
+        found.into_iter().next().map(|found| found.gradient.mapv(f64::from)).unwrap_or_default()
+    }
+
+    /// The attention weights of a row, `[layers, heads, seq, seq]`. Only where the model [has](Probe::has) the graph.
+    pub async fn attention(&self, row: Row) -> Array4<f32> {
+        self.ask(|answer| Ask::Attention { row, answer }).await
+    }
+
+    /// The prompt's embeddings, looked up once.
+    pub async fn embeddings(&self) -> Rc<Embeddings> {
+        if let Some(known) = self.embeddings.get() {
+            return Rc::clone(known);
+        }
+        let case = Rc::clone(&self.case);
+        let found = Rc::new(self.ask(|answer| Ask::Embeddings { case, answer }).await);
+        Rc::clone(self.embeddings.get_or_init(|| found))
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> T {
+        let (sender, receiver) = oneshot::channel();
+        let (turn, account) = (self.turn, Rc::clone(&self.account));
+        self.desk.borrow_mut().push(Pending { turn, account, ask: ask(sender) });
+        match receiver.await {
+            Ok(answer) => answer,
+            // The driver has failed and lets go of all that waits: nobody will look at this again.
+            Err(oneshot::Canceled) => pending().await,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Who answers.
+
+use std::cell::{OnceCell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Instant;
+
+use futures::executor::LocalPool;
+use futures::task::LocalSpawnExt;
+
+use super::Case;
+use super::cost::{Account, Cost, shares};
+use super::desk::{Ask, Desk, Embeddings, Offer, Pending, Probe};
+use crate::bundle::Manifest;
+use crate::runtime::{Counters, GradientRow, Graph, Model, Row, RuntimeError};
+
+/// Scores are answered for at least so many batches at a time, so that most of them are full; more would only make an
+/// interruption dearer.
+const BATCHES: usize = 8;
+/// Bytes that what is in hand may take, by its own estimate; at least one piece of work is let in.
+const IN_HAND: usize = 256 << 20;
+
+/// Pieces of work on examples, and the model that answers what they ask.
+///
+/// Each piece is a future that asks through a [`Probe`] of this driver. Rows are answered by turn: what was let in under
+/// a lower turn is finished first.
+pub struct Driver<'m, T> {
+    model: &'m mut Model,
+    desk: Rc<Desk>,
+    offer: Rc<Offer>,
+    /// Declared before the queue that its futures write to.
+    pool: LocalPool,
+    finished: Rc<RefCell<Vec<(usize, T)>>>,
+    /// Pieces that are not handed out yet, and the bytes that they may take.
+    in_hand: usize,
+    bytes: usize,
+}
+
+impl<'m, T: 'static> Driver<'m, T> {
+    pub fn new(model: &'m mut Model) -> Self {
+        let graphs = Graph::ALL.into_iter().filter(|graph| model.bundle().has(graph.file())).collect();
+        let Manifest { pad_token_id: pad, dimensions, .. } = model.manifest();
+        // An encoder that scores its first token has an embedding for each position.
+        let may_delete = dimensions.labels.is_none() || dimensions.scores_last;
+        Driver {
+            offer: Rc::new(Offer { graphs, pad: *pad, may_delete }),
+            model,
+            desk: Rc::default(),
+            pool: LocalPool::new(),
+            finished: Rc::default(),
+            in_hand: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Access to the model for work on a case.
+    pub fn probe(&self, case: Rc<Case>, turn: usize) -> Probe {
+        Probe {
+            desk: Rc::clone(&self.desk),
+            offer: Rc::clone(&self.offer),
+            case,
+            turn,
+            account: Rc::new(Account::default()),
+            embeddings: Rc::new(OnceCell::new()),
+        }
+    }
+
+    /// Whether more work may be taken in hand.
+    pub fn has_room(&self) -> bool {
+        self.in_hand == 0 || self.bytes < IN_HAND
+    }
+
+    /// Bytes that work on a prompt of so many tokens may hold: its embeddings, a path and a gradient.
+    pub fn estimate(&self, length: usize) -> usize {
+        length.saturating_mul(self.model.manifest().dimensions.hidden).saturating_mul(32)
+    }
+
+    /// Takes a piece of work in hand that may hold so many bytes.
+    pub fn take(&mut self, bytes: usize, work: impl Future<Output = T> + 'static) {
+        let finished = Rc::clone(&self.finished);
+        let done = async move {
+            let result = work.await;
+            finished.borrow_mut().push((bytes, result));
+        };
+        // A pool that is there takes whatever is spawned on it.
+        if self.pool.spawner().spawn_local(done).is_ok() {
+            self.in_hand += 1;
+            self.bytes += bytes;
+        }
+    }
+
+    /// What runs the rows.
+    pub fn model(&self) -> &Model {
+        self.model
+    }
+
+    /// Goes on until something is finished, and gives all that then is; nothing where nothing is in hand.
+    ///
+    /// # Errors
+    /// Those of running the model. The work that is in hand is then lost.
+    pub fn next(&mut self) -> Result<Vec<T>, RuntimeError> {
+        loop {
+            self.pool.run_until_stalled();
+            let finished = self.finished.take();
+            if !finished.is_empty() || self.in_hand == 0 {
+                self.in_hand -= finished.len();
+                self.bytes -= finished.iter().map(|(bytes, _)| bytes).sum::<usize>();
+                return Ok(finished.into_iter().map(|(_, result)| result).collect());
+            }
+            self.answer()?;
+        }
+    }
+
+    /// Answers some of what lies on the desk. What is short and what frees memory comes first; scores, which gain by company,
+    /// come when nothing else is asked.
+    fn answer(&mut self) -> Result<(), RuntimeError> {
+        let mut asks = self.desk.take();
+        if asks.is_empty() {
+            return Err(RuntimeError::NothingAsked);
+        }
+        // Stable: the asks of one turn stay in the order in which they came.
+        asks.sort_by_key(|pending| pending.turn);
+        let (before, clock) = (self.model.counters(), Instant::now());
+        let is_scores = |pending: &Pending| matches!(pending.ask, Ask::Scores { .. });
+        let charged = match asks.iter().position(|pending| !is_scores(pending)) {
+            Some(first) => {
+                let Pending { account, ask, .. } = asks.remove(first);
+                *self.desk.borrow_mut() = asks;
+                self.answer_one(ask)?;
+                vec![(account, 1)]
+            }
+            None => {
+                let most = self.model.batch_tokens().saturating_mul(BATCHES);
+                let mut tokens = 0usize;
+                let together = asks.iter().take_while(|pending| {
+                    let Ask::Scores { rows, .. } = &pending.ask else { return false };
+                    let fits = tokens < most;
+                    tokens += rows.iter().map(Row::length).sum::<usize>();
+                    fits
+                });
+                let later = asks.split_off(together.count());
+                *self.desk.borrow_mut() = later;
+                self.answer_scores(asks)?
+            }
+        };
+        let together = cost(self.model.counters() - before, clock.elapsed().as_secs_f64());
+        let (accounts, asked): (Vec<Rc<Account>>, Vec<u64>) = charged.into_iter().unzip();
+        accounts.iter().zip(shares(together, &asked)).for_each(|(account, share)| account.charge(share));
+        Ok(())
+    }
+
+    // An answer that nobody waits for any more is no fault.
+
+    fn answer_one(&mut self, ask: Ask) -> Result<(), RuntimeError> {
+        match ask {
+            Ask::Embeddings { case, answer } => {
+                let [inputs, baseline] = [case.prompt.ids(), &[case.baseline]].map(|ids| self.model.embed(ids));
+                let _ = answer.send(Embeddings { inputs: inputs?, baseline: baseline? });
+            }
+            Ask::Gradients { points, like, knobs, answer } => {
+                let point = |number| GradientRow { embeds: (points.make)(number), ..like.clone() };
+                let rows: Vec<GradientRow> = (0..points.count).map(point).collect();
+                let _ = answer.send(self.model.gradients(&rows, &knobs)?);
+            }
+            Ask::Attention { row, answer } => {
+                if let Some(attention) = self.model.attention(&[row])?.pop() {
+                    let _ = answer.send(attention);
+                }
+            }
+            Ask::Scores { rows, tokens, answer } => {
+                let _ = answer.send(self.model.scores(&rows, &tokens)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_scores(&mut self, asks: Vec<Pending>) -> Result<Vec<(Rc<Account>, u64)>, RuntimeError> {
+        let (mut all, mut wanted, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        for Pending { account, ask, .. } in asks {
+            if let Ask::Scores { rows, tokens, answer } = ask {
+                wanted.extend_from_slice(&tokens);
+                waiting.push((account, rows.len(), tokens, answer));
+                all.extend(rows);
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut scores = self.model.scores(&all, &wanted)?.into_iter();
+        let mut charged = Vec::with_capacity(waiting.len());
+        for (account, count, tokens, answer) in waiting {
+            // Of all logits that were kept, those that this one asked for, in its order.
+            let places: Vec<usize> = tokens.iter().filter_map(|token| wanted.binary_search(token).ok()).collect();
+            let own = scores.by_ref().take(count).map(|mut score| {
+                score.logits = places.iter().map(|&place| score.logits[place]).collect();
+                score
+            });
+            let _ = answer.send(own.collect());
+            charged.push((account, count as u64));
+        }
+        Ok(charged)
+    }
+}
+
+/// What the counters and the clock say.
+fn cost(rows: Counters, seconds: f64) -> Cost {
+    Cost {
+        seconds,
+        forward_rows: rows.forward_rows,
+        forward_rows_saved: rows.forward_rows_saved,
+        gradient_rows: rows.gradient_rows,
+        gradient_rows_saved: rows.gradient_rows_saved,
+    }
+}
+
+/// Runs one piece of work by itself, and says what it took.
+///
+/// # Errors
+/// Those of running the model.
+pub fn ask<T: 'static, F: Future<Output = T> + 'static>(
+    model: &mut Model,
+    case: Case,
+    work: impl FnOnce(Probe) -> F,
+) -> Result<(T, Cost), RuntimeError> {
+    let mut driver = Driver::new(model);
+    let probe = driver.probe(Rc::new(case), 0);
+    let account = Rc::clone(&probe.account);
+    driver.take(0, work(probe));
+    let result = driver.next()?.pop().ok_or(RuntimeError::NothingAsked)?;
+    Ok((result, account.total()))
+}

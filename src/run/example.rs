@@ -1,0 +1,224 @@
+//! One example, and what is made of it.
+
+use std::rc::Rc;
+
+use futures::future::join_all;
+
+use crate::attribution::{self, Attribution, Case, Method, Question};
+use crate::config::Score;
+use crate::faithfulness::{Evaluated, Measured, Measurement, Ranking};
+use crate::probe::{Account, Probe};
+use crate::store::{Curve, MetricValue, Timing, Unit, UnitKey};
+use crate::tasks::Example;
+
+/// A unit by name, and what its numbers hang on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    pub key: UnitKey,
+    pub depends_on: String,
+}
+
+/// A unit to be made.
+pub struct Wanted {
+    pub unit: Identified,
+    pub method: Rc<dyn Method>,
+    /// The unit as it is in the store: its attribution is taken from there.
+    pub known: Option<Unit>,
+}
+
+/// An example as the model saw it.
+pub enum Seen {
+    Explained {
+        case: Case,
+        /// f(x).
+        score: f64,
+    },
+    LeftOut {
+        reason: String,
+        /// f(x), where it could be had.
+        score: Option<f64>,
+    },
+}
+
+/// The case of an example before its contrast is known.
+pub fn case(example: &Example, position: usize, score: Score, baseline: i64) -> Case {
+    Case {
+        key: example.id.clone(),
+        prompt: example.input_ids.as_slice().into(),
+        position,
+        question: Question { target: example.target, contrast: example.contrast, score },
+        baseline,
+        ranked: example.ranked.clone(),
+    }
+}
+
+/// Why an example cannot be explained, from its size alone. `longest`: the model's positions.
+pub fn unfit(example: &Example, longest: Option<usize>) -> Option<String> {
+    match longest {
+        Some(longest) if example.input_ids.len() > longest => {
+            Some(format!("longer than the model's {longest} positions"))
+        }
+        _ if example.ranked.is_empty() => Some("no token to rank".to_owned()),
+        _ => None,
+    }
+}
+
+/// Scores an example's prompt, and leaves out what the model answers wrongly.
+pub async fn see(example: Rc<Example>, probe: Probe) -> Seen {
+    let case = probe.case();
+    let mut tokens: Vec<i64> =
+        example.options.iter().copied().chain([example.target]).chain(example.contrast).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    let Some(found) = probe.logits(vec![case.row()], tokens.clone()).await.pop() else {
+        return Seen::LeftOut { reason: "the model gave no score".to_owned(), score: None };
+    };
+    let logit = |id: i64| tokens.binary_search(&id).map_or(f32::NAN, |at| found.logits[at]);
+    let others = example.options.iter().copied().filter(|&id| id != example.target);
+    let best_other = others.max_by(|&a, &b| logit(a).total_cmp(&logit(b)));
+    let contrast = match case.question.score {
+        Score::LogitDifference => example.contrast.or(best_other),
+        _ => None,
+    };
+    let question = Question { contrast, ..case.question };
+    let full = question.value(&tokens, &found);
+    let answered = match best_other {
+        Some(other) if logit(other) >= logit(example.target) => other,
+        Some(_) => example.target,
+        None => found.argmax,
+    };
+    if !full.is_finite() {
+        Seen::LeftOut { reason: "the score is not a finite number".to_owned(), score: None }
+    } else if answered != example.target {
+        Seen::LeftOut { reason: "answered wrongly".to_owned(), score: Some(full) }
+    } else {
+        Seen::Explained { case: Case { question, ..(**case).clone() }, score: full }
+    }
+}
+
+/// The unit of an example that is left out.
+pub fn left_out(wanted: Wanted, index: usize, example: &Example, reason: &str, score: Option<f64>) -> Unit {
+    Unit { score, excluded: Some(reason.to_owned()), ..empty(wanted.unit, index, example) }
+}
+
+/// A method on an example that the model answered, judged by the metrics.
+pub async fn explain(
+    wanted: Wanted,
+    index: usize,
+    example: Rc<Example>,
+    full: f64,
+    measurements: Rc<[Measurement]>,
+    probe: Probe,
+) -> Unit {
+    let Wanted { unit, method, known } = wanted;
+    let unit = Unit { score: Some(full), ..empty(unit, index, &example) };
+    let [for_attribution, for_evaluation] = [(); 2].map(|()| Rc::new(Account::default()));
+    let (attribution, attribution_cost) = match known {
+        Some(known) => {
+            let found = Attribution { values: known.attributions, diagnostics: known.diagnostics };
+            (Ok(found), known.timing.attribution)
+        }
+        None => {
+            let found = attribution::attribute(&*method, &probe.charging(&for_attribution)).await;
+            (found, for_attribution.total())
+        }
+    };
+    let mut timing = Timing { attribution: attribution_cost, ..Timing::default() };
+    let attribution = match attribution {
+        Ok(attribution) => Rc::new(attribution),
+        Err(reason) => return Unit { metrics: excluded(&measurements, &reason.0), timing, ..unit },
+    };
+    if let Some(reason) = not_finite(&attribution) {
+        let metrics = excluded(&measurements, &reason);
+        let Attribution { values: attributions, diagnostics } = (*attribution).clone();
+        return Unit { attributions, diagnostics, metrics, timing, ..unit };
+    }
+    let probe = probe.charging(&for_evaluation);
+    let evaluated: Vec<Evaluated> = attribution
+        .values
+        .iter()
+        .enumerate()
+        .map(|(seed, values)| Evaluated {
+            case: Rc::clone(probe.case()),
+            attribution: Rc::clone(&attribution),
+            seed,
+            ranking: Ranking::new(values, &probe.case().ranked),
+            evidence: example.evidence.as_slice().into(),
+            full,
+            method: Rc::clone(&method),
+        })
+        .collect();
+    // All at once, so that what they ask shares batches.
+    let by_measurement = measurements
+        .iter()
+        .map(|measurement| join_all(evaluated.iter().map(|one| measurement.metric.measure(one, &probe))));
+    let measured = join_all(by_measurement).await;
+    timing.evaluation = for_evaluation.total();
+    let (metrics, curves) = combine(&measurements, &measured);
+    let Attribution { values: attributions, diagnostics } = (*attribution).clone();
+    Unit { attributions, diagnostics, metrics, curves, timing, ..unit }
+}
+
+fn empty(unit: Identified, index: usize, example: &Example) -> Unit {
+    Unit {
+        key: unit.key,
+        depends_on: unit.depends_on,
+        example_index: index,
+        n_tokens: example.input_ids.len(),
+        n_ranked: example.ranked.len(),
+        score: None,
+        excluded: None,
+        tokens: example.tokens.clone(),
+        attributions: Vec::new(),
+        metrics: Vec::new(),
+        curves: Vec::new(),
+        timing: Timing::default(),
+        diagnostics: std::collections::BTreeMap::new(),
+    }
+}
+
+/// The first attribution that is no finite number.
+fn not_finite(attribution: &Attribution) -> Option<String> {
+    let place = attribution.values.iter().find_map(|values| values.iter().position(|value| !value.is_finite()))?;
+    Some(format!("the attribution of token {place} is not a finite number"))
+}
+
+fn excluded(measurements: &[Measurement], reason: &str) -> Vec<MetricValue> {
+    let names = measurements.iter().flat_map(|measurement| &measurement.wanted);
+    let value = |(_, metric): &(usize, String)| MetricValue {
+        metric: metric.clone(),
+        values: Vec::new(),
+        excluded: Some(reason.to_owned()),
+    };
+    names.map(value).collect()
+}
+
+/// Values by seed, and the curves' mean over the seeds, of what each measurement says of each seed.
+fn combine(measurements: &[Measurement], measured: &[Vec<Measured>]) -> (Vec<MetricValue>, Vec<Curve>) {
+    let (mut values, mut curves) = (Vec::new(), Vec::new());
+    for (measurement, by_seed) in measurements.iter().zip(measured) {
+        for (place, metric) in &measurement.wanted {
+            let value = |seed: &Measured| match seed.values.get(*place) {
+                Some(Ok(value)) if !value.is_finite() => Err("its value is not a finite number".to_owned()),
+                Some(value) => value.clone(),
+                None => Err("it was not measured".to_owned()),
+            };
+            let own: Result<Vec<f64>, String> = by_seed.iter().map(value).collect();
+            let (values_of, excluded) = match own {
+                Ok(own) => (own, None),
+                Err(reason) => (Vec::new(), Some(reason)),
+            };
+            values.push(MetricValue { metric: metric.clone(), values: values_of, excluded });
+        }
+        let mut seeds = by_seed.iter().map(|seed| measurement.curves(seed));
+        let Some(mut own) = seeds.next() else { continue };
+        for seed in seeds {
+            for (curve, other) in own.iter_mut().zip(&seed) {
+                curve.score.iter_mut().zip(&other.score).for_each(|(sum, score)| *sum += score);
+            }
+        }
+        own.iter_mut().flat_map(|curve| &mut curve.score).for_each(|sum| *sum /= by_seed.len() as f64);
+        curves.extend(own);
+    }
+    (values, curves)
+}
