@@ -211,7 +211,9 @@ pub struct Measurement {
 impl Measurement {
     /// The measurements that a plan's metrics need: one for all metrics of a family that have the same options.
     pub fn of(metrics: &[Chosen], seed: u64) -> Vec<Measurement> {
-        let mut found: Vec<((usize, BTreeMap<String, OptionValue>), Measurement)> = Vec::new();
+        // What tells measurements apart: the family, and its options.
+        let mut keys: Vec<(usize, BTreeMap<String, OptionValue>)> = Vec::new();
+        let mut found: Vec<Measurement> = Vec::new();
         for plan in metrics {
             let place = |(number, family): (usize, &'static Family)| {
                 let output = family.metrics.iter().position(|output| output.name == plan.name)?;
@@ -221,18 +223,19 @@ impl Measurement {
             let info = Offered { name: "", options: family.options };
             let key = (number, info.complete(&plan.options));
             let wanted = (output, plan.label.clone());
-            if let Some((_, known)) = found.iter_mut().find(|(known, _)| *known == key) {
-                known.wanted.push(wanted);
+            if let Some(known) = keys.iter().position(|known| *known == key) {
+                found[known].wanted.push(wanted);
                 continue;
             }
-            let metric = (family.build)(&Settings { options: key.1.clone(), seed });
+            let metric = family.build(&Settings { options: plan.options.clone(), seed });
             let set =
                 key.1.iter().filter(|(name, value)| info.option(name).is_some_and(|info| info.default != **value));
             let set: Vec<String> = set.map(|(name, value)| format!("{name}={value}")).collect();
             let suffix = if set.is_empty() { String::new() } else { format!("({})", set.join(" ")) };
-            found.push((key, Measurement { metric, wanted: vec![wanted], suffix }));
+            found.push(Measurement { metric, wanted: vec![wanted], suffix });
+            keys.push(key);
         }
-        found.into_iter().map(|(_, measurement)| measurement).collect()
+        found
     }
 
     /// Curves under names that say how they were made.

@@ -98,7 +98,7 @@ impl<'m, T: 'static> Driver<'m, T> {
     ///
     /// # Errors
     /// Those of running the model. The work that is in hand is then lost.
-    pub fn next(&mut self) -> Result<Vec<T>, RuntimeError> {
+    pub fn finish_some(&mut self) -> Result<Vec<T>, RuntimeError> {
         loop {
             self.pool.run_until_stalled();
             let finished = self.finished.take();
@@ -225,6 +225,6 @@ pub fn ask<T: 'static, F: Future<Output = T> + 'static>(
     let probe = driver.probe(Rc::new(case), 0);
     let account = Rc::clone(&probe.account);
     driver.take(0, work(probe));
-    let result = driver.next()?.pop().ok_or(RuntimeError::NothingAsked)?;
+    let result = driver.finish_some()?.pop().ok_or(RuntimeError::NothingAsked)?;
     Ok((result, account.total()))
 }

@@ -315,7 +315,7 @@ fn run_task(
             open.insert(index, 0);
             driver.take(0, async move { Done::Seen { index, seen: example::see(example, probe).await } });
         }
-        let finished = driver.next()?;
+        let finished = driver.finish_some()?;
         if finished.is_empty() && units.is_empty() && open.is_empty() {
             break;
         }

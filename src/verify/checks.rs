@@ -190,7 +190,7 @@ impl Evidence {
     }
 
     /// Both forward graphs are one function.
-    pub fn from_embeds(&self) -> Option<Check> {
+    pub fn forward_from_embeddings(&self) -> Option<Check> {
         let found = self.from_embeds.as_ref()?;
         Some(Check {
             name: "forward from embeddings",

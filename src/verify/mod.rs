@@ -105,7 +105,7 @@ pub fn verify_opened(
         return Ok(done);
     }
     done.push(evidence.forward_equality());
-    done.extend(evidence.from_embeds());
+    done.extend(evidence.forward_from_embeddings());
     done.extend(evidence.gradient_rules());
     progress("padding");
     done.push(evidence.padding(runtime)?);
