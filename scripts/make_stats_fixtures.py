@@ -17,7 +17,7 @@ import warnings
 
 import numpy
 import scipy
-from scipy import stats
+from scipy import integrate, optimize, stats
 
 OUTPUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "stats"
 VERSIONS = {"python": platform.python_version(), "numpy": numpy.__version__, "scipy": scipy.__version__}
@@ -52,6 +52,10 @@ def samples():
         "all_zero": numpy.zeros(20),
         "all_equal": numpy.full(20, 0.1),
         "one_non_zero": numpy.concatenate([numpy.zeros(9), [2.5]]),
+        "n1": [0.7],
+        "n1_zero": [0.0],
+        "n500": normal(0.05, 0.8, 500),
+        "n500_ties_and_zeros": rng.integers(-5, 7, 500) / 4.0,
     }
 
 
@@ -123,7 +127,10 @@ def permutation(data):
     for name, x in data.items():
         x = numpy.asarray(x, dtype=float)
         case = {"name": name, "differences": numbers(x), "exact": len(x) <= 18}
-        if case["exact"]:
+        if len(x) < 2:
+            # SciPy refuses one observation; both signs of it are equally extreme.
+            case["p"] = 1.0
+        elif case["exact"]:
             result = stats.permutation_test(
                 (x,), numpy.mean, permutation_type="samples", vectorized=True, n_resamples=2 ** len(x) + 1
             )
@@ -208,6 +215,10 @@ def bootstrap_endpoints(data):
         ("one_non_zero", "hodges_lehmann", 0.95),
         ("all_equal", "mean", 0.95),
         ("all_zero", "mean", 0.95),
+        ("pair", "mean", 0.95),
+        ("n26", "mean", 0.95),
+        ("n500", "mean", 0.95),
+        ("n500_ties_and_zeros", "mean", 0.95),
     ]
     cases = [(f"{name}, {statistic}", [data[name]], statistic, level) for name, statistic, level in wanted]
     cases += [(name, strata, "macro_mean", 0.95) for name, strata in strata_of(data).items()]
@@ -300,6 +311,94 @@ def studentized_range():
             yield {"k": k, "q": q, "p": float(stats.studentized_range.sf(q, k, numpy.inf))}
 
 
+def mean_interval(data):
+    """Student's interval of the mean."""
+    for name, x in data.items():
+        x = numpy.asarray(x, dtype=float)
+        case = {"name": name, "values": numbers(x), "mean": number(numpy.mean(x)), "low": None, "high": None}
+        if len(x) > 1:
+            # Not `stats.t.interval`, which is undefined without spread.
+            reach = stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)
+            case["low"], case["high"] = number(numpy.mean(x) - reach), number(numpy.mean(x) + reach)
+        yield case
+
+
+def quantiles(data):
+    """Quantiles, and counts of twelve equal parts of the range; of constants all in the first part, as ours has them."""
+    for name, x in data.items():
+        x = numpy.asarray(x, dtype=float)
+        if (x == x[0]).all():
+            counts = [len(x)] + [0] * 11
+        else:
+            counts = numpy.histogram(x, bins=12)[0]
+        if name.endswith(("tenths", "hundredths", "sevenths", "zeros")):
+            continue  # ties on the edges of the parts, where rounding decides
+        yield {
+            "name": name,
+            "values": numbers(x),
+            "quantiles": numbers(numpy.quantile(x, [0.05, 0.25, 0.5, 0.75, 0.95])),
+            "histogram": [int(count) for count in counts],
+        }
+
+
+def spearman(data):
+    rng = numpy.random.default_rng(1904)
+    for name, x in data.items():
+        x = numpy.asarray(x, dtype=float)
+        y = x * rng.choice([0.0, 1.0, -1.0], p=[0.3, 0.5, 0.2], size=len(x)) + rng.integers(0, 2, len(x))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            r = stats.spearmanr(x, y).statistic if len(x) > 1 else numpy.nan
+        yield {"name": name, "x": numbers(x), "y": numbers(y), "r": number(r)}
+
+
+def signed_rank_interval(data):
+    """Shifts that the signed-rank test does not reject: order statistics of the Walsh averages (Hollander and Wolfe)."""
+    for name, x in data.items():
+        x = numpy.asarray(x, dtype=float)
+        n = len(x)
+        i, j = numpy.triu_indices(n)
+        walsh = numpy.sort((x[i] + x[j]) / 2.0)
+        for confidence in (0.95, 0.9):
+            tail = (1 - confidence) / 2
+            if n < 26:
+                # The number of subsets of 1..n by their sum.
+                counts = numpy.zeros(n * (n + 1) // 2 + 1)
+                counts[0] = 1
+                for rank in range(1, n + 1):
+                    counts[rank:] = counts[rank:] + counts[: len(counts) - rank]
+                below = numpy.cumsum(counts) / 2.0**n
+                outside = int((below <= tail).sum())
+            else:
+                mean, sd = n * (n + 1) / 4, numpy.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+                # The largest t at which the test with its continuity correction rejects.
+                outside = int(numpy.floor(mean - 0.5 + stats.norm.ppf(tail) * sd)) + 1
+            ends = (None, None) if outside < 1 else (walsh[outside - 1], walsh[len(walsh) - outside])
+            low, high = (None if end is None else number(end) for end in ends)
+            yield {"name": name, "differences": numbers(x), "confidence": confidence, "low": low, "high": high}
+
+
+def detectable():
+    """Where the power of a two-sided t-test (its statistic is noncentral t) is what is asked for."""
+    for n in (2, 3, 5, 25, 26, 60, 500, 5000):
+        for sd, alpha, power in ((1.0, 0.05, 0.8), (0.3, 0.05 / 15, 0.8), (7.0, 0.05, 0.5)):
+            freedom, critical = n - 1, stats.t.ppf(1 - alpha / 2, n - 1)
+
+            def missing(d):
+                by = d * numpy.sqrt(n) / sd
+                # `stats.nct` is NaN for some of these: the mean over the sample's standard deviation, by quadrature.
+                spread = stats.chi(freedom, scale=1 / numpy.sqrt(freedom))
+                beyond = lambda s: stats.norm.sf(critical * s - by) + stats.norm.cdf(-critical * s - by)
+                low, high = spread.ppf(1e-15), spread.isf(1e-15)
+                return integrate.quad(lambda s: beyond(s) * spread.pdf(s), low, high, epsabs=1e-13, limit=500)[0] - power
+
+            high = sd
+            while missing(high) < 0:
+                high *= 2
+            difference = optimize.brentq(missing, 0.0, high, xtol=1e-13, rtol=1e-12)
+            yield {"n": n, "sd": sd, "alpha": alpha, "power": power, "difference": number(difference)}
+
+
 def write(name, cases):
     text = ",\n".join(json.dumps(case) for case in cases)
     path = OUTPUT / name
@@ -315,5 +414,10 @@ if __name__ == "__main__":
     write("permutation.json", permutation(data))
     write("friedman.json", friedman())
     write("studentized_range.json", studentized_range())
+    write("mean_interval.json", mean_interval(data))
+    write("quantiles.json", quantiles(data))
+    write("spearman.json", spearman(data))
+    write("detectable.json", detectable())
+    write("signed_rank_interval.json", signed_rank_interval(data))
     write("bootstrap_endpoints.json", bootstrap_endpoints(data))
     write("bootstrap_repeated.json", bootstrap_repeated(data))

@@ -20,7 +20,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     remove_unfinished(&arguments.folder);
     let written = write(&store, &arguments.folder, None)?;
     say(written.headline.trim_end());
-    note(format_args!("\nthe whole report: {}", arguments.folder.join("report.md").display()));
+    note(format_args!("\nthe whole report: {}", arguments.folder.join("report.html").display()));
     if let Some(first) = written.damaged.first() {
         let all: Vec<&str> = written.damaged.iter().map(String::as_str).collect();
         anyhow::bail!(

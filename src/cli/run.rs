@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
             folder.display()
         ));
     } else {
-        note(format_args!("\nthe whole report: {}", folder.join("report.md").display()));
+        note(format_args!("\nthe whole report: {}", folder.join("report.html").display()));
     }
     Ok(ended)
 }

@@ -73,6 +73,14 @@ pub struct Comparison {
     pub note: Option<&'static str>,
     /// What speaks against one of the methods' being what its name says.
     pub warning: Option<String>,
+    /// Of `hl_diff`: the shifts that the signed-rank test does not reject.
+    pub hl_low: Option<f64>,
+    pub hl_high: Option<f64>,
+    /// Of the differences.
+    pub sd: Option<f64>,
+    /// The smallest mean difference that this many examples with differences so spread would have shown with 80 % power,
+    /// at the level that Holm's correction asks of the clearest pair.
+    pub detectable: Option<f64>,
 }
 
 /// All tasks of a model together, on one metric.
@@ -108,6 +116,8 @@ pub struct AcrossPair {
     pub p_permutation: Option<f64>,
     /// `p_permutation`, adjusted over all pairs of methods on this model and metric.
     pub p_holm: Option<f64>,
+    /// As that of a [`Comparison`].
+    pub detectable: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -117,6 +127,11 @@ pub struct MeanRank {
     pub mean_rank: f64,
     /// Tasks on which it is the most faithful, alone or with others.
     pub first_on: usize,
+    /// Mean over tasks of the mean over examples; absent where the tasks explain scores of different units.
+    pub mean: Option<f64>,
+    /// From a bootstrap stratified by task.
+    pub ci_low: Option<f64>,
+    pub ci_high: Option<f64>,
 }
 
 /// Everything that is computed.
@@ -125,6 +140,8 @@ pub struct Analysis {
     pub summaries: Vec<Summary>,
     /// By model, task, metric, and pairs in declared order.
     pub comparisons: Vec<Comparison>,
+    /// Of the paired differences; one a comparison, in the same order. `None` where there are none.
+    pub differences: Vec<Option<stats::Distribution>>,
     pub across: Vec<AcrossTasks>,
     /// Methods whose attributions are not the integrals that they approximate.
     pub inexact: Vec<Inexact>,
@@ -180,13 +197,14 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
             }
         }
     }
-    let mut comparisons: Vec<Comparison> = pairs
+    let (mut comparisons, differences): (Vec<Comparison>, Vec<Option<stats::Distribution>>) = pairs
         .into_par_iter()
         .map(|(panel, metric, a, b)| {
-            let c = compare(declared, &gathered.panels[panel], &paired[panel][metric], metric, a, b);
-            Comparison { warning: inexact::warning(&inexact, &c.model, &c.task, &[&c.method_a, &c.method_b]), ..c }
+            let (c, shape) = compare(declared, &gathered.panels[panel], &paired[panel][metric], metric, a, b);
+            let warning = inexact::warning(&inexact, &c.model, &c.task, &[&c.method_a, &c.method_b]);
+            (Comparison { warning, ..c }, shape)
         })
-        .collect();
+        .unzip();
     let family = methods * methods.saturating_sub(1) / 2;
     if family > 0 {
         comparisons.chunks_mut(family).for_each(adjust);
@@ -205,7 +223,7 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
             across.extend(over_tasks(declared, model, metric, &tasks));
         }
     }
-    Analysis { summaries, comparisons, across, inexact }
+    Analysis { summaries, comparisons, differences, across, inexact }
 }
 
 /// Keeps the examples on which every method that has any value has one.
@@ -355,7 +373,21 @@ fn summarise(declared: &Declared, panel: &Panel, paired: &Paired, method: usize,
     }
 }
 
-fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a: usize, b: usize) -> Comparison {
+/// Parts of the histograms of differences.
+const PARTS: usize = 24;
+/// Of the corrected tests.
+pub const LEVEL: f64 = 0.05;
+/// With which the smallest detectable difference would be shown.
+const POWER: f64 = 0.8;
+
+fn compare(
+    declared: &Declared,
+    panel: &Panel,
+    paired: &Paired,
+    metric: usize,
+    a: usize,
+    b: usize,
+) -> (Comparison, Option<stats::Distribution>) {
     let facts = &declared.metrics[metric];
     let differences: Vec<f64> =
         if paired.takes_part[a] && paired.takes_part[b] { paired.differences(a, b) } else { Vec::new() };
@@ -373,7 +405,8 @@ fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a
         }
     }
     let equal = differences.iter().all(|difference| *difference == 0.0);
-    Comparison {
+    let hl_interval = stats::hodges_lehmann_interval(&differences, declared.confidence);
+    let comparison = Comparison {
         model: panel.model.clone(),
         task: panel.task.clone(),
         metric: facts.name.clone(),
@@ -399,14 +432,23 @@ fn compare(declared: &Declared, panel: &Panel, paired: &Paired, metric: usize, a
             _ => None,
         },
         warning: None,
-    }
+        hl_low: hl_interval.map(|interval| interval.low),
+        hl_high: hl_interval.map(|interval| interval.high),
+        detectable: None,
+        sd: stats::sd(&differences),
+    };
+    (comparison, stats::distribution(&differences, PARTS))
 }
 
 /// Holm's correction over one model, task and metric. Pairs without a p-value are no members of the family.
 fn adjust(family: &mut [Comparison]) {
     let raw: Vec<f64> = family.iter().map(|comparison| comparison.p_wilcoxon.unwrap_or(f64::NAN)).collect();
+    let members = raw.iter().filter(|p| p.is_finite()).count().max(1);
     for (comparison, p) in family.iter_mut().zip(stats::holm(&raw)) {
         comparison.p_holm = p.is_finite().then_some(p);
+        let level = LEVEL / members as f64;
+        comparison.detectable =
+            comparison.sd.and_then(|sd| stats::smallest_detectable_difference(comparison.n, sd, level, POWER));
     }
 }
 
@@ -455,7 +497,19 @@ fn over_tasks(
             let first_on = blocks.iter().filter(best).count();
             // Equal ranks are ordered by the mean, where there is one.
             let sum = if same_unit { blocks.iter().map(|block| block[i]).sum() } else { 0.0 };
-            (sum, MeanRank { method: declared.methods[method].clone(), mean_rank, first_on })
+            let of_tasks =
+                || tasks.iter().map(|(_, paired)| (paired.values[method].as_slice(), paired.scores.as_deref()));
+            let means: Option<Vec<f64>> = of_tasks().map(|(values, scores)| mean(values, scores)).collect();
+            let interval = same_unit.then(|| interval(declared, of_tasks())).flatten();
+            let rank = MeanRank {
+                method: declared.methods[method].clone(),
+                mean_rank,
+                first_on,
+                mean: means.filter(|_| same_unit).and_then(|means| stats::mean(&means)),
+                ci_low: interval.map(|interval| interval.low),
+                ci_high: interval.map(|interval| interval.high),
+            };
+            (sum, rank)
         })
         .collect();
     order.sort_by(|(x, a), (y, b)| a.mean_rank.total_cmp(&b.mean_rank).then(x.total_cmp(y)));
@@ -466,7 +520,8 @@ fn over_tasks(
             .flat_map(|a| (a + 1..methods.len()).map(move |b| (a, b)))
             .map(|(a, b)| (methods[a], methods[b]))
             .collect();
-        pairs = chosen.into_par_iter().map(|(a, b)| pair_over_tasks(declared, &tasks, a, b)).collect();
+        let level = LEVEL / chosen.len().max(1) as f64;
+        pairs = chosen.into_par_iter().map(|(a, b)| pair_over_tasks(declared, &tasks, a, b, level)).collect();
         let raw: Vec<f64> = pairs.iter().map(|pair| pair.p_permutation.unwrap_or(f64::NAN)).collect();
         for (pair, p) in pairs.iter_mut().zip(stats::holm(&raw)) {
             pair.p_holm = p.is_finite().then_some(p);
@@ -483,7 +538,8 @@ fn over_tasks(
     })
 }
 
-fn pair_over_tasks(declared: &Declared, tasks: &[&(&Panel, &Paired)], a: usize, b: usize) -> AcrossPair {
+/// `level`: of the test of the clearest pair.
+fn pair_over_tasks(declared: &Declared, tasks: &[&(&Panel, &Paired)], a: usize, b: usize, level: f64) -> AcrossPair {
     let differences: Vec<Vec<f64>> = tasks.iter().map(|(_, paired)| paired.differences(a, b)).collect();
     let with_scores =
         || tasks.iter().zip(&differences).map(|((_, paired), d)| (d.as_slice(), paired.scores.as_deref()));
@@ -496,7 +552,15 @@ fn pair_over_tasks(declared: &Declared, tasks: &[&(&Panel, &Paired)], a: usize, 
         .iter()
         .flat_map(|task| task.iter().map(|d| d * (n as f64 / (by_task.len() * task.len()) as f64)))
         .collect();
+    // Of the mean over tasks of their means.
+    let variances: Option<Vec<f64>> =
+        by_task.iter().map(|task| stats::sd(task).map(|sd| sd * sd / task.len() as f64)).collect();
+    let error = variances.map(|variances| variances.iter().sum::<f64>().sqrt() / by_task.len() as f64);
+    // As of one sample of all examples with that error of its mean.
+    let detectable =
+        error.and_then(|error| stats::smallest_detectable_difference(n, error * (n as f64).sqrt(), level, POWER));
     AcrossPair {
+        detectable,
         method_a: declared.methods[a].clone(),
         method_b: declared.methods[b].clone(),
         n,

@@ -58,7 +58,7 @@ impl Write for Pending {
 }
 
 /// Younger ones may be about to be locked or renamed.
-const SETTLED: Duration = Duration::from_secs(60);
+pub const SETTLED: Duration = Duration::from_secs(60);
 
 /// Removes the unfinished files of the given names that killed programs left in a folder: old enough, and locked by
 /// nobody.

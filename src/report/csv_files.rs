@@ -1,8 +1,9 @@
 //! The files that other programs read.
 //!
 //! Numbers are the shortest that read back exactly; a number that is undefined is an empty cell, and the row says why.
-//! Ids and tokens come from whoever made the data set and stand in these files as they are: a spreadsheet may take a
-//! cell that begins with `=`, `+`, `-` or `@` for a formula, so import such columns as text.
+//! Names, ids and reasons come from whoever made the data set. A spreadsheet would take a cell that begins with `=`, `+`,
+//! `-` or `@` for a formula and carry it out, so such a cell has an apostrophe before it, which spreadsheets take for
+//! "what follows is text"; `attributions.jsonl` and `results.json` have it as it came.
 
 use std::io::Write;
 use std::path::Path;
@@ -27,7 +28,12 @@ impl Csv {
     }
 
     fn row<C: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = C>) -> Result<(), ReportError> {
-        self.0.write_record(cells).map_err(|error| self.fail(error.into()))
+        for cell in cells {
+            let cell = cell.as_ref();
+            let guard: &[u8] = if is_formula(cell) { b"'" } else { b"" };
+            self.0.write_field([guard, cell].concat()).map_err(|error| self.fail(error.into()))?;
+        }
+        self.0.write_record(None::<&[u8]>).map_err(|error| self.fail(error.into()))
     }
 
     fn finish(self) -> Result<Pending, ReportError> {
@@ -152,7 +158,7 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
     let mut file = Csv::create(folder, "comparisons.csv")?;
     let key = ["model", "task", "metric", "method_a", "method_b", "n", "mean_diff", "hl_diff", "ci_low", "ci_high"];
     let tests = ["p_wilcoxon", "p_holm", "p_permutation", "rank_biserial", "wins", "ties", "losses"];
-    file.row(key.into_iter().chain(tests).chain(["note", "warning"]))?;
+    file.row(key.into_iter().chain(tests).chain(["note", "warning", "hl_low", "hl_high", "sd", "detectable"]))?;
     for c in comparisons {
         file.row([
             &c.model,
@@ -174,6 +180,10 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
             &c.losses.to_string(),
             c.note.unwrap_or_default(),
             c.warning.as_deref().unwrap_or_default(),
+            &number(c.hl_low),
+            &number(c.hl_high),
+            &number(c.sd),
+            &number(c.detectable),
         ])?;
     }
     file.finish()
@@ -205,6 +215,16 @@ pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportErro
     file.finish()
 }
 
+/// Whether a spreadsheet might carry a cell out: it begins as a formula does, also behind characters that spreadsheets skip,
+/// and is no number.
+fn is_formula(cell: &[u8]) -> bool {
+    let is_blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
+    let begins = cell.iter().find(|byte| !is_blank(byte)).is_some_and(|byte| b"=+-@".contains(byte));
+    let wide = std::str::from_utf8(cell).is_ok_and(|text| text.trim_start().starts_with(['＝', '＋', '－', '＠']));
+    let is_number = || std::str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+    (begins || wide) && !is_number()
+}
+
 /// Shortest digits that read back exactly, as in the JSON files; empty for what is no finite number; no negative zero.
 fn number(value: Option<f64>) -> String {
     value.and_then(|value| serde_json::Number::from_f64(value + 0.0)).map_or(String::new(), |number| number.to_string())
@@ -212,7 +232,17 @@ fn number(value: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::{is_formula, number};
+
+    #[test]
+    fn what_a_spreadsheet_would_carry_out_is_found() {
+        for cell in ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "-inf"] {
+            assert!(is_formula(cell.as_bytes()), "{cell:?}");
+        }
+        for cell in ["", "a=1", "-5", "+1.5e3", "-0.25", "'=1", "id-1"] {
+            assert!(!is_formula(cell.as_bytes()), "{cell:?}");
+        }
+    }
 
     #[test]
     fn numbers_read_back() {

@@ -5,7 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::attribution::relative_gap;
 use crate::store::{Cost, DatasetFacts, Declared, RunIdentity, Store, Unit};
 
+use super::agreement::Agreement;
+use super::curves::Curves;
 use super::error::ReportError;
+
+/// The method that knows nothing; whatever cannot be told from it is no explanation.
+pub const RANDOM: &str = "random";
 
 /// A run's numbers, in declared order throughout.
 pub struct Gathered {
@@ -33,6 +38,8 @@ pub struct Panel {
     pub methods: Vec<MethodTotals>,
     /// Why whole examples are left out, and which.
     pub left_out: BTreeMap<String, BTreeSet<usize>>,
+    pub curves: Curves,
+    pub agreement: Agreement,
 }
 
 /// What there is of a metric for a method on an example.
@@ -73,6 +80,13 @@ impl Panel {
     pub fn units(&self) -> usize {
         self.methods.iter().map(|method| method.units).sum()
     }
+
+    /// What needs all methods of an example at once.
+    fn end_example(&mut self, units: &mut Vec<(usize, Unit)>, is_random: impl Fn(usize) -> bool) {
+        self.curves.add(units);
+        self.agreement.add(self.examples.saturating_sub(1), units, is_random);
+        units.clear();
+    }
 }
 
 impl Gathered {
@@ -112,18 +126,25 @@ pub fn gather(
                 cells: vec![vec![Vec::new(); declared.methods.len()]; declared.metrics.len()],
                 methods: vec![MethodTotals::default(); declared.methods.len()],
                 left_out: BTreeMap::new(),
+                curves: Curves::default(),
+                agreement: Agreement::new(declared.methods.len()),
             });
             places.insert(key, panels.len() - 1);
         }
     }
     let methods: HashMap<&str, usize> = declared.methods.iter().map(String::as_str).zip(0..).collect();
     let mut current: Option<(usize, String)> = None;
+    let mut units: Vec<(usize, Unit)> = Vec::new();
+    let is_random = |method: usize| declared.method_of(&declared.methods[method]) == RANDOM;
     let damaged = store.visit(|unit| {
         let place = places.get(&(unit.key.model.clone(), unit.key.task.clone()));
         let (Some(&place), Some(&method)) = (place, methods.get(unit.key.method.as_str())) else { return Ok(()) };
-        let panel = &mut panels[place];
         // Units of one example follow each other.
         if current.as_ref().is_none_or(|(last, id)| *last != place || *id != unit.key.example_id) {
+            if let Some((last, _)) = &current {
+                panels[*last].end_example(&mut units, is_random);
+            }
+            let panel = &mut panels[place];
             current = Some((place, unit.key.example_id.clone()));
             panel.examples += 1;
             panel.scores.push(None);
@@ -131,6 +152,7 @@ pub fn gather(
                 metric.iter_mut().for_each(|cells| cells.push(Cell::Unfinished));
             }
         }
+        let panel = &mut panels[place];
         let example = panel.examples - 1;
         panel.scores[example] = panel.scores[example].or(unit.score);
         let cells: Vec<Cell> = declared.metrics.iter().map(|metric| cell(&unit, &metric.name)).collect();
@@ -142,8 +164,12 @@ pub fn gather(
             panel.left_out.entry(reason.clone()).or_default().insert(example);
         }
         panel.methods[method].add(&unit);
+        units.push((method, unit));
         Ok::<(), ReportError>(())
     })?;
+    if let Some((last, _)) = &current {
+        panels[*last].end_example(&mut units, is_random);
+    }
     let damaged = damaged.into_iter().map(|damage| damage.what).collect();
     Ok(Gathered { declared, identity: store.identity().clone(), panels, damaged })
 }

@@ -9,17 +9,22 @@
 //! | `comparisons.csv` | model, task, metric, pair of methods |
 //! | `timings.csv` | model, task, method; alone in depending on when and where the run ran |
 //! | `results.json` | summaries and comparisons for programs |
-//! | `report.md` | for people |
+//! | `report.md`, `report.html`, `plots/` | for people |
 
+mod agreement;
 mod analysis;
 mod atomic;
 mod csv_files;
+mod curves;
+mod document;
 mod error;
 mod gather;
 mod inexact;
 mod latest;
-mod markdown;
+mod plots;
+mod render;
 mod results;
+mod sections;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,14 +50,14 @@ pub struct Written {
     pub units_expected: usize,
     /// What in the store is not what was written, one line each; the files are made without it.
     pub damaged: Vec<String>,
-    /// The beginning of `report.md`: which method is most faithful, and how sure that is.
+    /// The beginning of the report, for a terminal: which method is most faithful, and how sure that is.
     pub headline: String,
     pub summaries: Vec<Summary>,
     pub comparisons: Vec<Comparison>,
 }
 
 /// Every file that [`write`] makes.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "examples.csv",
     "curves.csv",
     "attributions.jsonl",
@@ -62,11 +67,13 @@ const FILES: [&str; 9] = [
     "results.json",
     "manifest.json",
     "report.md",
+    "report.html",
 ];
 
 /// Removes what reports left in a folder when they were killed.
 pub fn remove_unfinished(folder: &Path) {
     atomic::remove_unfinished(folder, &FILES);
+    plots::remove_unfinished(folder);
 }
 
 /// Makes every file of a run in `folder`, which must exist, and `manifest.json` where a manifest is given. Each file
@@ -76,7 +83,7 @@ pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>)
     let mut per_unit = csv_files::PerUnit::create(folder, declared)?;
     let gathered = gather::gather(store, |unit, cells| per_unit.add(unit, declared, cells))?;
     let analysis = analysis::analyse(&gathered);
-    let (document, headline) = markdown::document(&gathered, &analysis);
+    let document = sections::document(&gathered, &analysis);
 
     let mut pending: Vec<Pending> = per_unit.finish()?.into();
     pending.push(csv_files::summary(folder, &analysis.summaries)?);
@@ -86,15 +93,18 @@ pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>)
     if let Some(manifest) = manifest {
         pending.push(json(folder, "manifest.json", manifest)?);
     }
-    pending.push(text(folder, "report.md", document.as_bytes())?);
-    let files = pending.into_iter().map(Pending::publish).collect::<Result<_, _>>()?;
+    pending.push(text(folder, "report.md", render::markdown::render(&document, plots::FOLDER).as_bytes())?);
+    pending.push(text(folder, "report.html", render::html::render(&document, plots::FOLDER).as_bytes())?);
+    let plots = plots::Pending::create(folder, &document)?;
+    let mut files: Vec<PathBuf> = pending.into_iter().map(Pending::publish).collect::<Result<_, _>>()?;
+    files.extend(plots.publish()?);
     Ok(Written {
         files,
         complete: gathered.complete(),
         units_done: gathered.units_done(),
         units_expected: gathered.units_expected(),
         damaged: gathered.damaged,
-        headline,
+        headline: render::terminal::render_summary(&document),
         summaries: analysis.summaries,
         comparisons: analysis.comparisons,
     })

@@ -230,7 +230,7 @@ fn acceleration(jackknife: &[Vec<f64>]) -> Option<f64> {
 }
 
 /// Quantile of ascending numbers by linear interpolation between them.
-fn quantile(sorted: &[f64], level: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], level: f64) -> f64 {
     let last = sorted.len() - 1;
     let position = level * last as f64;
     let index = (position as usize).min(last);

@@ -17,6 +17,13 @@ pub(super) const BOOTSTRAP_ENDPOINTS: Fixture =
 pub(super) const BOOTSTRAP_REPEATED: Fixture =
     Fixture(include_str!("../../tests/fixtures/stats/bootstrap_repeated.json"));
 
+pub(super) const MEAN_INTERVAL: Fixture = Fixture(include_str!("../../tests/fixtures/stats/mean_interval.json"));
+pub(super) const SPEARMAN: Fixture = Fixture(include_str!("../../tests/fixtures/stats/spearman.json"));
+pub(super) const DETECTABLE: Fixture = Fixture(include_str!("../../tests/fixtures/stats/detectable.json"));
+pub(super) const SIGNED_RANK_INTERVAL: Fixture =
+    Fixture(include_str!("../../tests/fixtures/stats/signed_rank_interval.json"));
+pub(super) const QUANTILES: Fixture = Fixture(include_str!("../../tests/fixtures/stats/quantiles.json"));
+
 impl Fixture {
     pub fn cases(&self) -> Vec<Value> {
         // JSON is YAML, and this reader of YAML rounds decimals correctly, where that of JSON may miss by one bit: enough

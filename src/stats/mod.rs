@@ -10,15 +10,20 @@
 //! Agreement with SciPy is tested on numbers that `scripts/make_stats_fixtures.py` made.
 
 mod bootstrap;
+mod correlation;
+mod detectable;
+mod distribution;
 mod effect;
 mod friedman;
 mod hodges_lehmann;
 mod holm;
+mod moments;
 mod normal;
 mod permutation;
 mod random;
 mod rank;
 mod signed_rank;
+mod signed_rank_interval;
 mod summary;
 
 #[cfg(test)]
@@ -27,13 +32,20 @@ mod fixtures;
 pub use bootstrap::{
     Interval, bca_endpoints, bca_interval, bca_macro_mean_interval, bca_macro_ratio_interval, bca_mean_interval,
 };
+pub use correlation::spearman;
+pub use detectable::smallest_detectable_difference;
+pub use distribution::{Distribution, distribution};
 pub use effect::{WinsTiesLosses, rank_biserial, wins_ties_losses};
 pub use friedman::{Friedman, friedman, nemenyi_critical_difference};
 pub use hodges_lehmann::{bca_hodges_lehmann_interval, hodges_lehmann};
 pub use holm::holm;
+pub use moments::Moments;
 pub use permutation::sign_flip_permutation;
 pub use signed_rank::{Wilcoxon, wilcoxon_signed_rank};
+pub use signed_rank_interval::hodges_lehmann_interval;
 pub use summary::{mean, median, ratio_of_means, sd};
+
+use summary::corrected_mean;
 
 /// Whether there is no NaN and no infinity among the numbers.
 fn all_finite(x: &[f64]) -> bool {

@@ -1,15 +1,12 @@
 //! All tasks together: mean ranks, and how far the first is ahead on average.
 
-use std::fmt::Write;
-
 use crate::report::analysis::AcrossTasks;
+use crate::report::document::{Align, Block, Table, Text};
 use crate::store::MetricFacts;
 
 use super::numbers::{Digits, p_value};
-use super::prose::wrap;
-use super::table::{Align, Table, escape};
 use super::verdict::{Lead, Verdict};
-use super::{Source, label, title};
+use super::{Source, cells, label, title};
 
 /// One model by one metric over its tasks.
 pub struct Overall<'a> {
@@ -43,16 +40,17 @@ impl<'a> Source<'a> {
         Some(Overall { names, across, metric, lead, n })
     }
 
-    pub(super) fn over_all_tasks(&self, text: &mut String) {
+    pub(super) fn over_all_tasks(&self) -> Vec<Block> {
         if self.analysis.across.is_empty() {
-            return;
+            return Vec::new();
         }
-        text.push_str("\n## Over all tasks\n\n");
-        text.push_str(&wrap(
-            "Mean rank over the tasks: 1 is the most faithful on each. Two mean ranks further apart than the critical \
-             difference differ at the 5 % level (Nemenyi); with few tasks few differences are that large.",
-            "",
-        ));
+        let mut blocks = vec![
+            Block::Heading(2, "Over all tasks".into()),
+            Block::Paragraph(Text::prose(
+                "Mean rank over the tasks: 1 is the most faithful on each. Two mean ranks further apart than the critical \
+                 difference differ at the 5 % level (Nemenyi); with few tasks few differences are that large.",
+            )),
+        ];
         for model in &self.gathered.declared.models {
             let overall: Vec<Overall> =
                 self.gathered.declared.metrics.iter().filter_map(|metric| self.overall(model, metric)).collect();
@@ -60,11 +58,11 @@ impl<'a> Source<'a> {
                 continue;
             }
             if self.several_models() {
-                let _ = writeln!(text, "\n### {}", escape(model));
+                blocks.push(Block::Heading(3, model.as_str().into()));
             }
-            text.push('\n');
-            text.push_str(&self.ranks(model, &overall).render());
+            blocks.push(Block::Table(self.ranks(model, &overall)));
         }
+        blocks
     }
 
     fn ranks(&self, model: &str, overall: &[Overall]) -> Table {
@@ -87,15 +85,18 @@ impl<'a> Source<'a> {
                     format!("{:.2} (first on {} of {})", rank.mean_rank, rank.first_on, overall.tasks())
                 })
             });
-            table.row([self.method(model, None, method)].into_iter().chain(ranks).collect());
+            table.row([self.method(model, None, method)].into_iter().chain(ranks).map(Text::from).collect());
         }
         let critical = overall.iter().map(|overall| match overall.across.critical_difference {
             Some(critical) => format!("{critical:.2}"),
             None => "-".to_string(),
         });
-        table.row(["*critical difference*".to_string()].into_iter().chain(critical).collect());
-        let p = overall.iter().map(|overall| p_value(overall.across.friedman_p));
-        table.row(["*p that all rank alike (Friedman)*".to_string()].into_iter().chain(p).collect());
+        let row = |name: &str, numbers: &mut dyn Iterator<Item = String>| -> Vec<Text> {
+            [Text::new().emphasis(name)].into_iter().chain(numbers.map(Text::from)).collect()
+        };
+        table.row(row("critical difference", &mut critical.into_iter()));
+        let mut p = overall.iter().map(|overall| p_value(overall.across.friedman_p));
+        table.row(row("p that all rank alike (Friedman)", &mut p));
         table
     }
 }
@@ -106,47 +107,54 @@ impl Overall<'_> {
     }
 
     /// The cells of the first table from "most faithful" on.
-    pub fn cells(&self) -> Vec<String> {
-        let [first, second, ..] = self.across.methods.as_slice() else { return vec![String::new(); 7] };
-        vec![
+    pub fn cells(&self) -> Vec<Text> {
+        let [first, second, ..] = self.across.methods.as_slice() else { return vec![Text::new(); 8] };
+        cells([
             self.names[0].clone(),
             format!("mean rank {:.2}", first.mean_rank),
             format!("{} (rank {:.2})", self.names[1], second.mean_rank),
             self.lead.map_or("-".to_string(), |lead| lead.show(digits(&lead))),
             p_value(self.lead.and_then(|lead| lead.p)),
             self.n.to_string(),
-            self.verdict().to_string(),
-        ]
+            self.verdict(),
+            self.lead.and_then(|lead| lead.could_show(digits(&lead))).unwrap_or_default(),
+        ])
+    }
+
+    /// Of the method with the best mean rank over the next.
+    pub fn lead(&self) -> Option<Lead> {
+        self.lead
     }
 
     /// `place`: "Over all 3 tasks".
-    pub fn sentence(&self, place: &str) -> String {
-        let [first, second, ..] = self.across.methods.as_slice() else { return String::new() };
+    pub fn sentence(&self, place: &str) -> Text {
+        let [first, second, ..] = self.across.methods.as_slice() else { return Text::new() };
         let ahead = match self.lead {
             Some(lead) => format!(" and is ahead by {} on average", lead.show(digits(&lead))),
             None => String::new(),
         };
-        let (metric, verdict) = (escape(label(self.metric)), self.verdict());
+        let (metric, verdict) = (label(self.metric), self.verdict());
         let [a, b] = &self.names;
         let (rank, next) = (first.mean_rank, second.mean_rank);
         if rank == next {
             let ahead = if ahead.is_empty() { ahead } else { format!("; {a}{}", ahead.replacen(" and", "", 1)) };
-            format!("{place}, by {metric}, {a} and {b} share the best mean rank ({rank:.2}){ahead}: {verdict}.")
+            format!("{place}, by {metric}, {a} and {b} share the best mean rank ({rank:.2}){ahead}: {verdict}.").into()
         } else {
             format!("{place}, by {metric}, {a} has the best mean rank ({rank:.2}; {b} {next:.2}){ahead}: {verdict}.")
+                .into()
         }
     }
 
-    fn verdict(&self) -> &'static str {
-        let [first, second, ..] = self.across.methods.as_slice() else { return "" };
+    fn verdict(&self) -> String {
+        let [first, second, ..] = self.across.methods.as_slice() else { return String::new() };
         match self.lead {
             // First by rank, yet second by the mean.
-            Some(lead) if lead.mean.is_some_and(|mean| mean < 0.0) => "rank and mean disagree",
-            Some(lead) => lead.verdict().words(),
+            Some(lead) if lead.mean.is_some_and(|mean| mean < 0.0) => "rank and mean disagree".to_owned(),
+            Some(lead) => lead.words(),
             None => {
                 let apart = second.mean_rank - first.mean_rank;
                 let told = self.across.critical_difference.is_some_and(|critical| apart >= critical);
-                if told { Verdict::Surely.words() } else { Verdict::NotToldApart.words() }
+                if told { Verdict::Surely.words() } else { Verdict::NotToldApart.words() }.to_owned()
             }
         }
     }

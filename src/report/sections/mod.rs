@@ -1,28 +1,34 @@
-//! `report.md`: the answer first, then what it rests on.
+//! What the report says: the answer first, then what it rests on.
 
 mod across;
 mod answer;
+mod cost;
 mod details;
+mod examples;
+mod models;
 mod numbers;
-mod prose;
+mod pictures;
+mod ranking;
 mod reading;
+mod reproduce;
 mod standing;
-mod table;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
+use crate::stats::Distribution;
 use crate::store::MetricFacts;
 
 use super::analysis::{Analysis, Comparison, Summary};
+use super::document::{Block, Document, Table, Text};
 use super::gather::{Gathered, Panel};
 use super::inexact::Inexact;
-use prose::wrap;
-use table::{Table, escape};
 
 /// Marks methods whose attributions are not the integrals that they approximate.
 const MARK: &str = "†";
+
+/// The column of the smallest differences that would have shown.
+const COULD_SHOW: &str = "could show";
 
 /// What the report reads from.
 struct Source<'a> {
@@ -30,24 +36,28 @@ struct Source<'a> {
     analysis: &'a Analysis,
     /// By model, task and metric.
     summaries: BTreeMap<[&'a str; 3], Vec<&'a Summary>>,
-    comparisons: BTreeMap<[&'a str; 3], Vec<&'a Comparison>>,
+    comparisons: BTreeMap<[&'a str; 3], Vec<(&'a Comparison, Option<&'a Distribution>)>>,
 }
 
-/// The report, and its beginning: the first table with its sentences.
-pub fn document(gathered: &Gathered, analysis: &Analysis) -> (String, String) {
+/// The report of a run.
+pub fn document(gathered: &Gathered, analysis: &Analysis) -> Document {
     let source = Source::new(gathered, analysis);
-    let mut text = String::new();
-    source.opening(&mut text);
-    source.answer(&mut text);
-    let headline = text.clone();
-    source.over_all_tasks(&mut text);
-    source.tasks(&mut text);
-    source.left_out(&mut text);
-    source.diagnostics(&mut text);
-    source.cost(&mut text);
-    source.how_to_read(&mut text);
-    source.made_from(&mut text);
-    (text, headline)
+    let mut summary = source.opening();
+    summary.extend(source.answer());
+    let rest = [
+        source.over_all_tasks(),
+        source.over_models(),
+        source.tasks(),
+        source.cost(),
+        source.examples(),
+        source.left_out(),
+        source.diagnostics(),
+        source.how_to_read(),
+        source.made_from(),
+        source.reproduce(),
+    ];
+    let title = format!("{}: how faithful are the attributions?", gathered.declared.name).into();
+    Document { title, summary, rest: rest.into_iter().flatten().collect() }
 }
 
 impl<'a> Source<'a> {
@@ -56,19 +66,19 @@ impl<'a> Source<'a> {
         for s in &analysis.summaries {
             summaries.entry([&s.model, &s.task, &s.metric].map(String::as_str)).or_default().push(s);
         }
-        let mut comparisons: BTreeMap<_, Vec<&Comparison>> = BTreeMap::new();
-        for c in &analysis.comparisons {
-            comparisons.entry([&c.model, &c.task, &c.metric].map(String::as_str)).or_default().push(c);
+        let mut comparisons: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (c, differences) in analysis.comparisons.iter().zip(&analysis.differences) {
+            let of = comparisons.entry([&c.model, &c.task, &c.metric].map(String::as_str)).or_default();
+            of.push((c, differences.as_ref()));
         }
         Source { gathered, analysis, summaries, comparisons }
     }
 
-    fn opening(&self, text: &mut String) {
+    fn opening(&self) -> Vec<Block> {
         let declared = &self.gathered.declared;
         let panels = &self.gathered.panels;
-        let _ = writeln!(text, "# {}: how faithful are the attributions?\n", escape(&declared.name));
         let model = match declared.models.as_slice() {
-            [model] => format!("Model {}", escape(model)),
+            [model] => format!("Model {model}"),
             models => count(models.len(), "model"),
         };
         // Left-out examples may differ between models, examples do not but for what was not begun.
@@ -88,19 +98,15 @@ impl<'a> Source<'a> {
             sentence.push_str(&format!(", of which {left_out} left out"));
         }
         sentence.push('.');
-        text.push_str(&wrap(&sentence, ""));
+        let mut blocks = vec![Block::Paragraph(sentence.into())];
         if !self.analysis.inexact.is_empty() {
-            text.push('\n');
             let all = self.analysis.inexact.iter().map(|one| {
                 let place = self.place(&one.model, &one.task);
-                format!(
-                    "on {place}, the attributions of {} are not an integral: {}",
-                    escape(&one.method),
-                    one.described()
-                )
+                format!("on {place}, the attributions of {} are not an integral: {}", one.method, one.described())
             });
             let all: Vec<String> = all.collect();
-            text.push_str(&wrap(&format!("**Warning**: {}. What rests on them is marked {MARK}.", all.join("; ")), ""));
+            let said = format!("{}. What rests on them is marked {MARK}.", all.join("; "));
+            blocks.push(Block::Notice("Warning", said.into()));
         }
         if !self.gathered.complete() {
             let (done, expected) = (self.gathered.units_done(), self.gathered.units_expected());
@@ -109,59 +115,63 @@ impl<'a> Source<'a> {
                 1 => ", and one task is not begun",
                 _ => ", and some tasks are not begun",
             };
-            let sentence = format!(
-                "**Incomplete**: {done} of {expected} units of work are done{not_begun}. What follows rests on what \
-                 there is; resume the run for the rest."
+            let said = format!(
+                "{done} of {expected} units of work are done{not_begun}. What follows rests on what there is; resume the \
+                 run for the rest."
             );
-            text.push('\n');
-            text.push_str(&wrap(&sentence, ""));
+            blocks.push(Block::Notice("Incomplete", said.into()));
         }
         let damaged = &self.gathered.damaged;
         if let Some(first) = damaged.first() {
-            let sentence = format!(
-                "**Damaged**: {} in the store {} not what was written (the first: {}). What follows was made without; run \
-                 the harness file again on this folder, and what is damaged is done anew.",
+            let said = format!(
+                "{} in the store {} not what was written (the first: {first}). What follows was made without; run the \
+                 harness file again on this folder, and what is damaged is done anew.",
                 if damaged.len() == 1 { "an entry".to_owned() } else { format!("{} entries", damaged.len()) },
                 if damaged.len() == 1 { "is" } else { "are" },
-                escape(first),
             );
-            text.push('\n');
-            text.push_str(&wrap(&sentence, ""));
+            blocks.push(Block::Notice("Damaged", said.into()));
         }
+        blocks
     }
 
     /// Every method on every task, by every metric.
-    fn tasks(&self, text: &mut String) {
-        for panel in &self.gathered.panels {
-            let _ = writeln!(text, "\n## {}", self.place(&panel.model, &panel.task));
+    fn tasks(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        for (number, panel) in self.gathered.panels.iter().enumerate() {
+            blocks.push(Block::Heading(2, self.place(&panel.model, &panel.task).into()));
             for metric in &self.gathered.declared.metrics {
                 let Some(standing) = self.standing(panel, metric) else {
-                    let _ = writeln!(text, "\n### {}\n\nNo values.", title(metric));
+                    blocks.push(Block::Heading(3, title(metric).into()));
+                    blocks.push(Block::Paragraph("No values.".into()));
                     continue;
                 };
-                let _ = writeln!(text, "\n### {} ({})\n", title(metric), standing.size());
-                text.push_str(&standing.table(&self.confidence()).render());
+                blocks.push(Block::Heading(3, format!("{} ({})", title(metric), standing.size()).into()));
+                blocks.push(Block::Table(standing.table(&self.confidence())));
+                blocks.extend(standing.pictures(number));
             }
+            blocks.extend(self.curves(panel, number));
+            blocks.extend(self.agreement(panel, number));
         }
+        blocks
     }
 
-    /// A method's label as a cell, marked where its attributions are not what they approximate.
+    /// A method's label, marked where its attributions are not what they approximate.
     fn method(&self, model: &str, task: Option<&str>, method: &str) -> String {
         let about =
             |one: &Inexact| one.model == model && one.method == method && task.is_none_or(|task| one.task == task);
         let mark = if self.analysis.inexact.iter().any(about) { MARK } else { "" };
-        format!("{}{mark}", escape(method))
+        format!("{method}{mark}")
     }
 
     /// What the mark means, where it is used.
-    fn footnote(&self) -> Option<String> {
+    fn footnote(&self) -> Option<Text> {
         (!self.analysis.inexact.is_empty()).then(|| {
-            format!(
-                "{MARK} These attributions do not add up to the change that they explain: the completeness gap is more \
-                 than a tenth of it on half of the examples or more. Read them as an average of gradients, and a \
-                 comparison with them as one with that, not with the integral. `steps: auto` takes as many points as are \
-                 needed, where any number is enough; *What the methods say of themselves* has the gaps."
-            )
+            Text::from(MARK).then(Text::prose(
+                " These attributions do not add up to the change that they explain: the completeness gap is more than a \
+                 tenth of it on half of the examples or more. Read them as an average of gradients, and a comparison \
+                 with them as one with that, not with the integral. `steps: auto` takes as many points as are needed, \
+                 where any number is enough; *What the methods say of themselves* has the gaps.",
+            ))
         })
     }
 
@@ -170,14 +180,13 @@ impl<'a> Source<'a> {
     }
 
     /// The table, without its column of models where there is but one.
-    fn show(&self, table: Table, text: &mut String) {
-        let table = if self.several_models() { table } else { table.without("model") };
-        text.push_str(&table.render());
+    fn show(&self, table: Table) -> Block {
+        Block::Table(if self.several_models() { table } else { table.without("model") })
     }
 
     /// "sentiment", or "sentiment (small)" where there are several models.
     fn place(&self, model: &str, task: &str) -> String {
-        if self.several_models() { format!("{} ({})", escape(task), escape(model)) } else { escape(task) }
+        if self.several_models() { format!("{task} ({model})") } else { task.to_owned() }
     }
 
     /// Of the intervals, in percent: "95".
@@ -193,9 +202,14 @@ fn label(metric: &MetricFacts) -> &str {
 
 /// "sufficiency ↓"
 fn title(metric: &MetricFacts) -> String {
-    format!("{} {}", escape(label(metric)), if metric.higher_is_better { "↑" } else { "↓" })
+    format!("{} {}", label(metric), if metric.higher_is_better { "↑" } else { "↓" })
 }
 
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Cells that are text as it is.
+fn cells<const N: usize>(cells: [String; N]) -> Vec<Text> {
+    cells.map(Text::from).into()
 }

@@ -1,34 +1,34 @@
 //! One task by one metric: the methods from the most faithful to the least.
 
 use crate::report::analysis::{Comparison, Summary, faithful};
-use crate::report::gather::Panel;
+use crate::report::document::{Align, Table, Text};
+use crate::report::gather::{Panel, RANDOM};
+use crate::stats::Distribution;
 use crate::store::{Declared, MetricFacts};
 
 use super::numbers::{Digits, p_value};
-use super::table::{Align, Table, escape};
 use super::verdict::{Lead, Verdict};
-use super::{Source, count, label};
-
-/// The method that knows nothing; whatever cannot be told from it is no explanation.
-const RANDOM: &str = "random";
+use super::{COULD_SHOW, Source, cells, count, label};
 
 pub struct Standing<'a> {
     declared: &'a Declared,
-    panel: &'a Panel,
-    metric: &'a MetricFacts,
+    pub panel: &'a Panel,
+    pub metric: &'a MetricFacts,
     /// Only methods that have values.
-    best: Place<'a>,
-    others: Vec<Place<'a>>,
-    digits: Digits,
+    pub best: Place<'a>,
+    pub others: Vec<Place<'a>>,
+    pub digits: Digits,
 }
 
-struct Place<'a> {
+pub struct Place<'a> {
     /// As a cell.
-    name: String,
-    summary: &'a Summary,
+    pub name: String,
+    pub summary: &'a Summary,
     /// Of the best over this one.
-    comparison: Option<&'a Comparison>,
-    lead: Option<Lead>,
+    pub comparison: Option<&'a Comparison>,
+    /// Of the differences of that comparison.
+    pub differences: Option<&'a Distribution>,
+    pub lead: Option<Lead>,
 }
 
 impl Place<'_> {
@@ -56,11 +56,13 @@ impl<'a> Source<'a> {
             .iter()
             .map(|other| {
                 let pair = [&best.method, &other.method];
-                let comparison =
-                    comparisons.iter().copied().find(|c| pair.contains(&&c.method_a) && pair.contains(&&c.method_b));
+                let found =
+                    comparisons.iter().find(|(c, _)| pair.contains(&&c.method_a) && pair.contains(&&c.method_b));
+                let comparison = found.map(|(comparison, _)| *comparison);
                 let means = [best.mean, other.mean];
                 let lead = comparison.map(|c| Lead::on_task(c, &best.method, metric, means));
-                Place { name: name(other), summary: other, comparison, lead }
+                let differences = found.and_then(|(_, differences)| *differences);
+                Place { name: name(other), summary: other, comparison, differences, lead }
             })
             .collect();
         let means = order.iter().filter_map(|summary| summary.ci_low.zip(summary.ci_high));
@@ -70,7 +72,7 @@ impl<'a> Source<'a> {
             declared: &self.gathered.declared,
             panel,
             metric,
-            best: Place { name: name(best), summary: best, comparison: None, lead: None },
+            best: Place { name: name(best), summary: best, comparison: None, differences: None, lead: None },
             others,
             digits,
         })
@@ -88,56 +90,82 @@ impl Standing<'_> {
     }
 
     /// The cells of the first table from "most faithful" on.
-    pub fn cells(&self) -> Vec<String> {
+    pub fn cells(&self) -> Vec<Text> {
         let n = self.best.summary.n.to_string();
-        let mut cells = vec![self.best.name(), self.mean(self.best.summary)];
-        match self.others.first().map(|place| (place, place.lead)) {
-            Some((second, Some(lead))) => cells.extend([
+        let mut row = cells([self.best.name(), self.mean(self.best.summary)]);
+        row.extend(match self.others.first().map(|place| (place, place.lead)) {
+            Some((second, Some(lead))) => cells([
                 second.name(),
                 lead.show(self.digits),
                 p_value(lead.p),
                 n,
-                lead.verdict().words().to_string(),
+                lead.words(),
+                lead.could_show(self.digits).unwrap_or_default(),
             ]),
-            _ => cells.extend(["-", "-", "-", &n, "alone"].map(str::to_string)),
-        }
-        cells
+            _ => cells(["-".into(), "-".into(), "-".into(), n, "alone".into(), String::new()]),
+        });
+        row
     }
 
-    pub fn sentence(&self, place: &str) -> String {
-        let metric = escape(label(self.metric));
+    /// Of the best over the runner-up.
+    pub fn first_lead(&self) -> Option<Lead> {
+        self.others.first()?.lead
+    }
+
+    /// How many of the others cannot be told from the best: those before the first that can.
+    fn ties(&self) -> usize {
+        self.others.iter().take_while(|place| !place.told_apart()).count()
+    }
+
+    /// The best, and those that cannot be told from it.
+    pub fn leaders(&self) -> Vec<String> {
+        [&self.best].into_iter().chain(self.others.iter().take(self.ties())).map(Place::name).collect()
+    }
+
+    /// Whether random attributions are as good as any.
+    pub fn random_is_not_beaten(&self) -> bool {
+        self.is_random(&self.best) || self.others.iter().any(|place| self.is_random(place) && !place.told_apart())
+    }
+
+    pub fn sentence(&self, place: &str) -> Text {
+        let metric = label(self.metric);
         let best = self.best.name();
-        let Some(lead) = self.others.first().and_then(|second| second.lead) else {
-            return format!("On {place}, {best} is the only method with values of {metric}.");
+        let Some(lead) = self.first_lead() else {
+            return format!("On {place}, {best} is the only method with values of {metric}.").into();
         };
         if lead.verdict() == Verdict::TooFewExamples {
             let n = count(lead.n, "example");
-            return format!("On {place}, {n} cannot tell which method is most faithful by {metric}.");
+            return format!("On {place}, {n} cannot tell which method is most faithful by {metric}.").into();
         }
-        let ties = self.others.iter().take_while(|place| !place.told_apart()).count();
+        let ties = self.ties();
         let beats = |place: &Place| {
             let lead = place.lead.filter(|_| place.told_apart())?;
             Some(format!("beats the next, {}, by {}, {}", place.name(), self.by(&lead), lead.verdict().words()))
         };
         let next = self.others.get(ties).and_then(beats);
+        let start = Text::from(format!("On {place}, by {metric}, "));
         let mut sentence = match (ties, next) {
-            (0, next) => format!("On {place}, by {metric}, **{best}** {}.", next.unwrap_or_default()),
+            (0, next) => start.strong(best).plain(format!(" {}.", next.unwrap_or_default())),
             (_, next) => {
-                let names: Vec<String> =
-                    [&self.best].into_iter().chain(&self.others).take(ties).map(Place::name).collect();
+                let mut names = self.leaders();
+                let last = names.pop().unwrap_or_default();
                 let rest = match next {
                     Some(next) => format!("; {best} {next}"),
-                    None if ties == 1 => format!(" (a difference of {})", self.by(&lead)),
+                    None if ties == 1 => {
+                        let could = lead.could_show(self.digits);
+                        let could =
+                            could.map_or(String::new(), |d| format!("; this sample could have shown one of {d}"));
+                        format!(" (a difference of {}{could})", self.by(&lead))
+                    }
                     None => String::new(),
                 };
-                let last = self.others[ties - 1].name();
-                format!("On {place}, by {metric}, {} and {last} cannot be told apart{rest}.", names.join(", "))
+                start.plain(format!("{} and {last} cannot be told apart{rest}.", names.join(", ")))
             }
         };
         if self.is_random(&self.best) {
-            sentence.push_str(" **No method is ahead of random attributions.**");
-        } else if self.others.iter().any(|place| self.is_random(place) && !place.told_apart()) {
-            sentence.push_str(" **Not even the best is told from random attributions.**");
+            sentence = sentence.plain(" ").strong("No method is ahead of random attributions.");
+        } else if self.random_is_not_beaten() {
+            sentence = sentence.plain(" ").strong("Not even the best is told from random attributions.");
         }
         sentence
     }
@@ -157,28 +185,30 @@ impl Standing<'_> {
             ("p", Align::Right),
             ("wins / ties / losses", Align::Right),
             ("how sure", Align::Left),
+            (COULD_SHOW, Align::Right),
         ]);
         for (i, place) in [&self.best].into_iter().chain(&self.others).enumerate() {
             let show = |value: Option<f64>| value.map_or("-".to_string(), |value| self.digits.show(value));
             let summary = place.summary;
             let mut row =
-                vec![(i + 1).to_string(), place.name(), self.mean(summary), show(summary.median), show(summary.sd)];
+                cells([(i + 1).to_string(), place.name(), self.mean(summary), show(summary.median), show(summary.sd)]);
             match (place.lead, place.comparison) {
                 (Some(lead), Some(c)) => {
                     let first_is_a = c.method_a == self.best.summary.method;
                     let (wins, losses) = if first_is_a { (c.wins, c.losses) } else { (c.losses, c.wins) };
-                    row.extend([
+                    row.extend(cells([
                         lead.show(self.digits),
                         p_value(lead.p),
                         format!("{wins} / {} / {losses}", c.ties),
-                        lead.verdict().words().to_string(),
-                    ]);
+                        lead.words(),
+                        lead.could_show(self.digits).unwrap_or_default(),
+                    ]));
                 }
-                _ => row.extend([const { String::new() }; 4]),
+                _ => row.extend([const { Text(Vec::new()) }; 5]),
             }
             table.row(row);
         }
-        table
+        table.without_empty(COULD_SHOW)
     }
 
     fn mean(&self, summary: &Summary) -> String {
@@ -198,7 +228,7 @@ impl Standing<'_> {
 }
 
 /// What a metric's values are counted in; empty where it is free of unit, or nobody said.
-fn unit(panel: &Panel, metric: &MetricFacts) -> &'static str {
+pub fn unit(panel: &Panel, metric: &MetricFacts) -> &'static str {
     match panel.dataset.as_ref().map(|dataset| dataset.score.as_str()) {
         Some("logit" | "logit_difference") if metric.in_score_units => "logits",
         Some("probability") if metric.in_score_units => "of probability",

@@ -1,15 +1,14 @@
-//! What was left out, what the methods say of themselves, what it cost.
+//! What was left out, and what the methods say of themselves.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::report::document::{Align, Block, Table, Text};
 use crate::report::gather::{Cell, Panel};
 use crate::stats;
 
 use super::numbers::significant;
-use super::prose::wrap;
-use super::table::{Align, Table, escape};
-use super::{Source, label};
+use super::{Source, cells, label};
 
 /// More reasons than this on one task are counted together.
 const MOST_REASONS: usize = 12;
@@ -17,8 +16,8 @@ const MOST_REASONS: usize = 12;
 const MISSED: &str = "tolerance_missed";
 
 impl Source<'_> {
-    pub(super) fn left_out(&self, text: &mut String) {
-        text.push_str("\n## What was left out, and why\n\n");
+    pub(super) fn left_out(&self) -> Vec<Block> {
+        let heading = Block::Heading(2, "What was left out, and why".into());
         let mut table = Table::new(&[
             ("model", Align::Left),
             ("task", Align::Left),
@@ -28,23 +27,20 @@ impl Source<'_> {
         ]);
         for panel in &self.gathered.panels {
             for (examples, of, why) in self.reasons(panel) {
-                table.row(vec![escape(&panel.model), escape(&panel.task), examples, of, why]);
+                table.row(cells([panel.model.clone(), panel.task.clone(), examples, of, why]));
             }
         }
         if table.is_empty() {
-            text.push_str("Nothing: every example counts for every method and metric.\n");
-            return;
+            let nothing = "Nothing: every example counts for every method and metric.";
+            return vec![heading, Block::Paragraph(nothing.into())];
         }
-        self.show(table, text);
-        text.push('\n');
-        text.push_str(&wrap(
-            "An example that does not count for one method counts for none, so all means are over the same examples.",
-            "",
-        ));
+        let note =
+            "An example that does not count for one method counts for none, so all means are over the same examples.";
+        vec![heading, self.show(table), Block::Paragraph(note.into())]
     }
 
     /// "On words, all 20 examples are left out: 18 answered wrongly, 2 no token to rank."; nothing where some are not.
-    pub(super) fn nothing(&self, panel: &Panel) -> Option<String> {
+    pub(super) fn nothing(&self, panel: &Panel) -> Option<Text> {
         let left_out: BTreeSet<usize> = panel.left_out.values().flatten().copied().collect();
         if panel.examples == 0 || left_out.len() < panel.examples {
             return None;
@@ -53,7 +49,7 @@ impl Source<'_> {
             panel.left_out.iter().map(|(reason, examples)| (reason, examples.len())).collect();
         reasons.sort_by_key(|(_, examples)| Reverse(*examples));
         let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
-        let mut why: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {}", escape(reason))).collect();
+        let mut why: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
         if !rest.is_empty() {
             why.push(format!("{} for other reasons", rest.iter().map(|(_, n)| n).sum::<usize>()));
         }
@@ -63,7 +59,8 @@ impl Source<'_> {
             format!("all {} examples are", panel.examples)
         };
         let place = self.place(&panel.model, &panel.task);
-        Some(format!("On {place}, **{all} left out**, so nothing was measured: {}.", why.join(", ")))
+        let start = Text::from(format!("On {place}, ")).strong(format!("{all} left out"));
+        Some(start.plain(format!(", so nothing was measured: {}.", why.join(", "))))
     }
 
     /// How many examples, of how many, and why.
@@ -86,7 +83,7 @@ impl Source<'_> {
         }
         for (method, totals) in self.gathered.declared.methods.iter().zip(&panel.methods) {
             let missing = panel.examples - totals.units;
-            counted.push((missing, expected, format!("not finished by {}", escape(method))));
+            counted.push((missing, expected, format!("not finished by {method}")));
         }
         let counted = counted.into_iter().filter(|(examples, ..)| *examples > 0);
         rows.extend(counted.map(|(examples, of, why)| (examples.to_string(), of.to_string(), why)));
@@ -94,7 +91,7 @@ impl Source<'_> {
             reasons.sort_by_key(|(_, examples)| Reverse(*examples));
             let rest = reasons.split_off(reasons.len().min(MOST_REASONS));
             for (reason, examples) in reasons {
-                rows.push((examples.to_string(), expected.to_string(), format!("{before}{}", escape(reason))));
+                rows.push((examples.to_string(), expected.to_string(), format!("{before}{reason}")));
             }
             if !rest.is_empty() {
                 let examples: usize = rest.iter().map(|(_, examples)| examples).sum();
@@ -104,7 +101,7 @@ impl Source<'_> {
         };
         add(panel.left_out.iter().map(|(reason, examples)| (reason.as_str(), examples.len())).collect(), "");
         for (metric, cells) in self.gathered.declared.metrics.iter().zip(&panel.cells) {
-            let only = format!("{} only: ", escape(label(metric)));
+            let only = format!("{} only: ", label(metric));
             let mut reasons: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
             for (example, cell) in cells.iter().flat_map(|cells| cells.iter().enumerate()) {
                 if let Cell::NoValue(reason) = cell {
@@ -116,7 +113,7 @@ impl Source<'_> {
         rows
     }
 
-    pub(super) fn diagnostics(&self, text: &mut String) {
+    pub(super) fn diagnostics(&self) -> Vec<Block> {
         let mut table = Table::new(&[
             ("model", Align::Left),
             ("task", Align::Left),
@@ -136,39 +133,37 @@ impl Source<'_> {
                     has_gap |= name == "completeness_gap";
                     let largest = finite.iter().copied().reduce(f64::max);
                     let show = |value: Option<f64>| value.map_or("-".to_string(), significant);
-                    table.row(vec![
-                        escape(&panel.model),
-                        escape(&panel.task),
-                        escape(method),
-                        escape(&name.replace('_', " ")),
+                    table.row(cells([
+                        panel.model.clone(),
+                        panel.task.clone(),
+                        method.clone(),
+                        name.replace('_', " "),
                         finite.len().to_string(),
                         show(stats::median(&finite)),
                         show(largest),
                         (values.len() - finite.len()).to_string(),
-                    ]);
+                    ]));
                 }
             }
         }
         if table.is_empty() {
-            return;
+            return Vec::new();
         }
-        text.push_str("\n## What the methods say of themselves\n\n");
-        self.show(if all_finite { table.without("not finite") } else { table }, text);
+        let mut blocks = vec![Block::Heading(2, "What the methods say of themselves".into())];
+        blocks.push(self.show(if all_finite { table.without("not finite") } else { table }));
         if has_gap {
-            text.push('\n');
-            text.push_str(&wrap(
+            blocks.push(Block::Paragraph(Text::prose(
                 "*completeness gap*: how far the attributions are from adding up to the change that they explain, f(x) \
                  minus f(baseline); *relative*: in units of that change. *steps*: points on the path. Where the gap stays \
                  large however many there are, the path passes through places at which the gradient is no guide, and the \
                  attributions are not an integral.",
-                "",
-            ));
+            )));
             let tolerances = self.tolerances();
             if !tolerances.is_empty() {
-                text.push('\n');
-                text.push_str(&wrap(&tolerances.join(" "), ""));
+                blocks.push(Block::Paragraph(tolerances.join(" ").into()));
             }
         }
+        blocks
     }
 
     /// How often methods that were given a tolerance reached it.
@@ -181,48 +176,11 @@ impl Source<'_> {
                 sentences.push(format!(
                     "On {}, {} came within its tolerance on {reached} of {} examples.",
                     self.place(&panel.model, &panel.task),
-                    escape(method),
+                    method,
                     missed.len()
                 ));
             }
         }
         sentences
-    }
-
-    /// Rows asked for, whether computed or remembered: how many were remembered depends on where a run was interrupted,
-    /// and this file may not.
-    pub(super) fn cost(&self, text: &mut String) {
-        let mut table = Table::new(&[
-            ("model", Align::Left),
-            ("method", Align::Left),
-            ("forward rows an example", Align::Right),
-            ("gradient rows an example", Align::Right),
-        ]);
-        for model in &self.gathered.declared.models {
-            for (i, method) in self.gathered.declared.methods.iter().enumerate() {
-                let (mut explained, mut forward, mut gradient) = (0, 0, 0);
-                for totals in self.gathered.panels.iter().filter(|p| p.model == *model).map(|p| &p.methods[i]) {
-                    explained += totals.explained;
-                    let cost = totals.cost();
-                    forward += cost.forward_rows + cost.forward_rows_saved;
-                    gradient += cost.gradient_rows + cost.gradient_rows_saved;
-                }
-                if explained > 0 {
-                    let mean = |rows: u64| format!("{:.1}", rows as f64 / explained as f64);
-                    table.row(vec![escape(model), escape(method), mean(forward), mean(gradient)]);
-                }
-            }
-        }
-        if table.is_empty() {
-            return;
-        }
-        text.push_str("\n## What it cost\n\n");
-        self.show(table, text);
-        text.push('\n');
-        text.push_str(&wrap(
-            "A row is one prompt through one graph, for the attribution or for its evaluation; examples left out do not count. Seconds, and how many \
-             rows did not have to be computed again, are in `timings.csv`.",
-            "",
-        ));
     }
 }

@@ -20,6 +20,11 @@ pub const RULE: &str = "*surely*: the interval of *ahead by* leaves out 0 by mor
                         pairs of methods, is below .05 in the same direction; *probably*: the same with p below .1; where \
                         the two do not agree, the methods *cannot be told apart*.";
 
+/// Stands beside [`RULE`] where the interval and the test do not agree.
+pub const BESIDE: &str = "‡ The interval and the test do not agree, and the words rest on both: the interval is of the \
+                          mean difference of this one pair, while p is of the signed ranks (over all tasks: of the mean) \
+                          and corrected for all pairs of methods.";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The interval of the mean difference leaves out 0 and the adjusted p-value is below .05.
@@ -60,6 +65,8 @@ pub struct Lead {
     pub side: Option<f64>,
     /// The size of what is compared, in the unit of the mean: differences far below it are rounding.
     pub scale: f64,
+    /// The smallest difference that the sample would have shown.
+    pub detectable: Option<f64>,
 }
 
 impl Lead {
@@ -68,13 +75,16 @@ impl Lead {
         let c = comparison;
         let is_a = c.method_a == ahead;
         let lead = Lead::new(c.n, c.mean_diff, (c.ci_low, c.ci_high), c.p_holm, is_a, metric);
+        let detectable = c.detectable;
         let side = c.rank_biserial.map(|side| if is_a == metric.higher_is_better { side } else { -side });
-        Lead { side, scale: means.into_iter().flatten().map(f64::abs).fold(0.0, f64::max), ..lead }
+        Lead { side, detectable, scale: means.into_iter().flatten().map(f64::abs).fold(0.0, f64::max), ..lead }
     }
 
     /// Over all tasks: `ahead` over the pair's other method.
     pub fn over_tasks(pair: &AcrossPair, ahead: &str, metric: &MetricFacts) -> Lead {
-        Lead::new(pair.n, pair.mean_diff, (pair.ci_low, pair.ci_high), pair.p_holm, pair.method_a == ahead, metric)
+        let ends = (pair.ci_low, pair.ci_high);
+        let lead = Lead::new(pair.n, pair.mean_diff, ends, pair.p_holm, pair.method_a == ahead, metric);
+        Lead { detectable: pair.detectable, ..lead }
     }
 
     fn new(
@@ -89,7 +99,7 @@ impl Lead {
         let kept = is_a == metric.higher_is_better;
         let turn = |value: f64| if kept { value } else { -value };
         let (low, high) = if kept { (low, high) } else { (high.map(turn), low.map(turn)) };
-        Lead { n, mean: difference.map(turn), low, high, p, side: None, scale: 0.0 }
+        Lead { n, mean: difference.map(turn), low, high, p, side: None, scale: 0.0, detectable: None }
     }
 
     pub fn interval(&self) -> Option<(f64, f64)> {
@@ -106,16 +116,46 @@ impl Lead {
         if self.n < FEWEST {
             return Verdict::TooFewExamples;
         }
-        let (Some(low), Some(high), Some(p)) = (self.low, self.high, self.p) else { return Verdict::NotToldApart };
-        let rounding = ROUNDING * [self.scale, low.abs(), high.abs()].into_iter().fold(0.0, f64::max);
-        let ahead = low > rounding;
-        let leaves_out_zero = ahead || high < -rounding;
-        let agrees = self.side.is_none_or(|side| if ahead { side > 0.0 } else { side < 0.0 });
-        match leaves_out_zero && agrees {
+        let (Some(direction), Some(p)) = (self.direction(), self.p) else { return Verdict::NotToldApart };
+        let agrees = self.side.is_none_or(|side| side * direction > 0.0);
+        match agrees {
             true if p < SURELY => Verdict::Surely,
             true if p < PROBABLY => Verdict::Probably,
             _ => Verdict::NotToldApart,
         }
+    }
+
+    /// On which side of 0 the whole interval lies, by more than rounding: 1 or -1.
+    fn direction(&self) -> Option<f64> {
+        let (low, high) = self.interval()?;
+        let rounding = ROUNDING * [self.scale, low.abs(), high.abs()].into_iter().fold(0.0, f64::max);
+        if low > rounding {
+            Some(1.0)
+        } else if high < -rounding {
+            Some(-1.0)
+        } else {
+            None
+        }
+    }
+
+    /// Whether one of interval and test speaks for a difference and the other does not, so that a reader of one alone
+    /// would expect other words: see [`BESIDE`].
+    pub fn one_alone(&self) -> bool {
+        let clear_test = self.p.is_some_and(|p| p < SURELY);
+        self.verdict() == Verdict::NotToldApart && (self.direction().is_some() || clear_test)
+    }
+
+    /// "surely", or "cannot be told apart ‡"
+    pub fn words(&self) -> String {
+        let mark = if self.one_alone() { " ‡" } else { "" };
+        format!("{}{mark}", self.verdict().words())
+    }
+
+    /// The smallest difference that the sample could have shown, where none was.
+    pub fn could_show(&self, digits: Digits) -> Option<String> {
+        let difference = self.detectable.filter(|difference| *difference > 0.0)?;
+        let digits = digits.beside_zero(Some(difference), None);
+        (self.verdict() == Verdict::NotToldApart).then(|| digits.show(difference))
     }
 }
 
@@ -134,6 +174,7 @@ mod tests {
             ci_high: Some(-1.0),
             p_permutation: None,
             p_holm: None,
+            detectable: None,
         };
         for (ahead, higher_is_better, expected) in
             [("a", true, [-2.0, -3.0, -1.0]), ("b", true, [2.0, 1.0, 3.0]), ("a", false, [2.0, 1.0, 3.0])]
@@ -153,7 +194,7 @@ mod tests {
 
     fn lead(n: usize, low: f64, high: f64, p: f64) -> Lead {
         let mean = Some((low + high) / 2.0);
-        Lead { n, mean, low: Some(low), high: Some(high), p: Some(p), side: Some(1.0), scale: 1.0 }
+        Lead { n, mean, low: Some(low), high: Some(high), p: Some(p), side: Some(1.0), scale: 1.0, detectable: None }
     }
 
     #[test]
@@ -188,6 +229,21 @@ mod tests {
             "small, not rounding"
         );
         assert_eq!(of(60, 1e-12, 0.5, 1e-6), Verdict::NotToldApart, "an end that is rounding");
+    }
+
+    #[test]
+    fn words_say_where_interval_and_test_disagree_and_what_could_have_shown() {
+        let digits = Digits::of([(0.02, 0.23)], []);
+        let shown = |low, high, p| {
+            let lead = Lead { detectable: Some(0.153), ..lead(14, low, high, p) };
+            (lead.words(), lead.could_show(digits))
+        };
+        let apart = |mark: &str| (format!("cannot be told apart{mark}"), Some("0.15".to_owned()));
+        assert_eq!(shown(0.02, 0.23, 1.0), apart(" ‡"));
+        assert_eq!(shown(-0.02, 0.23, 0.01), apart(" ‡"));
+        assert_eq!(shown(-0.02, 0.23, 0.6), apart(""));
+        assert_eq!(shown(0.02, 0.23, 0.01), ("surely".to_owned(), None));
+        assert_eq!(lead(14, -0.02, 0.23, 0.6).could_show(digits), None);
     }
 
     /// Over samples of many shapes, turned both ways: the word follows the numbers that stand beside it.
@@ -240,6 +296,7 @@ mod tests {
                         p,
                         side,
                         scale: 1.0,
+                        detectable: None,
                     };
                     let verdict = lead.verdict();
                     *words.entry(verdict.words()).or_insert(0) += 1;

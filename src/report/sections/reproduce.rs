@@ -1,0 +1,33 @@
+//! How to make the run again.
+
+use crate::report::document::{Block, Text};
+
+use super::Source;
+
+impl Source<'_> {
+    pub(super) fn reproduce(&self) -> Vec<Block> {
+        let facts = &self.gathered.identity.facts;
+        let said = |name: &str| facts.get(name).map_or("?", String::as_str);
+        let items = vec![
+            Text::prose(
+                "`gim-harness run FILE --out DIR` with the harness file that made this run, the same models, tasks and data; `manifest.json` has the configuration and says where it ran and how long it took.",
+            ),
+            Text::from("The same numbers to the last bit want the same ")
+                .plain(format!(
+                    "program ({}), ONNX Runtime ({}), device ({}), ",
+                    said("program"),
+                    said("ONNX Runtime"),
+                    said("device")
+                ))
+                .plain(format!(
+                    "threads ({}) and seed ({}); another processor may give other last digits.",
+                    said("threads"),
+                    said("seed")
+                )),
+            Text::prose(
+                "`gim-harness report DIR` makes these files again from `run.sqlite`: the same store gives the same bytes.",
+            ),
+        ];
+        vec![Block::Heading(2, "How to reproduce it".into()), Block::List(items)]
+    }
+}
