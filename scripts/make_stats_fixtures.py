@@ -349,7 +349,9 @@ def spearman(data):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             r = stats.spearmanr(x, y).statistic if len(x) > 1 else numpy.nan
-        yield {"name": name, "x": numbers(x), "y": numbers(y), "r": number(r)}
+            pearson = stats.pearsonr(x, y).statistic if len(x) > 1 else numpy.nan
+            tau = stats.kendalltau(x, y).statistic if len(x) > 1 else numpy.nan
+        yield {"name": name, "x": numbers(x), "y": numbers(y), "r": number(r), "pearson": number(pearson), "tau": number(tau)}
 
 
 def signed_rank_interval(data):

@@ -21,6 +21,8 @@ use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
 use crate::probe::{self, Probe, Removal};
 use crate::runtime::{Graph, Model, RuntimeError};
 
+pub(crate) use random::generator;
+
 pub use crate::probe::{Case, Question};
 
 /// What a method says of one case.

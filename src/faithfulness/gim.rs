@@ -99,7 +99,7 @@ impl Metric for Fall {
     async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
         let Evaluated { ranking, full, .. } = evaluated;
         if let Err(reason) = self.removal.applies(probe) {
-            return Measured { values: vec![Err(reason.clone()), Err(reason)], curves: Vec::new() };
+            return Measured::none(2, &reason);
         }
         let steps = (self.steps)(ranking.len());
         let scores = probe.without(self.removal, steps.iter().map(|&k| (self.taken)(ranking, k))).await;

@@ -3,8 +3,15 @@
 //! A family of metrics is one file and one line in [`FAMILIES`]: an asynchronous function of one evaluated example that asks its
 //! probe. Metrics of one family come out of the same measurement.
 
+mod agreement;
+mod curves;
+mod eraser;
 mod gim;
+mod matched_random;
+mod naopc;
+mod plausibility;
 mod ranking;
+mod stability;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -82,6 +89,13 @@ pub struct Measured {
     pub curves: Vec<Curve>,
 }
 
+impl Measured {
+    /// Nothing, for one reason.
+    fn none(metrics: usize, reason: &str) -> Self {
+        Measured { values: vec![Err(reason.to_owned()); metrics], curves: Vec::new() }
+    }
+}
+
 #[async_trait(?Send)]
 pub trait Metric {
     async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured;
@@ -122,7 +136,21 @@ pub struct Family {
 }
 
 /// All families, in the order in which their metrics are listed.
-pub static FAMILIES: &[Family] = &[gim::COMPREHENSIVENESS, gim::SUFFICIENCY];
+pub static FAMILIES: &[Family] = &[
+    gim::COMPREHENSIVENESS,
+    gim::SUFFICIENCY,
+    curves::CURVES,
+    matched_random::WIN_RATE,
+    naopc::NAOPC,
+    eraser::ERASER,
+    plausibility::PLAUSIBILITY,
+    agreement::SUBSETS,
+    agreement::SINGLE_TOKENS,
+    agreement::MONOTONICITY,
+    stability::SEEDS,
+    stability::BASELINE,
+    stability::FIRST_TOKEN,
+];
 
 impl Family {
     /// Its measurement; options that are not set are at their defaults.

@@ -32,7 +32,7 @@ mod fixtures;
 pub use bootstrap::{
     Interval, bca_endpoints, bca_interval, bca_macro_mean_interval, bca_macro_ratio_interval, bca_mean_interval,
 };
-pub use correlation::spearman;
+pub use correlation::{kendall_tau, pearson, spearman};
 pub use detectable::smallest_detectable_difference;
 pub use distribution::{Distribution, distribution};
 pub use effect::{WinsTiesLosses, rank_biserial, wins_ties_losses};

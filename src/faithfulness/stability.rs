@@ -1,0 +1,139 @@
+//! What the attributions themselves are like: whether they hang on chance or on the baseline, and where they lie.
+
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use rand::RngExt;
+
+use super::{Evaluated, Family, Measured, Metric, Output, Unit};
+use crate::attribution::{attribute, generator};
+use crate::config::{OptionInfo, OptionKind, OptionValue};
+use crate::probe::{Case, Probe};
+use crate::stats::spearman;
+
+const BASELINES: OptionInfo = OptionInfo {
+    name: "baselines",
+    kind: OptionKind::Integer(1, 100),
+    default: OptionValue::Integer(3),
+    only_with: None,
+    about: "How many other baseline tokens are tried, each one of the prompt's own.",
+};
+
+pub const SEEDS: Family = Family {
+    metrics: &[Output {
+        name: "seed_stability",
+        label: "Stability over seeds",
+        description: "Mean rank correlation (Spearman) between the attributions of one seed and those of the others; only of \
+                      methods that draw.",
+        higher_is_better: true,
+        unit: Unit::Number,
+    }],
+    options: &[],
+    standard: false,
+    source: "this program",
+    cost: "none",
+    build: |_| Rc::new(Seeds),
+};
+
+struct Seeds;
+
+#[async_trait(?Send)]
+impl Metric for Seeds {
+    async fn measure(&self, evaluated: &Evaluated, _: &Probe) -> Measured {
+        let all = &evaluated.attribution.values;
+        if all.len() < 2 {
+            return Measured::none(1, "the method has one seed");
+        }
+        let others = all.iter().enumerate().filter(|(seed, _)| *seed != evaluated.seed);
+        Measured {
+            values: vec![mean_correlation(evaluated, others.map(|(_, values)| values.as_slice()))],
+            curves: Vec::new(),
+        }
+    }
+}
+
+pub const BASELINE: Family = Family {
+    metrics: &[Output {
+        name: "baseline_stability",
+        label: "Stability over baselines",
+        description: "Mean rank correlation (Spearman) between the attributions and those of the same method with another \
+                      token as its baseline. 1 for methods that have none.",
+        higher_is_better: true,
+        unit: Unit::Number,
+    }],
+    options: &[BASELINES],
+    standard: false,
+    source: "this program",
+    cost: "what the method costs, times baselines",
+    build: |settings| Rc::new(Baselines { count: settings.integer(BASELINES.name).unwrap_or(1), seed: settings.seed }),
+};
+
+struct Baselines {
+    count: usize,
+    seed: u64,
+}
+
+#[async_trait(?Send)]
+impl Metric for Baselines {
+    async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
+        let case = &evaluated.case;
+        // Tokens of the prompt: the model knows them, and no list of a vocabulary's oddities is needed.
+        let others: Vec<i64> = case.prompt.iter().copied().filter(|&id| id != case.baseline).collect();
+        if others.is_empty() {
+            return Measured::none(1, "the prompt has no token but the baseline");
+        }
+        let mut found = Vec::with_capacity(self.count);
+        for draw in 0..self.count {
+            let which = generator(self.seed, draw as u64, case).random_range(0..others.len());
+            let about = probe.about(Case { baseline: others[which], ..(**case).clone() });
+            match attribute(&*evaluated.method, &about).await {
+                Ok(other) => found.push(other.values.get(evaluated.seed).cloned().unwrap_or_default()),
+                Err(reason) => return Measured::none(1, &reason.0),
+            }
+        }
+        let value = mean_correlation(evaluated, found.iter().map(Vec::as_slice));
+        Measured { values: vec![value], curves: Vec::new() }
+    }
+}
+
+/// Of the ranked tokens' attributions with others of the same prompt.
+fn mean_correlation<'a>(evaluated: &Evaluated, others: impl Iterator<Item = &'a [f64]>) -> super::Value {
+    let ranked = |values: &[f64]| -> Vec<f64> {
+        evaluated.case.ranked.iter().map(|&place| values.get(place).copied().unwrap_or(f64::NAN)).collect()
+    };
+    let own = ranked(evaluated.values());
+    let (mut sum, mut count) = (0.0, 0.0);
+    for other in others {
+        sum += spearman(&own, &ranked(other)).ok_or("the attributions of all tokens are the same")?;
+        count += 1.0;
+    }
+    Ok(sum / count)
+}
+
+pub const FIRST_TOKEN: Family = Family {
+    metrics: &[Output {
+        name: "first_token_share",
+        label: "Share of the first token",
+        description: "The first token's part of the sizes of all attributions. Much of it there says that attention's sink is \
+                      explained rather than the prompt.",
+        higher_is_better: false,
+        unit: Unit::Number,
+    }],
+    options: &[],
+    standard: false,
+    source: "this program; attention sinks: arXiv 2309.17453",
+    cost: "none",
+    build: |_| Rc::new(FirstToken),
+};
+
+struct FirstToken;
+
+#[async_trait(?Send)]
+impl Metric for FirstToken {
+    async fn measure(&self, evaluated: &Evaluated, _: &Probe) -> Measured {
+        let values = evaluated.values();
+        let all: f64 = values.iter().map(|value| value.abs()).sum();
+        let value = if all > 0.0 { Ok(values[0].abs() / all) } else { Err("all attributions are 0".to_owned()) };
+        Measured { values: vec![value], curves: Vec::new() }
+    }
+}

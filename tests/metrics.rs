@@ -1,0 +1,366 @@
+//! Metrics and what they ask of the model, on a small checkpoint, against computations by hand.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use gim_harness::attribution::{Attribution, Case, Inapplicable, METHODS, Method, Question, Settings, build, explain};
+use gim_harness::bundle::bake::{BakeOptions, bake};
+use gim_harness::config::{OptionValue, Score};
+use gim_harness::faithfulness::{Evaluated, FAMILIES, Measured, Ranking, measure, metrics};
+use gim_harness::probe::{Driver, Probe, Removal, ask};
+use gim_harness::runtime::{Graph, Model, Row, Runtime, RuntimeOptions, SessionOptions};
+
+fn bundle() -> PathBuf {
+    static BUNDLE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = BUNDLE.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llama-a");
+        let folder = tempfile::tempdir().unwrap();
+        bake(&source, &folder.path().join("bundle"), &BakeOptions::default(), &mut |_, _| {}).unwrap();
+        folder
+    });
+    folder.path().join("bundle")
+}
+
+fn model() -> Model {
+    let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap();
+    Model::open(&runtime, &bundle(), &SessionOptions::default()).unwrap()
+}
+
+/// A prompt whose first and last token are not ranked.
+fn case(key: &str, ids: &[i64]) -> Case {
+    Case {
+        key: key.to_owned(),
+        prompt: ids.into(),
+        position: ids.len() - 1,
+        question: Question { target: 20, contrast: None, score: Score::Logit },
+        baseline: 1,
+        ranked: (1..ids.len() - 1).collect(),
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let ids = |number: i64| (0..7 + number % 3).map(|i| 5 + (31 * number + 17 * i) % 100).collect::<Vec<i64>>();
+    (0..6).map(|number| case(&format!("e{number}"), &ids(number))).collect()
+}
+
+/// Attributions that are there already.
+struct Given(Vec<f64>);
+
+#[async_trait(?Send)]
+impl Method for Given {
+    async fn attribute(&self, _: &Case, _: &Probe) -> Result<Attribution, Inapplicable> {
+        Ok(Attribution { values: vec![self.0.clone()], ..Attribution::default() })
+    }
+}
+
+fn settings(options: &[(&str, OptionValue)]) -> Settings {
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    Settings { options, seed: 7 }
+}
+
+/// What the family of a metric says of attributions.
+fn judge(model: &mut Model, metric: &str, options: &[(&str, OptionValue)], case: &Case, values: &[f64]) -> Measured {
+    let family = FAMILIES.iter().find(|family| family.metrics.iter().any(|output| output.name == metric)).unwrap();
+    let full = scores(model, case, vec![case.row()])[0];
+    let evaluated = Evaluated {
+        case: Rc::new(case.clone()),
+        attribution: Rc::new(Attribution { values: vec![values.to_vec()], ..Attribution::default() }),
+        seed: 0,
+        ranking: Ranking::new(values, &case.ranked),
+        evidence: [2, 3].into(),
+        full,
+        method: Rc::new(Given(values.to_vec())),
+    };
+    measure(model, &family.build(&settings(options)), evaluated).unwrap().0
+}
+
+fn value(model: &mut Model, metric: &str, options: &[(&str, OptionValue)], case: &Case, values: &[f64]) -> f64 {
+    let place =
+        FAMILIES.iter().find_map(|family| family.metrics.iter().position(|output| output.name == metric)).unwrap();
+    judge(model, metric, options, case, values).values[place].clone().unwrap()
+}
+
+fn scores(model: &mut Model, case: &Case, rows: Vec<Row>) -> Vec<f64> {
+    ask(model, case.clone(), move |probe| async move { probe.scores(rows).await }).unwrap().0
+}
+
+/// The score without places, whatever else the program thinks of removal.
+fn without(model: &mut Model, case: &Case, places: &[usize]) -> f64 {
+    let mut ids = case.prompt.to_vec();
+    places.iter().for_each(|&place| ids[place] = case.baseline);
+    f64::from(model.scores(&[Row::new(ids, case.position)], &[20]).unwrap()[0].logits[0])
+}
+
+fn close(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-6 * (1.0 + expected.abs()), "{found} is not {expected}");
+}
+
+#[test]
+fn what_is_asked_together_is_what_is_asked_alone() {
+    let (mut together, mut alone) = (model(), model());
+    let methods: Vec<(&str, Rc<dyn Method>)> = METHODS
+        .iter()
+        .map(|entry| entry.info.name)
+        .filter(|name| !name.contains('+'))
+        .map(|name| (name, build(name, &settings(&[])).unwrap()))
+        .collect();
+    let mut driver = Driver::new(&mut together);
+    for (turn, case) in cases().into_iter().enumerate() {
+        let probe = driver.probe(Rc::new(case), turn);
+        for (number, (_, method)) in methods.iter().enumerate() {
+            let (probe, method) = (probe.clone(), Rc::clone(method));
+            driver.take(1000, async move {
+                (turn, number, method.attribute(probe.case(), &probe).await.map(|found| found.values))
+            });
+        }
+    }
+    let mut found = Vec::new();
+    loop {
+        let some = driver.finish_some().unwrap();
+        if some.is_empty() {
+            break;
+        }
+        found.extend(some);
+    }
+    assert_eq!(found.len(), methods.len() * cases().len());
+    for (turn, number, values) in found {
+        let (name, method) = &methods[number];
+        let expected = explain(&mut alone, method, &cases()[turn]).unwrap().0.map(|found| found.values);
+        assert!(values == expected, "{name} on example {turn}: not the same bits");
+    }
+}
+
+#[test]
+fn a_search_waits_in_a_loop() {
+    let mut model = model();
+    // Takes away, one after another, the token without which the score is lowest.
+    let greedy = |probe: Probe| async move {
+        let mut gone: Vec<usize> = Vec::new();
+        while gone.len() < probe.case().ranked.len() {
+            let left: Vec<usize> = probe.case().ranked.iter().copied().filter(|place| !gone.contains(place)).collect();
+            let sets = left.iter().map(|&place| [gone.as_slice(), &[place]].concat());
+            let scores = probe.without(Removal::Replace, sets.collect::<Vec<_>>()).await;
+            let lowest = (0..left.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
+            gone.push(left[lowest]);
+        }
+        gone
+    };
+    let case = &cases()[2];
+    let (order, cost) = ask(&mut model, case.clone(), greedy).unwrap();
+    let n = case.ranked.len() as u64;
+    assert_eq!(cost.forward_rows + cost.forward_rows_saved, n * (n + 1) / 2);
+    let single: Vec<f64> = case.ranked.iter().map(|&place| without(&mut model, case, &[place])).collect();
+    let lowest = (0..single.len()).min_by(|&a, &b| single[a].total_cmp(&single[b])).unwrap();
+    assert_eq!(order[0], case.ranked[lowest]);
+}
+
+#[test]
+fn who_waits_without_asking_is_an_error() {
+    let error = ask(&mut model(), case("x", &[3, 4, 5]), |_| std::future::pending::<()>()).unwrap_err();
+    assert!(error.to_string().contains("fault of gim-harness"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_scored_is_an_error_and_not_a_hang() {
+    let rows = vec![Row::new(vec![3, 4_000_000, 5], 2)];
+    let error = ask(&mut model(), case("x", &[3, 4, 5]), |probe| async move { probe.scores(rows).await }).unwrap_err();
+    assert!(error.to_string().contains("4000000"), "{error}");
+}
+
+#[test]
+fn removals_do_what_they_say() {
+    let mut model = model();
+    let case = &cases()[1];
+    let places = [2usize, 4];
+    let mut removed = |removal: Removal| {
+        let sets = vec![places.to_vec()];
+        ask(&mut model, case.clone(), move |probe| async move {
+            assert!(probe.has(Graph::ForwardEmbeds));
+            removal.applies(&probe)?;
+            Ok::<f64, String>(probe.without(removal, sets).await[0])
+        })
+        .unwrap()
+        .0
+    };
+    let [replaced, padded, masked, averaged, deleted] = Removal::ALL.map(&mut removed);
+    close(replaced.unwrap(), without(&mut model, case, &places));
+    assert!(padded.is_ok() || padded.unwrap_err().contains("no padding token"));
+
+    // Deleted: the prompt of the others.
+    let ids: Vec<i64> = (0..case.length()).filter(|place| !places.contains(place)).map(|i| case.prompt[i]).collect();
+    let last = ids.len() - 1;
+    close(deleted.unwrap(), f64::from(model.scores(&[Row::new(ids, last)], &[20]).unwrap()[0].logits[0]));
+
+    // The mean embedding and the mask, put into the graphs by hand.
+    let embeds = model.embed(&case.prompt).unwrap();
+    let mean = embeds.mapv(f64::from).mean_axis(ndarray::Axis(0)).unwrap().mapv(|x| x as f32);
+    let mut changed = embeds.clone();
+    places.iter().for_each(|&place| changed.row_mut(place).assign(&mean));
+    let length = case.length();
+    let (ones, mut hidden) = (ndarray::Array2::<i64>::ones((1, length)), ndarray::Array2::<i64>::ones((1, length)));
+    places.iter().for_each(|&place| hidden[[0, place]] = 0);
+    let mut by_hand = |embeds: &ndarray::Array2<f32>, mask: &ndarray::Array2<i64>| {
+        let inputs = [
+            ("inputs_embeds", embeds.clone().insert_axis(ndarray::Axis(0)).into()),
+            ("attention_mask", mask.clone().into()),
+            ("position", ndarray::Array1::from_elem(1, case.position as i64).into()),
+        ];
+        let vocab = model.manifest().outputs();
+        let mut outputs = model.load(Graph::ForwardEmbeds).unwrap().run(&inputs).unwrap();
+        f64::from(outputs.take_f32("logits", &[1, vocab]).unwrap()[[0, 20]])
+    };
+    close(averaged.unwrap(), by_hand(&changed, &ones));
+    close(masked.unwrap(), by_hand(&embeds, &hidden));
+}
+
+#[test]
+fn every_metric_says_something_of_every_method() {
+    let mut model = model();
+    let case = &cases()[5];
+    for name in ["gim", "gradient", "integrated_gradients", "attention_rollout", "ablation"] {
+        let method = build(name, &settings(&[])).unwrap();
+        let found = explain(&mut model, &method, case).unwrap().0.unwrap();
+        for (family, output) in metrics() {
+            let place = family.metrics.iter().position(|other| other.name == output.name).unwrap();
+            let value = judge(&mut model, output.name, &[], case, &found.values[0]).values[place].clone();
+            match output.name {
+                "seed_stability" => assert!(value.unwrap_err().contains("one seed")),
+                _ => assert!(value.as_ref().is_ok_and(|value| value.is_finite()) || value.is_err(), "{}", output.name),
+            }
+        }
+    }
+}
+
+/// All orders of some tokens.
+fn orders(tokens: &[usize]) -> Vec<Vec<usize>> {
+    if tokens.is_empty() {
+        return vec![Vec::new()];
+    }
+    let rest = |i: usize| [&tokens[..i], &tokens[i + 1..]].concat();
+    (0..tokens.len())
+        .flat_map(|i| orders(&rest(i)).into_iter().map(move |order| [&[tokens[i]], order.as_slice()].concat()))
+        .collect()
+}
+
+#[test]
+fn naopc_of_the_best_order_is_one_and_of_the_worst_nought() {
+    let mut model = model();
+    for case in [&cases()[0], &cases()[3]] {
+        assert_eq!(case.ranked.len(), 5);
+        let full = without(&mut model, case, &[]);
+        let mut falls = |order: &[usize]| {
+            let fall = |k: usize| full - without(&mut model, case, &order[..k]);
+            (1..=order.len()).map(fall).sum::<f64>() / order.len() as f64
+        };
+        let mut all: Vec<(f64, Vec<usize>)> = orders(&case.ranked).iter().map(|o| (falls(o), o.clone())).collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let attributions = |order: &[usize]| {
+            let mut values = vec![0.0; case.length()];
+            order.iter().enumerate().for_each(|(rank, &place)| values[place] = -(rank as f64));
+            values
+        };
+        let (low, high) = (all[0].clone(), all[all.len() - 1].clone());
+        let beams = [("exact", OptionValue::Integer(1)), ("beam", OptionValue::Integer(20))];
+        for options in [&[][..], &beams] {
+            close(value(&mut model, "naopc", options, case, &attributions(&high.1)), 1.0);
+            close(value(&mut model, "naopc", options, case, &attributions(&low.1)), 0.0);
+            let (middle, order) = &all[40];
+            let expected = (middle - low.0) / (high.0 - low.0);
+            close(value(&mut model, "naopc", options, case, &attributions(order)), expected);
+        }
+        let found = judge(&mut model, "naopc", &[], case, &attributions(&low.1));
+        close(found.values[1].clone().unwrap(), low.0);
+        let best = found.curves.iter().find(|curve| curve.curve == "naopc_best").unwrap();
+        close(best.score[1..].iter().map(|score| full - score).sum::<f64>() / 5.0, high.0);
+    }
+    let many = value_error(&mut model, "naopc", &[("most", OptionValue::Integer(4))], &cases()[0]);
+    assert!(many.contains("5 tokens are ranked, more than the 4"), "{many}");
+}
+
+fn value_error(model: &mut Model, metric: &str, options: &[(&str, OptionValue)], case: &Case) -> String {
+    let values: Vec<f64> = (0..case.length()).map(|i| i as f64).collect();
+    judge(model, metric, options, case, &values).values[0].clone().unwrap_err()
+}
+
+#[test]
+fn areas_are_those_of_the_curves_by_hand() {
+    let mut model = model();
+    let case = &cases()[4];
+    let values: Vec<f64> = (0..case.length()).map(|i| ((7 * i) % 5) as f64 - 2.0).collect();
+    let mut order = case.ranked.clone();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    let n = order.len();
+    let curve = |model: &mut Model, order: &[usize]| -> Vec<f64> {
+        (0..=n).map(|k| without(model, case, &order[..k])).collect()
+    };
+    let area = |scores: &[f64]| scores.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).sum::<f64>() / n as f64;
+    let deleted = curve(&mut model, &order);
+    let reversed: Vec<usize> = order.iter().rev().copied().collect();
+    let least_first = curve(&mut model, &reversed);
+    let found = judge(&mut model, "srg", &[], case, &values);
+    let numbers: Vec<f64> = found.values.iter().map(|value| value.clone().unwrap()).collect();
+    close(numbers[0], area(&deleted));
+    close(numbers[1], area(&least_first));
+    close(numbers[2], area(&least_first) - area(&deleted));
+    let insertion = found.curves.iter().find(|curve| curve.curve == "insertion").unwrap();
+    close(insertion.score[0], without(&mut model, case, &case.ranked));
+    close(insertion.score[1], least_first[n - 1]);
+}
+
+/// A random order beats half of the random orders: over many, the mean is within its interval of one half, and the worst and
+/// the best order are below and above.
+#[test]
+fn the_win_rate_of_chance_is_one_half() {
+    let mut model = model();
+    let random = build("random", &settings(&[("seeds", OptionValue::Integer(30))])).unwrap();
+    let mut rates = Vec::new();
+    for case in &cases() {
+        let found = explain(&mut model, &random, case).unwrap().0.unwrap();
+        for values in &found.values {
+            rates.push(value(&mut model, "random_win_rate", &[], case, values));
+        }
+        let ablation = build("ablation", &settings(&[])).unwrap();
+        let good = explain(&mut model, &ablation, case).unwrap().0.unwrap().values.remove(0);
+        let bad: Vec<f64> = good.iter().map(|value| -value).collect();
+        let [good, bad] = [&good, &bad].map(|values| value(&mut model, "random_win_rate", &[], case, values));
+        assert!(good > 0.5 && bad < 0.5, "{good} {bad}");
+    }
+    let n = rates.len() as f64;
+    let mean = rates.iter().sum::<f64>() / n;
+    let deviation = (rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    println!("{n} random orders win {mean:.3} of the time, standard error {:.3}", deviation / n.sqrt());
+    assert!((mean - 0.5).abs() < 3.0 * deviation / n.sqrt(), "{mean}");
+}
+
+#[test]
+fn eraser_is_about_probabilities() {
+    let mut model = model();
+    let case = &cases()[2];
+    let values: Vec<f64> = (0..case.length()).map(|i| -(i as f64)).collect();
+    let n = case.ranked.len();
+    let probability = |model: &mut Model, gone: &[usize]| {
+        let row = case.without(gone);
+        model.scores(&[row], &[20]).unwrap()[0].probability(0)
+    };
+    let full = probability(&mut model, &[]);
+    let (mut comprehensiveness, mut sufficiency) = (0.0, 0.0);
+    for bin in [0.01, 0.05, 0.1, 0.2, 0.5f64] {
+        let k = (bin * n as f64).ceil() as usize;
+        // The first ranked are the first in the prompt.
+        comprehensiveness += (full - probability(&mut model, &case.ranked[..k])) / 5.0;
+        sufficiency += (full - probability(&mut model, &case.ranked[k..])) / 5.0;
+    }
+    close(value(&mut model, "eraser_comprehensiveness", &[], case, &values), comprehensiveness);
+    close(value(&mut model, "eraser_sufficiency", &[], case, &values), sufficiency);
+}
+
+#[test]
+fn baselines_do_not_matter_to_who_has_none() {
+    let mut model = model();
+    let case = &cases()[5];
+    let values: Vec<f64> = (0..case.length()).map(|i| ((7 * i) % 5) as f64).collect();
+    // `Given` says the same whatever the baseline.
+    close(value(&mut model, "baseline_stability", &[], case, &values), 1.0);
+}
