@@ -401,8 +401,8 @@ fn damaged_manifests_are_refused() {
     for (from, to, expected) in [
         (
             "\"format_version\": 1",
-            "\"format_version\": 3",
-            "its format version is 3; this program reads versions 1 to 2",
+            "\"format_version\": 4",
+            "its format version is 4; this program reads versions 1 to 3",
         ),
         ("\"format_version\": 1", "\"format_version\": 2", "it lacks its own SHA-256"),
         ("\"hidden\": 4", "\"hidden\": 0", "its dimension `hidden` is 0"),

@@ -7,6 +7,7 @@ use crate::onnx::dim::{BATCH, SEQ};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
+use super::contract::Graph as Contract;
 use super::last;
 use super::select::{first_row, logit_of, row_at};
 use super::source::ForwardModel;
@@ -22,7 +23,7 @@ pub struct Baked {
 /// `embed.onnx`: the token-embedding lookup.
 pub fn embed(source: &ForwardModel) -> Baked {
     Baked {
-        file: "embed.onnx",
+        file: Contract::Embed.file(),
         graph: source.graph.clone(),
         inputs: vec![source.input_ids],
         outputs: vec![("inputs_embeds", source.inputs_embeds)],
@@ -74,7 +75,7 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
     let outputs = source.labels.as_ref().map_or(source.vocab, Labels::count);
     let logits = graph.reshape(row, vec![batch, Dim::known(outputs)])?;
     Ok(Baked {
-        file: "forward.onnx",
+        file: Contract::Forward.file(),
         graph,
         inputs: vec![source.input_ids, source.attention_mask, position],
         outputs: vec![("logits", logits)],
@@ -90,7 +91,7 @@ pub fn forward_embeds(source: &ForwardModel) -> Result<Baked, GradError> {
     let outputs = source.labels.as_ref().map_or(source.vocab, Labels::count);
     let logits = graph.reshape(row, vec![batch, Dim::known(outputs)])?;
     Ok(Baked {
-        file: "forward_embeds.onnx",
+        file: Contract::ForwardEmbeds.file(),
         graph,
         inputs: vec![inputs_embeds, scored.attention_mask, position],
         outputs: vec![("logits", logits)],
@@ -130,7 +131,7 @@ pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
         .chain(knobs.ids())
         .collect();
     let outputs = vec![("score", score), ("gradient", derivative.gradient)];
-    Ok((Baked { file: "gradient.onnx", graph, inputs, outputs }, derivative.audit))
+    Ok((Baked { file: Contract::Gradient.file(), graph, inputs, outputs }, derivative.audit))
 }
 
 /// `attention.onnx`: the attention weights of every layer, `[layers, batch, heads, seq, seq]`.
@@ -152,7 +153,7 @@ pub fn attention(source: &ForwardModel) -> Result<Baked, GradError> {
     }
     let attention = graph.concat(&layers, 0)?;
     Ok(Baked {
-        file: "attention.onnx",
+        file: Contract::Attention.file(),
         graph,
         inputs: vec![source.input_ids, source.attention_mask],
         outputs: vec![("attention", attention)],

@@ -8,19 +8,7 @@ use crate::digest::sha256;
 use crate::grad::Audit;
 use crate::labels::{Labels, MAX_LABELS};
 
-/// The layout of bundles that this program writes. Since version 2 the manifest states its own hash.
-pub const FORMAT_VERSION: u32 = 2;
-/// The oldest layout that it reads.
-pub const OLDEST_VERSION: u32 = 1;
-/// The manifest itself.
-pub const MANIFEST_FILE: &str = "bundle.json";
-/// The file all graphs of a bundle share.
-pub const WEIGHT_FILE: &str = "weights.bin";
-pub const TOKENIZER_FILE: &str = "tokenizer.json";
-/// The graphs that every bundle has.
-pub const NEEDED_GRAPHS: [&str; 3] = ["embed.onnx", "forward.onnx", "gradient.onnx"];
-/// The graphs that a bundle may lack: what asks for them does not apply to it.
-pub const FURTHER_GRAPHS: [&str; 2] = ["forward_embeds.onnx", "attention.onnx"];
+pub use super::contract::{FORMAT_VERSION, MANIFEST_FILE, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE};
 
 /// What a bundle is, as `bundle.json` says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

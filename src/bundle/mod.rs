@@ -2,6 +2,7 @@
 
 pub mod bake;
 mod beside;
+mod contract;
 pub mod foreign;
 pub mod graphs;
 mod head;
@@ -17,6 +18,7 @@ mod stamp;
 mod target;
 mod unpublished;
 
+pub use contract::Graph;
 pub use manifest::Manifest;
 pub use open::{BundleError, OpenedBundle, Opening};
 pub use unpublished::{Unpublished, clean, evict};

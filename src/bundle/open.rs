@@ -6,9 +6,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{
-    FORMAT_VERSION, FURTHER_GRAPHS, MANIFEST_FILE, Manifest, NEEDED_GRAPHS, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE,
-};
+use super::contract::{Graph, is_bundle_file};
+use super::manifest::{FORMAT_VERSION, MANIFEST_FILE, Manifest, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE};
 use super::records::Records;
 use super::stamp::Stamp;
 use crate::digest::{sha256, sha256_of_reader};
@@ -222,7 +221,7 @@ impl Listing {
                 return Err(unsound(&file, text));
             }
         }
-        for graph in NEEDED_GRAPHS {
+        for graph in Graph::ALL.into_iter().filter(|graph| graph.is_needed()).map(Graph::file) {
             if !manifest.files.contains_key(graph) {
                 return Err(unsound(&manifest_path, format!("it lists no `{graph}`")));
             }
@@ -265,11 +264,6 @@ pub(super) fn read_manifest(file: &mut File, path: &Path) -> Result<(Manifest, S
         return Err(unsound(path, text));
     }
     Ok((manifest, sha256(text.as_bytes())))
-}
-
-/// Whether a bundle has files of this name, besides its manifest.
-pub(super) fn is_bundle_file(name: &str) -> bool {
-    name == WEIGHT_FILE || name == TOKENIZER_FILE || NEEDED_GRAPHS.contains(&name) || FURTHER_GRAPHS.contains(&name)
 }
 
 /// The hash of a large file as it is known from an earlier reading, if that is the one `trusted`; else as it is read now.

@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::bake::BakeError;
+use super::contract::is_bundle_file;
 use super::manifest::{MANIFEST_FILE, Manifest};
-use super::open::{is_bundle_file, read_manifest};
+use super::open::read_manifest;
 use crate::files;
 use crate::lock::{Hold, exclusive, is_same};
 

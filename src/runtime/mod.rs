@@ -34,6 +34,7 @@ mod score;
 mod session;
 mod watch;
 
+pub use crate::bundle::Graph;
 pub use crate::device::{Device, ParseDeviceError};
 pub use env::Env;
 pub use error::{InputError, RuntimeError};
@@ -41,7 +42,7 @@ pub use install::{Flavour, InstallOptions, Installed, PINNED_VERSION, install};
 pub use library::{MINIMUM_VERSION, Runtime, RuntimeOptions};
 pub use locate::{Attempt, Origin, Outcome};
 pub use memory::{Memory, Prepacking};
-pub use model::{Counters, Gradient, GradientRow, Graph, Model};
+pub use model::{Counters, Gradient, GradientRow, Model};
 pub use residency::Residency;
 pub use row::{Change, Prompt, Row};
 pub use score::Score;

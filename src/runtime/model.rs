@@ -17,47 +17,9 @@ use super::row::{Change, Prompt, Row};
 use super::score::{Score, reduce};
 use super::session::{Outputs, Session, SessionOptions, Tensor};
 use crate::bundle::manifest::WEIGHT_FILE;
-use crate::bundle::{Manifest, OpenedBundle, Opening};
+use crate::bundle::{Graph, Manifest, OpenedBundle, Opening};
 use crate::device::Device;
 use crate::grad::knobs::Knobs;
-
-/// The graphs of a bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Graph {
-    Embed,
-    Forward,
-    /// From embeddings rather than from token ids; bundles of before 2026-11-25 have none.
-    ForwardEmbeds,
-    Gradient,
-    Attention,
-}
-
-impl Graph {
-    pub const ALL: [Graph; 5] = [Graph::Embed, Graph::Forward, Graph::ForwardEmbeds, Graph::Gradient, Graph::Attention];
-
-    /// The name of its file.
-    pub fn file(self) -> &'static str {
-        match self {
-            Graph::Embed => "embed.onnx",
-            Graph::Forward => "forward.onnx",
-            Graph::ForwardEmbeds => "forward_embeds.onnx",
-            Graph::Gradient => "gradient.onnx",
-            Graph::Attention => "attention.onnx",
-        }
-    }
-
-    fn inputs(self) -> &'static [&'static str] {
-        match self {
-            Graph::Embed => &["input_ids"],
-            Graph::Forward => &["input_ids", "attention_mask", "position"],
-            Graph::ForwardEmbeds => &["inputs_embeds", "attention_mask", "position"],
-            Graph::Gradient => {
-                &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight"]
-            }
-            Graph::Attention => &["input_ids", "attention_mask"],
-        }
-    }
-}
 
 /// A sequence of embeddings and the score whose gradient is meant: `logit[target]`, or
 /// `logit[target] - logit[contrast]`, at `position`.
@@ -305,6 +267,7 @@ impl Model {
         for (row, wanted) in rows.iter().enumerate() {
             self.check_gradient_row(wanted).map_err(|error| RuntimeError::Input { row, error })?;
         }
+        let knobs = self.known_knobs(knobs)?;
         let hidden = self.manifest().dimensions.hidden;
         let (distinct, copy_of) = distinct(rows.iter().map(Bits));
         let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
@@ -329,7 +292,7 @@ impl Model {
                 ("contrast", contrasts.into()),
                 ("contrast_weight", weights.into()),
             ];
-            inputs.extend(Knobs::NAMES.into_iter().zip(knobs.values().map(Tensor::from)));
+            inputs.extend(knobs.iter().map(|&(name, value)| (name, Tensor::from(value))));
             let mut outputs = model.run(Graph::Gradient, &inputs)?;
             let scores = outputs.take_f32("score", &[rows.len()])?;
             let gradients = outputs.take_f32("gradient", &[rows.len(), longest, hidden])?;
@@ -338,6 +301,27 @@ impl Model {
         })?;
         self.counters.gradient_rows_saved += (rows.len() - distinct.len()) as u64;
         Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
+    }
+
+    /// The knobs that the gradient graph has.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Bundle`] where it lacks one that is not at calculus.
+    fn known_knobs(&mut self, knobs: &Knobs) -> Result<Vec<(&'static str, f32)>, RuntimeError> {
+        let session = self.load(Graph::Gradient)?;
+        let names: Vec<String> = session.input_names().map(str::to_owned).collect();
+        let mut known = Vec::with_capacity(Knobs::NAMES.len());
+        let settings = knobs.values().into_iter().zip(Knobs::GRADIENT.values());
+        for (name, (value, calculus)) in Knobs::NAMES.into_iter().zip(settings) {
+            if names.iter().any(|found| found == name) {
+                known.push((name, value));
+            } else if value != calculus {
+                let path = self.bundle.path().join(Graph::Gradient.file());
+                let problem = format!("it was baked before there was the knob `{name}`; bake the model anew");
+                return Err(RuntimeError::Bundle { path, problem });
+            }
+        }
+        Ok(known)
     }
 
     /// The attention weights of rows, `[layers, heads, seq, seq]` each; positions play no part, and of changes only tokens. Equal sequences of one
@@ -393,10 +377,11 @@ impl Model {
                 self.bundle.check_unchanged(graph.file())?;
                 self.bundle.check_unchanged(WEIGHT_FILE)?;
                 let names: Vec<&str> = session.input_names().collect();
+                // A knob that came later may be missing; one that this program does not know cannot be fed.
                 let knobs: &[&str] = if graph == Graph::Gradient { &Knobs::NAMES } else { &[] };
-                let expected = || graph.inputs().iter().chain(knobs);
-                if names.len() != expected().count() || expected().any(|name| !names.contains(name)) {
-                    let expected: Vec<&str> = expected().copied().collect();
+                let lacks = graph.inputs().iter().any(|name| !names.contains(name));
+                if lacks || names.iter().any(|name| !graph.inputs().contains(name) && !knobs.contains(name)) {
+                    let expected: Vec<&str> = graph.inputs().iter().chain(knobs).copied().collect();
                     return Err(problem(format!(
                         "its inputs are {}; expected {}",
                         names.join(", "),
