@@ -22,6 +22,7 @@ use gim_harness::diagnostics::Diagnostics;
 use gim_harness::run::RunError;
 use gim_harness::runtime::RuntimeError;
 use gim_harness::text;
+use gim_harness::verify::VerifyError;
 
 /// How far can you trust an explanation of a transformer?
 ///
@@ -132,6 +133,7 @@ fn is_interruption(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(RuntimeError::Interrupted))
             || matches!(cause.downcast_ref(), Some(RunError::Interrupted { .. }))
+            || cause.downcast_ref().is_some_and(VerifyError::is_interruption)
     })
 }
 
