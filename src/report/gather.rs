@@ -170,6 +170,11 @@ pub fn gather(
     if let Some((last, _)) = &current {
         panels[*last].end_example(&mut units, is_random);
     }
+    for panel in &mut panels {
+        for kept in panel.agreement.kept_mut() {
+            kept.evidence = store.evidence(&panel.model, &panel.task, &kept.id)?;
+        }
+    }
     let damaged = damaged.into_iter().map(|damage| damage.what).collect();
     Ok(Gathered { declared, identity: store.identity().clone(), panels, damaged })
 }

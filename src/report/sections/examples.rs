@@ -77,7 +77,7 @@ impl Source<'_> {
             agreement: kept.agreement,
             tokens: kept.tokens[..shown].to_vec(),
             cut: kept.tokens.len() - shown,
-            evidence: Vec::new(),
+            evidence: kept.evidence.iter().copied().filter(|place| *place < shown).collect(),
             methods: kept.attributions.iter().map(colouring).collect(),
         }
     }
