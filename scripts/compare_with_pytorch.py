@@ -19,6 +19,7 @@ the tolerance.
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,8 +64,8 @@ CHAT = {
     "chat, 3 turns": [("system", "You are a film critic."), ("user", "Was it any good?"), ("assistant", "No."),
                       ("user", "a gorgeous , witty , seductive movie . Is this review positive or negative?")],
 }
-# Of longer prompts the methods that need many passes are not compared: double precision takes its time.
-MANY_PASSES = 64
+# Not compared of long prompts: double precision takes its time.
+MANY_PASSES = ["ablation", "integrated_gradients"]
 
 
 class Reference:
@@ -95,35 +96,36 @@ class Reference:
             F.embedding = lookup
         return (result.logits if self.classifier else result.logits[:, -1]), result.attentions
 
-    def gradient(self, embeds, direction):
+    def gradients(self, embeds, directions):
+        """One for every direction, `[directions, batch, seq, hidden]`, of one forward pass."""
         leaf = embeds.clone().requires_grad_(True)
-        score = (self(leaf)[0] @ direction.to(leaf.dtype)).sum()
-        return torch.autograd.grad(score, leaf)[0]
+        scores = (self(leaf)[0] @ directions.T.to(leaf.dtype)).sum(0)
+        return torch.stack([torch.autograd.grad(score, leaf, retain_graph=True)[0] for score in scores])
 
-    def attribute(self, method, ids, baseline, direction, steps):
-        """Attributions `[seq]` of `direction`, a weight for every output."""
+    def attribute(self, method, ids, baseline, directions, steps):
+        """Attributions `[directions, seq]`; a direction is a weight for every output."""
         embeds, empty = self.embeds(ids[None]), self.embeds(torch.full_like(ids, baseline)[None])
         with Modified(self.model, KNOBS.get(method, CALCULUS)):
             if method in KNOBS:
-                return ((embeds - empty) * self.gradient(embeds, direction)).sum(-1)[0]
+                return ((embeds - empty) * self.gradients(embeds, directions)).sum(-1)[:, 0]
             if method == "integrated_gradients":
                 points, weights = gauss_legendre(steps)
-                total = torch.zeros_like(embeds)
+                total = 0
                 for point, weight in zip(points, weights):
-                    total += weight * self.gradient(empty + point * (embeds - empty), direction)
-                return ((embeds - empty) * total).sum(-1)[0]
+                    total = total + weight * self.gradients(empty + point * (embeds - empty), directions)
+                return ((embeds - empty) * total).sum(-1)[:, 0]
             with torch.no_grad():
                 if method == "ablation":
                     removed = ids.repeat(len(ids), 1).fill_diagonal_(baseline)
                     scores = torch.cat([self(self.embeds(row))[0] for row in torch.cat([ids[None], removed]).split(8)])
-                    scores = scores @ direction.to(scores.dtype)
-                    return scores[0] - scores[1:]
+                    scores = scores @ directions.T.to(scores.dtype)
+                    return (scores[:1] - scores[1:]).T
                 assert method == "attention_rollout"
                 rollout = torch.eye(len(ids), dtype=embeds.dtype)
                 for layer in self(embeds, attentions=True)[1]:
                     mixed = layer[0].mean(0) + torch.eye(len(ids), dtype=embeds.dtype)
                     rollout = (mixed / mixed.sum(-1, keepdim=True)) @ rollout
-                return rollout[0 if self.classifier else -1]
+                return rollout[0 if self.classifier else -1].expand(len(directions), -1)
 
 
 def gauss_legendre(points):
@@ -182,11 +184,14 @@ def main():
     parser.add_argument("--program", default="gim-harness")
     parser.add_argument("--steps", type=int, default=20, help="of integrated gradients")
     parser.add_argument("--single", action="store_true", help="PyTorch in single precision too")
+    parser.add_argument("--longest", type=int, default=64,
+                        help="prompts of more tokens are not compared for methods of many passes")
     parser.add_argument("--tolerance", type=float, default=1e-4)
     parser.add_argument("--prompts", help="names of prompts, separated by commas; default: all")
     parser.add_argument("--methods", default=",".join([*KNOBS, *OTHERS]))
     parser.add_argument("--scores", default="logit,logit_difference")
     given = parser.parse_args()
+    program = shutil.which(given.program) or sys.exit(f"{given.program}: no such program; see --program")
     methods, tasks = given.methods.split(","), given.scores.split(",")
 
     tokenizer = AutoTokenizer.from_pretrained(given.folder)
@@ -213,7 +218,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         write_plan(scratch, (given.bundle or given.folder).resolve(), cases, methods, given.steps, tasks)
-        subprocess.run([given.program, "run", "harness.yaml", "--all", "--out", "report"], cwd=scratch, check=True,
+        subprocess.run([Path(program).resolve(), "run", "harness.yaml", "--all", "--out", "report"], cwd=scratch, check=True,
                        stdout=subprocess.DEVNULL)
         run = scratch / "report"
         lines = [json.loads(line) for line in (run / "attributions.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -225,35 +230,32 @@ def main():
     baseline = baseline_token(tokenizer)
     for name, case in cases.items():
         ids, (target, contrast) = case["ids"], case["ids_of"]
-        for task in tasks:
-            direction = torch.zeros(len(case["logits"]), dtype=torch.float64)
-            direction[target] = 1
-            if task == "logit_difference":
-                direction[contrast] = -1
-            errors = []
-            for method in methods:
-                line = found.get((task, name, method))
-                if line is None:
-                    missing.append(f"{task}, {name}, {method}: {scores.get((task, name), {}).get('excluded')}")
-                    continue
-                if method in ("ablation", "integrated_gradients") and len(ids) > MANY_PASSES:
-                    continue
-                expected = double.attribute(method, ids, baseline, direction, given.steps)
+        directions = torch.zeros(len(tasks), len(case["logits"]), dtype=torch.float64)
+        directions[:, target] = 1
+        directions[[task == "logit_difference" for task in tasks], contrast] = -1
+        errors = defaultdict(float)
+        for method in methods:
+            lines = [found.get((task, name, method)) for task in tasks]
+            missing += [f"{task}, {name}, {method}: {scores.get((task, name), {}).get('excluded')}"
+                        for task, line in zip(tasks, lines) if line is None]
+            if None in lines or method in MANY_PASSES and len(ids) > given.longest:
+                continue
+            expected = double.attribute(method, ids, baseline, directions, given.steps)
+            other = single.attribute(method, ids, baseline, directions, given.steps) if single else expected
+            for task, line, expected, other in zip(tasks, lines, expected, other):
                 values = torch.tensor(line["attributions"], dtype=torch.float64)
                 if len(values) != len(ids):
                     sys.exit(f"{name}: the program has {len(values)} tokens, transformers {len(ids)}")
                 error = relative(values, expected)
-                worst[method] = max(worst[method], error)
-                errors.append(error)
-                if single:
-                    other = single.attribute(method, ids, baseline, direction, given.steps)
-                    worst_single[method] = max(worst_single[method], relative(other, expected))
+                worst[method], errors[task] = max(worst[method], error), max(errors[task], error)
+                worst_single[method] = max(worst_single[method], relative(other, expected))
+        for task, direction in zip(tasks, directions):
             if (task, name) in scores:
                 score = torch.tensor([float(scores[task, name]["score"])])
                 error = relative(score, (case["logits"] @ direction)[None])
                 worst["score"] = max(worst["score"], error)
                 print(f"{task}, {name}: {len(ids)} tokens, score {score.item():.4f} (relative error {error:.1e}), "
-                      f"attributions {max(errors, default=0):.1e}", file=sys.stderr, flush=True)
+                      f"attributions {errors[task]:.1e}", file=sys.stderr, flush=True)
 
     print(f"{given.folder.name}: largest relative error over {len(cases)} prompts of "
           f"{min(len(case['ids']) for case in cases.values())} to {max(len(case['ids']) for case in cases.values())} "

@@ -12,6 +12,7 @@ pub mod attribution;
 pub mod bundle;
 pub mod checkpoint;
 pub mod config;
+pub mod date;
 pub mod device;
 pub mod diagnostics;
 mod digest;

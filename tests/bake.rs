@@ -1,13 +1,14 @@
 //! Baking with the checks at its end: what is wrong does not appear, and what was there stays.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use assert_cmd::Command;
 use gim_harness::bundle::bake::{BakeError, BakeOptions, write};
 use gim_harness::grad::SiteKind;
 use gim_harness::onnx::proto::ModelProto;
-use gim_harness::runtime::{Runtime, RuntimeOptions};
+use gim_harness::runtime::{Runtime, RuntimeOptions, Watch};
 use gim_harness::verify::{Step, VerifiedBakeError, bake};
 use prost::Message as _;
 
@@ -93,6 +94,28 @@ fn an_interrupted_bake_leaves_nothing() {
 }
 
 /// One layer of a file by others has its SiLU's sigmoid left out: what is left is a product and no activation.
+#[test]
+fn the_checks_stop_where_they_are_when_they_are_interrupted() {
+    for step in ["weights", "double precision", "padding", "definition"] {
+        let watch = Arc::new(Watch::default());
+        let options = RuntimeOptions { watch: Some(Arc::clone(&watch)), ..RuntimeOptions::default() };
+        let runtime = Runtime::open(&options, &|line| eprintln!("{line}")).unwrap();
+        let last = std::cell::RefCell::new(String::new());
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("bundle");
+        // The flag that signals set is raised when a check begins, so its own passes have to look at it.
+        let stopped = bake(&runtime, &fixtures().join("llama-a"), &out, &BakeOptions::default(), &|at| {
+            if let Step::Checking(next) = at {
+                next.clone_into(&mut last.borrow_mut());
+                watch.interrupted.fetch_or(next == step, Ordering::Relaxed);
+            }
+        });
+        assert!(stopped.is_err_and(|error| error.is_interruption()), "{step}");
+        assert_eq!(last.take(), step);
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn fewer_sites_than_layers_are_an_error_unless_allowed() {
     let folder = tempfile::tempdir().unwrap();

@@ -35,6 +35,8 @@ fn what_was_written_comes_back_exactly_and_in_order() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.units().unwrap(), written);
     assert_eq!(store.datasets().unwrap(), facts);
+    let evidence = |id| store.evidence("small", "sentiment", id).unwrap();
+    assert_eq!([evidence("sentiment-3"), evidence("sentiment-4"), evidence("nobody")], [vec![1, 2], vec![], vec![]]);
     assert_eq!(store.declared(), &declared);
     assert_eq!(store.identity(), &identity());
     let (finished, damage) = store.finished().unwrap();
@@ -196,6 +198,7 @@ fn damage_is_noticed() {
         "UPDATE run SET seed = '8'",
         "UPDATE run SET confidence = 0.5",
         "UPDATE example SET id = 'other' WHERE position = 1",
+        "UPDATE example SET evidence = '[2]' WHERE position = 1",
     ] {
         alter(statement);
         let error = Store::open(&path).unwrap_err().to_string();
@@ -295,10 +298,10 @@ fn a_newer_store_and_a_damaged_one_are_refused() {
         rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", number).unwrap();
         Store::open(&path).unwrap_err().to_string()
     };
-    let error = version(3);
-    assert!(error.contains("newer gim-harness (store format 3, this program knows up to 2)"), "{error}");
+    let error = version(4);
+    assert!(error.contains("newer gim-harness (store format 4, this program knows up to 3)"), "{error}");
     let error = version(1);
-    assert!(error.contains("older gim-harness (store format 1, this program has 2)"), "{error}");
+    assert!(error.contains("older gim-harness (store format 1, this program has 3)"), "{error}");
 
     // Whatever is destroyed, reading ends in an error or in right units, never in a panic.
     for cut in [50, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {

@@ -58,6 +58,8 @@ pub struct SchemaArguments {
 enum SchemaOf {
     Harness,
     Task,
+    Gate,
+    Acknowledged,
 }
 
 pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
@@ -133,6 +135,8 @@ pub fn schema(arguments: &SchemaArguments) -> anyhow::Result<Ended> {
     let schema = match arguments.of {
         SchemaOf::Harness => schema::harness(&vocabulary()),
         SchemaOf::Task => schema::task(),
+        SchemaOf::Gate => schema::gate(),
+        SchemaOf::Acknowledged => schema::acknowledged(),
     };
     output::json(&schema, true)?;
     Ok(Ended::Done)

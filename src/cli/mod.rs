@@ -1,6 +1,7 @@
 //! The verbs, one file each, and the exit codes.
 
 mod bake;
+mod compare;
 mod explain;
 mod explanation;
 mod inspect;
@@ -22,6 +23,7 @@ use gim_harness::diagnostics::Diagnostics;
 use gim_harness::run::RunError;
 use gim_harness::runtime::RuntimeError;
 use gim_harness::text;
+use gim_harness::verify::VerifyError;
 
 /// How far can you trust an explanation of a transformer?
 ///
@@ -35,7 +37,7 @@ struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 error, 2 usage or invalid configuration, 4 interrupted and resumable.
+Exit codes: 0 done, 1 error, 2 usage or invalid configuration, 3 a gate found a regression, 4 incomplete (a run: resumable).
 Results go to stdout; progress and messages to stderr.";
 
 #[derive(Subcommand)]
@@ -52,6 +54,8 @@ enum Verb {
     Verify(verify::Arguments),
     /// Make the reports of a run again from its store
     Report(report::Arguments),
+    /// Compare a run with an earlier one, and hold it to a gate
+    Compare(compare::Arguments),
     /// List or check tasks
     Tasks(list::TasksArguments),
     /// List the attribution methods
@@ -60,7 +64,7 @@ enum Verb {
     Metrics(list::ListArguments),
     /// Find or install ONNX Runtime
     Runtime(runtime::Arguments),
-    /// Print the JSON Schema of a harness or task file, for editors
+    /// Print the JSON Schema of a harness, task or gate file, for editors
     Schema(list::SchemaArguments),
 }
 
@@ -70,6 +74,8 @@ pub enum Ended {
     /// It did its work, and the answer is no.
     Negative,
     Incomplete,
+    /// A gate found that something is worse than it may be.
+    Regression,
 }
 
 /// Runs the verb of the command line.
@@ -91,6 +97,7 @@ pub fn main() -> ExitCode {
         Verb::Inspect(arguments) => inspect::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Tasks(arguments) => list::tasks(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),
         Verb::Metrics(arguments) => list::metrics(&arguments),
@@ -101,6 +108,7 @@ pub fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Negative) => ExitCode::from(1),
         Ok(Ended::Incomplete) => ExitCode::from(4),
+        Ok(Ended::Regression) => ExitCode::from(3),
         Err(error) if is_interruption(&error) => {
             output::note(error);
             ExitCode::from(4)
@@ -132,6 +140,7 @@ fn is_interruption(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(RuntimeError::Interrupted))
             || matches!(cause.downcast_ref(), Some(RunError::Interrupted { .. }))
+            || cause.downcast_ref().is_some_and(VerifyError::is_interruption)
     })
 }
 

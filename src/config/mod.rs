@@ -6,6 +6,7 @@
 //! No step stops at the first mistake, so all of them are reported at once.
 
 mod chosen;
+mod gate;
 mod plan;
 pub mod schema;
 mod task;
@@ -22,6 +23,7 @@ use crate::files;
 pub(crate) use crate::digest::{sha256, sha256_of_file};
 
 pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
+pub use gate::{Acknowledged, Allowed, Gate, Margin, Matcher, Rule, load_gate};
 pub use plan::{ModelPlan, Plan};
 pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};

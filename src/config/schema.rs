@@ -51,6 +51,10 @@ pub(super) enum Kind {
     Integer(u64, u64),
     /// Strictly between 0 and 1.
     Fraction,
+    /// A number that is 0 or more, or `N %`.
+    Margin,
+    /// `YYYY-MM-DD`.
+    Date,
     Choice(&'static [&'static str]),
     /// Not empty.
     List(&'static Kind),
@@ -331,6 +335,28 @@ pub(super) fn name(node: &Node) -> Result<&str, Complaint> {
     Ok(name)
 }
 
+/// How much worse something may be.
+pub(super) fn margin(node: &Node) -> Result<super::gate::Margin, Complaint> {
+    use super::gate::Margin;
+    let expected = || Complaint::expected("a number that is 0 or more, or a percentage such as `5 %`", node);
+    let is_fine = |number: &f64| number.is_finite() && *number >= 0.0;
+    match node.atom() {
+        Some(Atom::Integer(number)) => Some(number as f64).filter(is_fine).map(Margin::Absolute).ok_or_else(expected),
+        Some(Atom::Float(number)) => Some(number).filter(is_fine).map(Margin::Absolute).ok_or_else(expected),
+        Some(Atom::Text(text)) => {
+            let number = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+            number.filter(is_fine).map(|percent| Margin::Relative(percent / 100.0)).ok_or_else(expected)
+        }
+        _ => Err(expected()),
+    }
+}
+
+/// A day.
+pub(super) fn date(node: &Node) -> Result<crate::date::Date, Complaint> {
+    let expected = || Complaint::expected("a day such as 2026-12-31", node);
+    node.scalar_text().and_then(|text| text.parse().ok()).ok_or_else(expected)
+}
+
 /// A whole number within bounds.
 pub(super) fn integer(node: &Node, least: u64, most: u64) -> Result<u64, Complaint> {
     match node.atom() {
@@ -485,6 +511,8 @@ impl Checker<'_> {
             Name => name(node).map(drop),
             Integer(least, most) => integer(node, *least, *most).map(drop),
             Fraction => fraction(node).map(drop),
+            Margin => margin(node).map(drop),
+            Date => date(node).map(drop),
             Choice(valid) => choice(node, key, valid).map(drop),
             Device => text(node).and_then(device).map(drop),
             Mapping(table) => return self.mapping(node, table, key),
@@ -658,6 +686,16 @@ pub fn task() -> Value {
     document(&TASK, &Vocabulary::EMPTY)
 }
 
+/// JSON Schema (draft 2020-12) of a gate file.
+pub fn gate() -> Value {
+    document(&super::gate::GATE, &Vocabulary::EMPTY)
+}
+
+/// JSON Schema (draft 2020-12) of a file of acknowledged changes.
+pub fn acknowledged() -> Value {
+    document(&super::gate::ACKNOWLEDGED, &Vocabulary::EMPTY)
+}
+
 /// JSON Schema (draft 2020-12) of a model file.
 pub fn model() -> Value {
     document(&MODEL, &Vocabulary::EMPTY)
@@ -717,6 +755,11 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
         Name => json!({"type": "string", "pattern": r"^[^\s,]([^,\n\r\t]*[^\s,])?$"}),
         Integer(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+        Margin => json!({"anyOf": [
+            {"type": "number", "minimum": 0},
+            {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%$"},
+        ]}),
+        Date => json!({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
         Choice(valid) => json!({"enum": valid}),
         List(kind) => json!({"type": "array", "minItems": 1, "items": kind_schema(kind, vocabulary)}),
         Mapping(table) => table_schema(table, vocabulary),

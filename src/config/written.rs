@@ -216,14 +216,14 @@ fn labels(view: &View) -> Vec<(Located<String>, Located<LabelRef>)> {
 }
 
 /// Typed access to a mapping; `None` where nothing is given or what is given is not of the field's kind.
-struct View<'a> {
-    file: &'a Path,
-    node: Option<&'a Node>,
-    table: &'static Table,
+pub(super) struct View<'a> {
+    pub file: &'a Path,
+    pub node: Option<&'a Node>,
+    pub table: &'static Table,
 }
 
 impl<'a> View<'a> {
-    fn given(&self, key: &str) -> Option<&'a Node> {
+    pub fn given(&self, key: &str) -> Option<&'a Node> {
         self.node?.get(key).filter(|node| !node.is_null())
     }
 
@@ -236,7 +236,7 @@ impl<'a> View<'a> {
         View { file: self.file, node: self.given(key), table }
     }
 
-    fn items(&self, key: &str) -> impl Iterator<Item = &'a Node> {
+    pub fn items(&self, key: &str) -> impl Iterator<Item = &'a Node> {
         let items = match self.given(key).map(|node| &node.content) {
             Some(Content::List(items)) => items.as_slice(),
             _ => &[],
@@ -252,11 +252,11 @@ impl<'a> View<'a> {
         Located { value: key.text.clone(), file: self.file.to_path_buf(), line: key.line, column: key.column }
     }
 
-    fn text_of(&self, node: &Node) -> Option<Located<String>> {
+    pub fn text_of(&self, node: &Node) -> Option<Located<String>> {
         schema::text(node).ok().map(|text| self.located(node, text.to_owned()))
     }
 
-    fn text(&self, key: &str) -> Option<Located<String>> {
+    pub fn text(&self, key: &str) -> Option<Located<String>> {
         self.given(key).and_then(|node| self.text_of(node))
     }
 
@@ -292,7 +292,7 @@ impl<'a> View<'a> {
         self.integer(key).map(|number| self.located(node, number))
     }
 
-    fn fraction(&self, key: &str) -> Option<f64> {
+    pub fn fraction(&self, key: &str) -> Option<f64> {
         match (self.given(key), &self.table.field(key)?.needed) {
             (Some(node), _) => schema::fraction(node).ok(),
             (None, Needed::Fraction(default)) => Some(*default),

@@ -29,6 +29,8 @@ pub struct Kept {
     /// Mean rank correlation over pairs of methods that do not draw at random.
     pub agreement: Option<f64>,
     pub tokens: Vec<String>,
+    /// Positions that annotators marked.
+    pub evidence: Vec<usize>,
     /// Places of methods, and the first seed's attributions, one a token.
     pub attributions: Vec<(usize, Vec<f64>)>,
 }
@@ -74,6 +76,7 @@ impl Agreement {
                 score: first.score,
                 agreement,
                 tokens: first.tokens.clone(),
+                evidence: Vec::new(),
                 attributions: explained.into_iter().map(|(method, vector)| (method, vector.clone())).collect(),
             },
         );
@@ -87,6 +90,11 @@ impl Agreement {
         }
         let moments = self.pairs.get(a.min(b))?.get(a.max(b))?;
         Some((moments.mean()?, moments.n()))
+    }
+
+    /// To fill in what only the kept ones need.
+    pub fn kept_mut(&mut self) -> &mut [Kept] {
+        &mut self.kept
     }
 
     pub fn kept(&self) -> &[Kept] {

@@ -1,6 +1,7 @@
 //! One walk over the store: what the statistics need, by (model, task), metric, method and example.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::attribution::relative_gap;
 use crate::store::{Cost, DatasetFacts, Declared, RunIdentity, Store, Unit};
@@ -30,6 +31,10 @@ pub struct Panel {
     pub dataset: Option<DatasetFacts>,
     /// Examples of which at least one unit is done.
     pub examples: usize,
+    /// Names of those examples.
+    pub ids: Vec<String>,
+    /// What the tokens of an example come to; absent where no unit has any.
+    pub asked: Vec<Option<u64>>,
     /// f(x), one an example.
     pub scores: Vec<Option<f64>>,
     /// `cells[metric][method][example]`.
@@ -122,6 +127,8 @@ pub fn gather(
                 task: task.clone(),
                 dataset: datasets.remove(&key),
                 examples: 0,
+                ids: Vec::new(),
+                asked: Vec::new(),
                 scores: Vec::new(),
                 cells: vec![vec![Vec::new(); declared.methods.len()]; declared.metrics.len()],
                 methods: vec![MethodTotals::default(); declared.methods.len()],
@@ -147,6 +154,8 @@ pub fn gather(
             let panel = &mut panels[place];
             current = Some((place, unit.key.example_id.clone()));
             panel.examples += 1;
+            panel.ids.push(unit.key.example_id.clone());
+            panel.asked.push(None);
             panel.scores.push(None);
             for metric in &mut panel.cells {
                 metric.iter_mut().for_each(|cells| cells.push(Cell::Unfinished));
@@ -155,6 +164,11 @@ pub fn gather(
         let panel = &mut panels[place];
         let example = panel.examples - 1;
         panel.scores[example] = panel.scores[example].or(unit.score);
+        if panel.asked[example].is_none() && !unit.tokens.is_empty() {
+            let mut hasher = DefaultHasher::new();
+            unit.tokens.hash(&mut hasher);
+            panel.asked[example] = Some(hasher.finish());
+        }
         let cells: Vec<Cell> = declared.metrics.iter().map(|metric| cell(&unit, &metric.name)).collect();
         each(&unit, &cells)?;
         for (metric, cell) in panel.cells.iter_mut().zip(cells) {
@@ -169,6 +183,11 @@ pub fn gather(
     })?;
     if let Some((last, _)) = &current {
         panels[*last].end_example(&mut units, is_random);
+    }
+    for panel in &mut panels {
+        for kept in panel.agreement.kept_mut() {
+            kept.evidence = store.evidence(&panel.model, &panel.task, &kept.id)?;
+        }
     }
     let damaged = damaged.into_iter().map(|damage| damage.what).collect();
     Ok(Gathered { declared, identity: store.identity().clone(), panels, damaged })

@@ -14,6 +14,7 @@
 mod agreement;
 mod analysis;
 mod atomic;
+pub mod compare;
 mod csv_files;
 mod curves;
 mod document;
@@ -94,7 +95,7 @@ pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>)
         pending.push(json(folder, "manifest.json", manifest)?);
     }
     pending.push(text(folder, "report.md", render::markdown::render(&document, plots::FOLDER).as_bytes())?);
-    pending.push(text(folder, "report.html", render::html::render(&document, plots::FOLDER).as_bytes())?);
+    pending.push(text(folder, "report.html", render::html::render(&document, Some(plots::FOLDER)).as_bytes())?);
     let plots = plots::Pending::create(folder, &document)?;
     let mut files: Vec<PathBuf> = pending.into_iter().map(Pending::publish).collect::<Result<_, _>>()?;
     files.extend(plots.publish()?);

@@ -10,7 +10,7 @@ use super::prepare::Prepared;
 use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
 use crate::runtime::{Model, Runtime, SessionOptions};
-use crate::store::{DatasetFacts, Declared, PlannedDataset, RunIdentity, UnitKey};
+use crate::store::{DatasetFacts, Declared, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
 
 /// Facts by name, for people to read and for units to hang on.
@@ -145,7 +145,11 @@ pub fn dataset(model: &str, plan: &Plan, dataset: &Dataset) -> PlannedDataset {
             sample: plan.sample,
             examples: dataset.examples.len(),
         },
-        examples: dataset.examples.iter().map(|example| example.id.clone()).collect(),
+        examples: dataset
+            .examples
+            .iter()
+            .map(|example| PlannedExample { id: example.id.clone(), evidence: example.evidence.clone() })
+            .collect(),
     }
 }
 

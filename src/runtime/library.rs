@@ -41,9 +41,13 @@ impl Default for RuntimeOptions {
     }
 }
 
-/// ONNX Runtime, loaded. Copies are handles to the one library of the process.
+/// ONNX Runtime, loaded: a handle to the one library of the process.
 #[derive(Clone)]
-pub struct Runtime(Arc<Loaded>);
+pub struct Runtime {
+    loaded: Arc<Loaded>,
+    /// Of who opened this handle, and of its copies.
+    watch: Option<Arc<Watch>>,
+}
 
 struct Loaded {
     environment: Environment,
@@ -53,7 +57,6 @@ struct Loaded {
     providers: Vec<String>,
     tried: Vec<Attempt>,
     complaints: Complaints,
-    watch: Option<Arc<Watch>>,
 }
 
 /// `ort` cannot take a second library, nor the same one again.
@@ -92,27 +95,27 @@ impl Runtime {
 
     /// The shared library.
     pub fn library(&self) -> &Path {
-        &self.0.library
+        &self.loaded.library
     }
 
     /// How it was found.
     pub fn origin(&self) -> &Origin {
-        &self.0.origin
+        &self.loaded.origin
     }
 
     /// What it says of itself, e.g. `1.31.1`.
     pub fn version(&self) -> &str {
-        &self.0.version
+        &self.loaded.version
     }
 
     /// The execution providers it was built with, e.g. `CPUExecutionProvider`.
     pub fn providers(&self) -> &[String] {
-        &self.0.providers
+        &self.loaded.providers
     }
 
     /// The places that were looked at, in order; the last one is where it was found.
     pub fn tried(&self) -> &[Attempt] {
-        &self.0.tried
+        &self.loaded.tried
     }
 
     /// An error unless the library has the provider of this device. Whether there is such a device shows when a session
@@ -131,28 +134,29 @@ impl Runtime {
     }
 
     pub(crate) fn environment(&self) -> &Environment {
-        &self.0.environment
+        &self.loaded.environment
     }
 
     /// What ONNX Runtime logged as errors since [`Runtime::forget_complaints`]: reasons that its status does not give.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        self.0.complaints.lock().iter().cloned().collect()
+        self.loaded.complaints.lock().iter().cloned().collect()
     }
 
     pub(crate) fn forget_complaints(&self) {
-        self.0.complaints.lock().clear();
+        self.loaded.complaints.lock().clear();
     }
 
     pub(crate) fn watch(&self) -> Option<&Arc<Watch>> {
-        self.0.watch.as_ref()
+        self.watch.as_ref()
     }
 
     fn again(&self, options: &RuntimeOptions) -> Result<Runtime, RuntimeError> {
-        let Some(wanted) = &options.library else { return Ok(self.clone()) };
+        let handle = Runtime { loaded: Arc::clone(&self.loaded), watch: options.watch.clone() };
+        let Some(wanted) = &options.library else { return Ok(handle) };
         let loaded = self.library();
         let same = |a: &Path| matches!((a.canonicalize(), loaded.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if same(wanted) || library_in(wanted).is_some_and(|library| same(&library)) {
-            Ok(self.clone())
+            Ok(handle)
         } else {
             Err(RuntimeError::AlreadyLoaded { loaded: loaded.to_owned(), wanted: wanted.clone() })
         }
@@ -162,10 +166,10 @@ impl Runtime {
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime")
-            .field("library", &self.0.library)
-            .field("origin", &self.0.origin)
-            .field("version", &self.0.version)
-            .field("providers", &self.0.providers)
+            .field("library", &self.loaded.library)
+            .field("origin", &self.loaded.origin)
+            .field("version", &self.loaded.version)
+            .field("providers", &self.loaded.providers)
             .finish_non_exhaustive()
     }
 }
@@ -256,7 +260,8 @@ fn load(
     environment.set_log_level(LogLevel::Warning);
     let providers = providers().map_err(|error| failed(error.to_string()))?;
     tracing::debug!(library = %library.display(), %origin, version, "loaded ONNX Runtime");
-    Ok(Runtime(Arc::new(Loaded { environment, library, origin, version, providers, tried, complaints, watch })))
+    let loaded = Loaded { environment, library, origin, version, providers, tried, complaints };
+    Ok(Runtime { loaded: Arc::new(loaded), watch })
 }
 
 /// The execution providers the loaded library was built with. `ort` only answers for one name at a time.

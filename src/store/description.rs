@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::checksum;
-use super::columns::{count, int};
+use super::columns::{Json, count, int};
 use super::error::StoreError;
 use super::record::UnitKey;
 use super::run::{DatasetFacts, Declared, PlannedDataset, RunIdentity};
@@ -88,6 +88,21 @@ impl Store {
         self.declared = read_declared(&self.connection).map_err(fail)?;
         self.names = Names::read(&self.connection).map_err(fail)?;
         Ok(())
+    }
+
+    /// Positions that annotators marked as evidence on an example of the present plan; none where they marked none.
+    pub fn evidence(&self, model: &str, task: &str, example_id: &str) -> Result<Vec<usize>, StoreError> {
+        let query = "SELECT evidence FROM example JOIN model ON model.id = model JOIN task ON task.id = task
+                     WHERE model.name = ? AND task.name = ? AND example.id = ?";
+        let read = || {
+            let positions: Option<Json<Vec<usize>>> = self
+                .connection
+                .prepare_cached(query)?
+                .query_row([model, task, example_id], |row| row.get(0))
+                .optional()?;
+            Ok(positions.map_or(Vec::new(), |Json(positions)| positions))
+        };
+        read().map_err(|error| self.describe(error))
     }
 
     /// In declared order of models, then tasks.
@@ -196,9 +211,9 @@ pub fn write(
                 facts.sample.map(int)
             ],
         )?;
-        let mut insert = transaction.prepare_cached("INSERT INTO example VALUES (?, ?, ?, ?)")?;
-        for (position, id) in examples.iter().enumerate() {
-            insert.execute(params![model, task, int(position), id])?;
+        let mut insert = transaction.prepare_cached("INSERT INTO example VALUES (?, ?, ?, ?, ?)")?;
+        for (position, example) in examples.iter().enumerate() {
+            insert.execute(params![model, task, int(position), example.id, Json(&example.evidence)])?;
         }
     }
     transaction.execute(

@@ -64,8 +64,17 @@ pub struct DatasetFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedDataset {
     pub facts: DatasetFacts,
-    /// Names, in the order of the reports; as many as `facts.examples`.
-    pub examples: Vec<String>,
+    /// In the order of the reports; as many as `facts.examples`.
+    pub examples: Vec<PlannedExample>,
+}
+
+/// An example, as far as reports have to know it before anything is measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlannedExample {
+    /// Its name.
+    pub id: String,
+    /// Positions that annotators marked as evidence, ascending.
+    pub evidence: Vec<usize>,
 }
 
 /// A fact that is not the same in two runs.

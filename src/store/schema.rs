@@ -12,7 +12,7 @@
 pub const APPLICATION_ID: i64 = 0x4749_4D48;
 
 /// Goes up with every change of the tables; kept in `user_version`.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 pub const TABLES: &str = r#"
 CREATE TABLE run (
@@ -62,6 +62,7 @@ CREATE TABLE example (
     task INTEGER NOT NULL,
     position INTEGER NOT NULL,
     id TEXT NOT NULL,
+    evidence TEXT NOT NULL, -- positions
     PRIMARY KEY (model, task, position),
     UNIQUE (model, task, id),
     FOREIGN KEY (model, task) REFERENCES dataset

@@ -27,9 +27,7 @@ impl VerifiedBakeError {
             VerifiedBakeError::Bake(BakeError::Interrupted) | VerifiedBakeError::Runtime(RuntimeError::Interrupted) => {
                 true
             }
-            VerifiedBakeError::Verify { source, .. } => {
-                matches!(**source, VerifyError::Runtime(RuntimeError::Interrupted))
-            }
+            VerifiedBakeError::Verify { source, .. } => source.is_interruption(),
             VerifiedBakeError::Bake(_) | VerifiedBakeError::Runtime(_) | VerifiedBakeError::Failed { .. } => false,
         }
     }

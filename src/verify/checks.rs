@@ -11,11 +11,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::exact::{Exact, asked, prompts};
+use super::reference::WeightFile;
 use super::reference::array::Shared;
 use super::reference::machine::{Feeds, Machine};
 use super::reference::sites::Sites;
 use super::reference::tangents::{Moved, Movement, inner};
-use super::reference::{ReferenceError, WeightFile};
 use super::sample::{CONTRAST_WEIGHT, Sample};
 use super::{Check, VerifyError};
 use crate::bundle::{Manifest, OpenedBundle};
@@ -41,17 +41,17 @@ const FAULT: &str = "a fault of this program, not of the model: please report it
 
 /// What is computed once and used by several checks.
 pub struct Evidence {
-    sample: Sample,
+    pub(super) sample: Sample,
     gradient: Exact,
     /// What `forward_embeds.onnx` makes of `embeds`, where there is one: `[batch, vocab]`.
     from_embeds: Option<ArrayD<f64>>,
-    attention: Option<Exact>,
+    attention: Option<Attention>,
     settings: [(&'static str, Knobs); 3],
     sites: Sites,
     /// `[batch, seq, hidden]`, rounded to f32.
     embeds: ArrayD<f64>,
     /// `[batch, vocab]`.
-    logits: ArrayD<f64>,
+    pub(super) logits: ArrayD<f64>,
     /// One for each lane that the score has.
     scores: Vec<ArrayD<f64>>,
     /// `[batch, seq, hidden]`, one for each of the settings.
@@ -60,6 +60,13 @@ pub struct Evidence {
     directions: Vec<ArrayD<f64>>,
     /// How far single precision is off, relative, at best and at worst.
     single: Single,
+}
+
+/// What `attention.onnx` gives, `[layers, batch, heads, seq, seq]`.
+struct Attention {
+    weights: ArrayD<f64>,
+    /// How far single precision is off.
+    single: f64,
 }
 
 /// The relative deviation of computations in f32.
@@ -103,7 +110,6 @@ impl Evidence {
         let sample = Sample::random(&bundle.manifest, lengths, seed);
         let read = |graph| Exact::read(bundle, graph, weights);
         let (embed, forward, gradient) = (read(Graph::Embed)?, read(Graph::Forward)?, read(Graph::Gradient)?);
-        let attention = bundle.has(Graph::Attention.file()).then(|| read(Graph::Attention)).transpose()?;
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
         let settings = [("calculus", Knobs::GRADIENT), ("gim", Knobs::GIM), ("any", any_knobs(&mut random))];
 
@@ -132,6 +138,13 @@ impl Evidence {
 
         let plain = Machine { single: true, ..machine };
         let plain_logits = forward.one(&plain, &prompts(&sample), "logits")?;
+        let attention = bundle.has(Graph::Attention.file()).then(|| read(Graph::Attention)).transpose()?;
+        let attention = attention.map(|graph| {
+            let of = |machine| graph.one(machine, &prompts(&sample), "attention");
+            let (weights, rounded) = (of(&machine)?, of(&plain)?);
+            Ok::<_, VerifyError>(Attention { single: relative(&rounded, &weights), weights })
+        });
+        let attention = attention.transpose()?;
         let feeds = asked(&sample, &embeds, &[Knobs::GRADIENT, Knobs::GIM]);
         let rounded = scored(&gradient, &plain, &feeds, 2)?.gradients;
         let single = Single {
@@ -292,10 +305,8 @@ impl Evidence {
     }
 
     /// `attention.onnx` gives the softmaxes that the gradient graph goes through.
-    pub fn attention(&self, runtime: &Runtime) -> Result<Option<Check>, VerifyError> {
-        let Some(attention) = &self.attention else { return Ok(None) };
-        let machine = Machine { runtime, single: false };
-        let found = attention.one(&machine, &prompts(&self.sample), "attention")?;
+    pub fn attention(&self) -> Option<Check> {
+        let found = &self.attention.as_ref()?.weights;
         let layers = self.moved.attention.iter().map(|softmax| softmax.real().ok());
         let same = found.len_of(Axis(0)) == self.moved.attention.len();
         let deviations = found.outer_iter().zip(layers).map(|(found, softmax)| match softmax {
@@ -304,17 +315,17 @@ impl Evidence {
             }
             _ => f64::NAN,
         });
-        Ok(Some(Check {
+        Some(Check {
             name: "attention",
             description: "attention.onnx against the softmaxes of gradient.onnx, in double precision",
             measured: if same { largest(deviations) } else { f64::NAN },
             tolerance: self.exact(),
             advice: FAULT,
-        }))
+        })
     }
 
     /// The runtime computes what the graphs mean.
-    pub fn runtime(&self, model: &mut Model, runtime: &Runtime) -> Result<Vec<Check>, VerifyError> {
+    pub fn runtime(&self, model: &mut Model) -> Result<Vec<Check>, VerifyError> {
         let sample = &self.sample;
         let (batch, width) = sample.ids.dim();
         let (hidden, outputs) = (model.manifest().dimensions.hidden, model.manifest().outputs());
@@ -355,11 +366,7 @@ impl Evidence {
             let inputs = [("input_ids", ids()), ("attention_mask", mask())];
             let shape = [layers, batch, heads, width, width];
             let weights = model.load(Graph::Attention)?.run(&inputs)?.take_f32("attention", &shape)?.mapv(f64::from);
-            let exact = Machine { runtime, single: false };
-            let expected = attention.one(&exact, &prompts(sample), "attention")?;
-            let rounded = attention.one(&Machine { single: true, ..exact }, &prompts(sample), "attention")?;
-            let single = relative(&rounded, &expected);
-            found.push((weights, expected, single));
+            found.push((weights, attention.weights.clone(), attention.single));
         }
         Ok(judged(&found))
     }
@@ -411,7 +418,7 @@ struct Scored {
     gradients: Vec<ArrayD<f64>>,
 }
 
-fn scored(graph: &Exact, machine: &Machine, feeds: &Feeds, lanes: usize) -> Result<Scored, ReferenceError> {
+fn scored(graph: &Exact, machine: &Machine, feeds: &Feeds, lanes: usize) -> Result<Scored, VerifyError> {
     let values = graph.run(machine, feeds, &["score", "gradient"])?;
     let all = |lanes: &[Shared]| lanes.iter().map(|value| graph.real(value)).collect::<Result<Vec<_>, _>>();
     let (scores, gradients) = (all(&values[0])?, all(&values[1])?);

@@ -7,7 +7,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::VerifyError;
 use super::reference::array::{Shared, Value};
-use super::reference::machine::{Feeds, Lanes, Machine};
+use super::reference::machine::{Feeds, Lanes, Machine, Stopped};
 use super::reference::program::Program;
 use super::reference::sites::Sites;
 use super::reference::tangents::{Moved, Movement, movements};
@@ -15,7 +15,7 @@ use super::reference::{ReferenceError, WeightFile};
 use super::sample::{CONTRAST_WEIGHT, Sample};
 use crate::bundle::OpenedBundle;
 use crate::grad::Knobs;
-use crate::runtime::Graph;
+use crate::runtime::{Graph, RuntimeError};
 
 /// A graph of a bundle, as steps.
 #[derive(Debug)]
@@ -35,13 +35,11 @@ impl Exact {
         Exact { path: path.to_owned(), program }
     }
 
-    fn error(&self, (step, problem): (usize, String)) -> ReferenceError {
+    fn error(&self, stopped: Stopped) -> VerifyError {
+        let Stopped::Problem(step, problem) = stopped else { return RuntimeError::Interrupted.into() };
         let step = &self.program.steps[step];
-        ReferenceError {
-            graph: self.path.clone(),
-            node: step.name.clone(),
-            problem: format!("({}) {problem}", step.operator.name()),
-        }
+        let problem = format!("({}) {problem}", step.operator.name());
+        ReferenceError { graph: self.path.clone(), node: step.name.clone(), problem }.into()
     }
 
     pub fn output(&self, name: &str) -> Result<usize, ReferenceError> {
@@ -51,16 +49,17 @@ impl Exact {
     }
 
     /// The named outputs, one value a lane each.
-    pub fn run(&self, machine: &Machine, feeds: &Feeds, outputs: &[&str]) -> Result<Vec<Lanes>, ReferenceError> {
+    pub fn run(&self, machine: &Machine, feeds: &Feeds, outputs: &[&str]) -> Result<Vec<Lanes>, VerifyError> {
         let wanted = outputs.iter().map(|name| self.output(name)).collect::<Result<Vec<_>, _>>()?;
-        machine.run(&self.program, feeds, &wanted).map_err(|problem| self.error(problem))
+        machine.run(&self.program, feeds, &wanted).map_err(|stopped| self.error(stopped))
     }
 
     /// The named output, of which there is one.
-    pub fn one(&self, machine: &Machine, feeds: &Feeds, output: &str) -> Result<ArrayD<f64>, ReferenceError> {
+    pub fn one(&self, machine: &Machine, feeds: &Feeds, output: &str) -> Result<ArrayD<f64>, VerifyError> {
         let values = self.run(machine, feeds, &[output])?;
         let value = values.first().and_then(|lanes| lanes.first());
-        value.ok_or_else(|| self.problem("gives nothing")).and_then(|value| self.real(value))
+        let value = value.ok_or_else(|| self.problem("gives nothing"))?;
+        Ok(self.real(value)?)
     }
 
     fn problem(&self, problem: &str) -> ReferenceError {
@@ -86,10 +85,10 @@ impl Exact {
         feeds: &Feeds,
         sites: &Sites,
         wanted: &[Movement],
-    ) -> Result<Moved, ReferenceError> {
+    ) -> Result<Moved, VerifyError> {
         let output = self.output("score")?;
         movements(machine, &self.program, feeds, "inputs_embeds", output, sites, wanted)
-            .map_err(|problem| self.error(problem))
+            .map_err(|stopped| self.error(stopped))
     }
 }
 

@@ -65,6 +65,13 @@ pub enum VerifyError {
     Runtime(#[from] RuntimeError),
 }
 
+impl VerifyError {
+    /// Whether somebody wanted it to stop, rather than that something went wrong.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, VerifyError::Runtime(RuntimeError::Interrupted))
+    }
+}
+
 /// Reads all files of a bundle, to see that they are the ones that were baked, and runs all checks.
 ///
 /// # Errors
@@ -94,6 +101,18 @@ pub fn verify_opened(
     seed: u64,
     progress: &dyn Fn(&str),
 ) -> Result<Vec<Check>, VerifyError> {
+    Ok(checked(runtime, bundle, options, effort, seed, progress)?.0)
+}
+
+/// The checks that need nothing but the bundle, and what they were made with.
+fn checked(
+    runtime: &Runtime,
+    bundle: &Arc<OpenedBundle>,
+    options: &SessionOptions,
+    effort: Effort,
+    seed: u64,
+    progress: &dyn Fn(&str),
+) -> Result<(Vec<Check>, Evidence), VerifyError> {
     let mut model = Model::of_bundle(runtime, Arc::clone(bundle), options)?;
     let weights = weight_file(bundle)?;
     progress("double precision");
@@ -102,7 +121,7 @@ pub fn verify_opened(
     let finite = evidence.finite();
     if !finite.passed() {
         done.push(finite);
-        return Ok(done);
+        return Ok((done, evidence));
     }
     done.push(evidence.forward_equality());
     done.extend(evidence.forward_from_embeddings());
@@ -110,10 +129,10 @@ pub fn verify_opened(
     progress("padding");
     done.push(evidence.padding(runtime)?);
     progress("attention");
-    done.extend(evidence.attention(runtime)?);
+    done.extend(evidence.attention());
     progress("runtime");
-    done.extend(evidence.runtime(&mut model, runtime)?);
-    Ok(done)
+    done.extend(evidence.runtime(&mut model)?);
+    Ok((done, evidence))
 }
 
 /// What a bundle was baked from: a Hugging Face folder or a forward `.onnx` file.
@@ -139,12 +158,13 @@ pub fn verify_against(
 ) -> Result<Vec<Check>, VerifyError> {
     let forward = ForwardModel::open(original.path, original.tokenizer)?;
     progress("weights");
-    let mut done = vec![source::weights(&forward, bundle)?];
-    done.extend(verify_opened(runtime, bundle, options, effort, seed, progress)?);
+    let mut done = vec![source::weights(runtime, &forward, bundle)?];
+    let (checks, evidence) = checked(runtime, bundle, options, effort, seed, progress)?;
+    done.extend(checks);
     // What gives no numbers cannot be compared.
     if done.iter().all(|check| check.name != "finite" || check.passed()) {
         progress("definition");
-        done.push(source::definition(runtime, &forward, bundle, effort, seed)?);
+        done.push(source::definition(runtime, &forward, bundle, &evidence)?);
         progress("source file");
         done.extend(source::original(runtime, &forward, bundle, options, seed)?);
     }

@@ -6,28 +6,34 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
-use super::checks::row_deviation;
+use super::checks::{Evidence, row_deviation};
 use super::exact::{Exact, prompts};
 use super::reference::array::softmax;
 use super::reference::definition::{Sizes, program};
 use super::reference::machine::Machine;
 use super::reference::{ReferenceError, WeightFile};
 use super::sample::Sample;
-use super::{Check, Effort, VerifyError, weight_file};
+use super::{Check, VerifyError, weight_file};
 use crate::bundle::OpenedBundle;
 use crate::bundle::graphs::forward;
 use crate::bundle::manifest::WEIGHT_FILE;
 use crate::bundle::source::ForwardModel;
 use crate::files;
-use crate::runtime::{Graph, Runtime, Session, SessionOptions, Tensor};
+use crate::runtime::{Graph, Runtime, RuntimeError, Session, SessionOptions, Tensor, Watch};
 
 /// The weight file holds the source's tensors, read a second time.
-pub fn weights(source: &ForwardModel, bundle: &OpenedBundle) -> Result<Check, VerifyError> {
+pub fn weights(runtime: &Runtime, source: &ForwardModel, bundle: &OpenedBundle) -> Result<Check, VerifyError> {
     let path = bundle.path().join(WEIGHT_FILE);
     let read = |source| VerifyError::Read { path: path.clone(), source };
     let file = files::open(&path, files::WEIGHTS).map_err(read)?;
-    let mut compared = Compared { file: BufReader::with_capacity(1 << 20, file), buffer: Vec::new(), different: 0 };
-    source.weights.write(&mut compared, &mut |_| {}).map_err(VerifyError::Copy)?;
+    let file = BufReader::with_capacity(1 << 20, file);
+    let mut compared =
+        Compared { file, buffer: Vec::new(), different: 0, watch: runtime.watch().map(|watch| &**watch) };
+    let copied = source.weights.write(&mut compared, &mut |_| {});
+    copied.map_err(|error| match compared.is_interrupted() {
+        true => RuntimeError::Interrupted.into(),
+        false => VerifyError::Copy(error),
+    })?;
     let rest = io::copy(&mut compared.file, &mut io::sink()).map_err(read)?;
     Ok(Check {
         name: "weights",
@@ -39,14 +45,26 @@ pub fn weights(source: &ForwardModel, bundle: &OpenedBundle) -> Result<Check, Ve
 }
 
 /// A writer that compares what it is given with a file.
-struct Compared {
+struct Compared<'a> {
     file: BufReader<File>,
     buffer: Vec<u8>,
     different: u64,
+    /// What ends the comparison.
+    watch: Option<&'a Watch>,
 }
 
-impl Write for Compared {
+impl Compared<'_> {
+    fn is_interrupted(&self) -> bool {
+        self.watch.is_some_and(Watch::is_interrupted)
+    }
+}
+
+impl Write for Compared<'_> {
     fn write(&mut self, given: &[u8]) -> io::Result<usize> {
+        // Not `ErrorKind::Interrupted`: that asks writers to try again.
+        if self.is_interrupted() {
+            return Err(io::Error::other("interrupted"));
+        }
         self.buffer.resize(given.len(), 0);
         let mut read = 0;
         while read < given.len() {
@@ -73,19 +91,14 @@ pub fn definition(
     runtime: &Runtime,
     source: &ForwardModel,
     bundle: &OpenedBundle,
-    effort: Effort,
-    seed: u64,
+    evidence: &Evidence,
 ) -> Result<Check, VerifyError> {
-    let weights = weight_file(bundle)?;
-    let sample = Sample::random(&bundle.manifest, effort.lengths, seed);
     let machine = Machine { runtime, single: false };
-    let forward = Exact::read(bundle, Graph::Forward, &weights)?;
-    let written = forward.one(&machine, &prompts(&sample), "logits")?;
-    let defined = defined(&machine, source, &weights, &sample)?;
+    let defined = defined(&machine, source, &weight_file(bundle)?, &evidence.sample)?;
     Ok(Check {
         name: "definition",
         description: "logits of forward.onnx against the model by the definitions of its layers, in double precision",
-        measured: row_deviation(&written, &defined),
+        measured: row_deviation(&evidence.logits, &defined),
         tolerance: 1e-9,
         advice: "a fault of this program, not of the model: please report it with the model's name",
     })
@@ -96,10 +109,12 @@ fn defined(
     source: &ForwardModel,
     weights: &Arc<WeightFile>,
     sample: &Sample,
-) -> Result<ArrayD<f64>, ReferenceError> {
+) -> Result<ArrayD<f64>, VerifyError> {
     let sizes = Sizes { batch: sample.lengths.len(), seq: sample.width() };
     let (locations, _) = source.weights.locations();
-    let fail = |problem: String| ReferenceError { graph: source.path.clone(), node: String::new(), problem };
+    let fail = |problem: String| {
+        VerifyError::from(ReferenceError { graph: source.path.clone(), node: String::new(), problem })
+    };
     // Where the file takes the last place itself, the scored one is taken in its stead, as in the bundle.
     let program = if source.last_places.is_empty() {
         program(&source.graph, source.logits, "logits", sizes, weights, &locations).map_err(fail)?

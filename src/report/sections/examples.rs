@@ -52,24 +52,16 @@ impl Source<'_> {
     fn example(&self, panel: &Panel, kept: &Kept) -> Example {
         let declared = &self.gathered.declared;
         let shown = kept.tokens.len().min(MOST_TOKENS);
-        let colouring = |(method, vector): &(usize, Vec<f64>)| {
-            let largest = vector.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
-            let share = |value: &f64| if largest > 0.0 { value / largest } else { 0.0 };
-            let mut order: Vec<usize> = (0..vector.len()).filter(|&i| vector[i] != 0.0).collect();
-            order.sort_by(|&a, &b| vector[b].abs().total_cmp(&vector[a].abs()).then(a.cmp(&b)));
-            let strongest = order.into_iter().take(NAMED);
+        let of_method = |(method, vector): &(usize, Vec<f64>)| {
             let metrics = declared.metrics.iter().zip(&panel.cells).filter_map(|(facts, cells)| {
                 match cells[*method].get(kept.place) {
                     Some(Cell::Value { mean, .. }) => Some((label(facts).to_owned(), significant(*mean))),
                     _ => None,
                 }
             });
-            Colouring {
-                method: self.method(&panel.model, Some(&panel.task), &declared.methods[*method]),
-                shares: vector.iter().take(shown).map(share).collect(),
-                strongest: strongest.filter_map(|i| Some((kept.tokens.get(i)?.trim().to_owned(), vector[i]))).collect(),
-                metrics: metrics.collect(),
-            }
+            let label = self.method(&panel.model, Some(&panel.task), &declared.methods[*method]);
+            let whole = colouring(label, &kept.tokens, vector, metrics.collect());
+            Colouring { shares: whole.shares[..shown.min(whole.shares.len())].to_vec(), ..whole }
         };
         Example {
             id: kept.id.clone(),
@@ -77,8 +69,23 @@ impl Source<'_> {
             agreement: kept.agreement,
             tokens: kept.tokens[..shown].to_vec(),
             cut: kept.tokens.len() - shown,
-            evidence: Vec::new(),
-            methods: kept.attributions.iter().map(colouring).collect(),
+            evidence: kept.evidence.iter().copied().filter(|place| *place < shown).collect(),
+            methods: kept.attributions.iter().map(of_method).collect(),
         }
+    }
+}
+
+/// What a method says of a prompt's tokens: shares of the largest attribution, and the strongest tokens.
+pub fn colouring(method: String, tokens: &[String], vector: &[f64], metrics: Vec<(String, String)>) -> Colouring {
+    let largest = vector.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    let share = |value: &f64| if largest > 0.0 { value / largest } else { 0.0 };
+    let mut order: Vec<usize> = (0..vector.len()).filter(|&i| vector[i] != 0.0).collect();
+    order.sort_by(|&a, &b| vector[b].abs().total_cmp(&vector[a].abs()).then(a.cmp(&b)));
+    let strongest = order.into_iter().take(NAMED);
+    Colouring {
+        method,
+        shares: vector.iter().map(share).collect(),
+        strongest: strongest.filter_map(|i| Some((tokens.get(i)?.trim().to_owned(), vector[i]))).collect(),
+        metrics,
     }
 }

@@ -14,6 +14,10 @@ mod reproduce;
 mod standing;
 mod verdict;
 
+pub use examples::colouring;
+pub use numbers::{Digits, significant};
+pub use pictures::file_name;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::stats::Distribution;
@@ -58,6 +62,21 @@ pub fn document(gathered: &Gathered, analysis: &Analysis) -> Document {
     ];
     let title = format!("{}: how faithful are the attributions?", gathered.declared.name).into();
     Document { title, summary, rest: rest.into_iter().flatten().collect() }
+}
+
+/// By task and metric: the methods that are the most faithful, or cannot be told from the first, by name.
+pub fn leaders(gathered: &Gathered, analysis: &Analysis) -> Vec<(String, Vec<String>)> {
+    let source = Source::new(gathered, analysis);
+    let mut all = Vec::new();
+    for panel in &gathered.panels {
+        for metric in &gathered.declared.metrics {
+            let Some(standing) = source.standing(panel, metric) else { continue };
+            let mut leaders = standing.leaders();
+            leaders.sort_unstable();
+            all.push((format!("{} ({}), {}", panel.task, panel.model, label(metric)), leaders));
+        }
+    }
+    all
 }
 
 impl<'a> Source<'a> {
@@ -201,7 +220,7 @@ fn label(metric: &MetricFacts) -> &str {
 }
 
 /// "sufficiency ↓"
-fn title(metric: &MetricFacts) -> String {
+pub fn title(metric: &MetricFacts) -> String {
     format!("{} {}", label(metric), if metric.higher_is_better { "↑" } else { "↓" })
 }
 

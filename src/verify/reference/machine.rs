@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::array::{Computed, Shared, Value, from_vec, rows};
+use super::array::{Computed, Problem, Shared, Value, from_vec, rows};
 use super::operators::{compute, finish_linear};
 use super::program::{Operator, Program, Step};
 use crate::onnx::Dtype;
@@ -23,6 +23,21 @@ pub type Feeds = HashMap<&'static str, Vec<Shared>>;
 /// One value in each lane, or one that all lanes share.
 pub type Lanes = Vec<Shared>;
 
+/// What ends a run before its results are there.
+#[derive(Debug)]
+pub enum Stopped {
+    /// What is wrong, and the step at which it was found.
+    Problem(usize, Problem),
+    /// Whoever holds the runtime's [`Watch`](crate::runtime::Watch) wanted it to stop.
+    Interrupted,
+}
+
+impl From<(usize, Problem)> for Stopped {
+    fn from((step, problem): (usize, Problem)) -> Self {
+        Stopped::Problem(step, problem)
+    }
+}
+
 /// How programs are run.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
@@ -35,7 +50,7 @@ pub struct Machine<'a> {
 
 impl Machine<'_> {
     /// Runs the steps that `wanted` needs, and gives those values.
-    pub fn run(&self, program: &Program, feeds: &Feeds, wanted: &[usize]) -> Result<Vec<Lanes>, (usize, String)> {
+    pub fn run(&self, program: &Program, feeds: &Feeds, wanted: &[usize]) -> Result<Vec<Lanes>, Stopped> {
         let needed = program.needed(wanted);
         // A value is forgotten after its last use.
         let mut uses = vec![0usize; program.steps.len()];
@@ -45,6 +60,7 @@ impl Machine<'_> {
         wanted.iter().for_each(|&root| uses[root] += 1);
         let mut values: Vec<Option<Lanes>> = vec![None; program.steps.len()];
         for (id, step) in program.steps.iter().enumerate().filter(|(id, _)| needed[*id]) {
+            self.go_on()?;
             let result = self.step(step, &values, feeds).map_err(|problem| (id, problem))?;
             values[id] = Some(result);
             for &input in &step.inputs {
@@ -54,7 +70,14 @@ impl Machine<'_> {
                 }
             }
         }
-        wanted.iter().map(|&root| values[root].clone().ok_or((root, "was not computed".to_owned()))).collect()
+        let result = |&root: &usize| values[root].clone().ok_or((root, "was not computed".to_owned()).into());
+        wanted.iter().map(result).collect()
+    }
+
+    /// To be asked before every step: one takes as long as its weights take to be read.
+    pub fn go_on(&self) -> Result<(), Stopped> {
+        let interrupted = self.runtime.watch().is_some_and(|watch| watch.is_interrupted());
+        if interrupted { Err(Stopped::Interrupted) } else { Ok(()) }
     }
 
     fn step(&self, step: &Step, values: &[Option<Lanes>], feeds: &Feeds) -> Computed<Lanes> {

@@ -12,7 +12,7 @@ use ndarray::{ArrayD, Axis, Zip, concatenate};
 use super::array::{
     Computed, Shared, Value, axis_of, choose, matmul, pairwise, reshaped, softmax, stretch, sum_keeping,
 };
-use super::machine::{Feeds, Lanes, Machine};
+use super::machine::{Feeds, Lanes, Machine, Stopped};
 use super::operators::{self, Expanded, Movement as _, Reshaped, Sliced, Transposed, padded};
 use super::program::{Operator, Program, Step};
 use super::sites::{Role, Sites};
@@ -47,7 +47,7 @@ pub fn movements(
     output: usize,
     sites: &Sites,
     movements: &[Movement],
-) -> Result<Moved, (usize, String)> {
+) -> Result<Moved, Stopped> {
     let needed = program.needed(&[output]);
     let mut uses = vec![0usize; program.steps.len()];
     for (step, _) in program.steps.iter().zip(&needed).filter(|(_, needed)| **needed) {
@@ -57,6 +57,7 @@ pub fn movements(
     let mut duals: Vec<Option<Dual>> = vec![None; program.steps.len()];
     let mut attention = Vec::new();
     for (id, step) in program.steps.iter().enumerate().filter(|(id, _)| needed[*id]) {
+        machine.go_on()?;
         let fail = |problem: String| (id, problem);
         let dual = match &step.operator {
             Operator::Input(name) => {

@@ -17,8 +17,8 @@ use crate::text::shown;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The whole document. `plots`: the folder beside it that holds a file for each plot.
-pub fn render(document: &Document, plots: &str) -> String {
+/// The whole document. `plots`: the folder beside it that holds a file for each plot, if there is one.
+pub fn render(document: &Document, plots: Option<&str>) -> String {
     let mut page = Page { plots, numbers: Numbers::default() };
     let title = shown(&document.title.words()).into_owned();
     let summary = page.sections(&document.summary);
@@ -69,7 +69,7 @@ struct Numbers {
 }
 
 struct Page<'a> {
-    plots: &'a str,
+    plots: Option<&'a str>,
     numbers: Numbers,
 }
 
@@ -134,7 +134,12 @@ impl Page<'_> {
                         (PreEscaped(drawing))
                         details .words {
                             summary { "In words" }
-                            p { (shown(&plot.description)) " " a href={ (self.plots) "/" (plot.name) ".svg" } { "The plot as a file." } }
+                            p {
+                                (shown(&plot.description))
+                                @if let Some(plots) = self.plots {
+                                    " " a href={ (plots) "/" (plot.name) ".svg" } { "The plot as a file." }
+                                }
+                            }
                         }
                     }
                 }
