@@ -22,7 +22,10 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
         of_x += (x - middle_x).powi(2);
         of_y += (y - middle_y).powi(2);
     }
-    finite(both / (of_x.sqrt() * of_y.sqrt())).map(|r| r.clamp(-1.0, 1.0))
+    // One root is exact where the lists are equal; two do not overflow.
+    let product = of_x * of_y;
+    let size = if product.is_normal() { product.sqrt() } else { of_x.sqrt() * of_y.sqrt() };
+    finite(both / size).map(|r| r.clamp(-1.0, 1.0))
 }
 
 /// Spearman's rank correlation of paired numbers, in [-1, 1]: Pearson's of their midranks (SciPy's `spearmanr`).

@@ -10,6 +10,7 @@ mod numbers;
 mod pictures;
 mod ranking;
 mod reading;
+mod removals;
 mod reproduce;
 mod standing;
 mod verdict;
@@ -52,6 +53,7 @@ pub fn document(gathered: &Gathered, analysis: &Analysis) -> Document {
         source.over_all_tasks(),
         source.over_models(),
         source.tasks(),
+        source.removals(),
         source.cost(),
         source.examples(),
         source.left_out(),
