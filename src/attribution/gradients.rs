@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use ndarray::{Array2, ArrayView1, Axis};
 
-use super::{Attribution, Case, Inapplicable, Method};
+use super::{Attribution, Case, Inapplicable, Method, OptionInfo, OptionKind, OptionValue};
 use crate::grad::Knobs;
 use crate::probe::Probe;
 
@@ -36,7 +36,7 @@ const SETTINGS: [(&str, Knobs); 10] = [
 ];
 
 /// The names of all settings of the knobs.
-pub(super) const RULES: &[&str] = &{
+const NAMES: &[&str] = &{
     let mut names = [""; SETTINGS.len()];
     let mut i = 0;
     while i < names.len() {
@@ -46,9 +46,27 @@ pub(super) const RULES: &[&str] = &{
     names
 };
 
+/// The option of methods that take several gradients.
+pub(super) const RULES: OptionInfo = OptionInfo {
+    name: "rules",
+    kind: OptionKind::Choice(NAMES),
+    default: OptionValue::Word("gradient"),
+    only_with: None,
+    about: "How the gradients are taken.",
+};
+
 /// The setting of a name; calculus for any other.
 pub(super) fn named_rules(name: &str) -> Knobs {
     SETTINGS.iter().find(|(known, _)| *known == name).map_or(Knobs::GRADIENT, |(_, knobs)| *knobs)
+}
+
+/// Bytes of points, and of their gradients, that are held at once.
+const IN_HAND: usize = 64 << 20;
+
+/// How many points of so many numbers are asked about at once. It hangs on their size alone, so that the last digits of
+/// their gradients do too.
+pub(super) fn together(numbers: usize) -> usize {
+    (IN_HAND / (2 * size_of::<f32>() * numbers).max(1)).max(1)
 }
 
 /// One number a token, `[seq]`, from a difference and a gradient `[seq, hidden]`.

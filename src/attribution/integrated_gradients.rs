@@ -5,9 +5,10 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use ndarray::Array2;
 
-use super::gradients::{RULES, named_rules, sum_over_features};
+use super::gradients::{RULES, named_rules, sum_over_features, together};
 use super::quadrature::{fejer, gauss_legendre};
-use super::{Attribution, Case, Inapplicable, Method, OptionInfo, OptionKind, OptionValue, Settings};
+use super::{Attribution, Case, Entry, Inapplicable, Method, OptionInfo, OptionKind, OptionValue, Settings};
+use crate::config::Offered;
 use crate::grad::Knobs;
 use crate::probe::{Points, Probe};
 use crate::runtime::Row;
@@ -19,10 +20,16 @@ const FIRST: usize = 15;
 const MOST: u64 = 10_000;
 /// A gap below this share of what cancels (the two scores and the attributions) is the rounding of f32.
 const ROUNDING: f64 = 5e-6;
-/// Bytes of points on the path, and of their gradients, that are held at once.
-const IN_HAND: usize = 64 << 20;
 
-pub(super) const OPTIONS: &[OptionInfo] = &[
+pub(super) const METHOD: Entry = Entry {
+    info: Offered { name: "integrated_gradients", options: OPTIONS },
+    description: "gradients along the straight path from the baseline",
+    source: "arXiv 1703.01365",
+    cost: "`steps` gradient, and 2 forward for the completeness gap",
+    build: |settings| Rc::new(IntegratedGradients::new(settings)),
+};
+
+const OPTIONS: &[OptionInfo] = &[
     OptionInfo {
         name: "steps",
         kind: OptionKind::IntegerOr(AUTO, 1, MOST),
@@ -44,13 +51,7 @@ pub(super) const OPTIONS: &[OptionInfo] = &[
         only_with: Some(("steps", OptionValue::Word(AUTO))),
         about: "The most points that the doubling goes to (15, 31, 63, ...), whatever the gap.",
     },
-    OptionInfo {
-        name: "rules",
-        kind: OptionKind::Choice(RULES),
-        default: OptionValue::Word("gradient"),
-        only_with: None,
-        about: "How the gradients along the path are taken; only those of calculus add up.",
-    },
+    OptionInfo { about: "How the gradients along the path are taken; only those of calculus add up.", ..RULES },
 ];
 
 /// The gradient averaged along the straight path from the baseline token at every position to the prompt, times the
@@ -89,7 +90,7 @@ impl IntegratedGradients {
             (None, Some(tolerance), Some(most)) => Steps::Auto { tolerance, most },
             (steps, ..) => Steps::Fixed(steps.unwrap_or(50)),
         };
-        IntegratedGradients { steps, rules: named_rules(settings.word("rules")) }
+        IntegratedGradients { steps, rules: named_rules(settings.word(RULES.name)) }
     }
 }
 
@@ -181,8 +182,7 @@ impl Path<'_> {
 
     /// What each token contributes at the places on the path, `[seq]` for each place in order.
     async fn visit(&self, places: &[f64], mut each: impl FnMut(usize, Vec<f64>)) {
-        let bytes = 2 * size_of::<f32>() * self.difference.len();
-        let together = (IN_HAND / bytes.max(1)).max(1);
+        let together = together(self.difference.len());
         for (part, places) in places.chunks(together).enumerate() {
             let (baseline, difference) = (Rc::clone(&self.baseline), Rc::clone(&self.difference));
             let places = places.to_vec();

@@ -6,9 +6,16 @@
 mod ablation;
 mod gradients;
 mod integrated_gradients;
+mod kernel_shap;
+mod least_squares;
+mod lime;
+mod options;
 pub(crate) mod quadrature;
 mod random;
 mod rollout;
+mod smooth_grad;
+mod sobol;
+mod subsets;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,12 +25,14 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 
 use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
-use crate::probe::{self, Probe, Removal};
+use crate::probe::{self, Probe};
 use crate::runtime::{Graph, Model, RuntimeError};
 
 pub(crate) use random::generator;
 
 pub use crate::probe::{Case, Question};
+pub use options::Settings;
+pub(crate) use options::{REMOVAL, removal};
 
 /// What a method says of one case.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,104 +108,66 @@ pub fn explain(
     probe::ask(model, case.clone(), move |probe| async move { attribute(&*method, &probe).await })
 }
 
-/// Settings of a method: those the user gave, and the run's seed.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    pub options: BTreeMap<String, OptionValue>,
-    pub seed: u64,
-}
-
-impl Settings {
-    /// An option that is a whole number; `None` where it is anything else.
-    pub(crate) fn integer(&self, name: &str) -> Option<usize> {
-        match self.options.get(name) {
-            Some(OptionValue::Integer(number)) => Some(usize::try_from(*number).unwrap_or(usize::MAX)),
-            _ => None,
-        }
-    }
-
-    /// An option that is a number.
-    pub(crate) fn number(&self, name: &str) -> Option<f64> {
-        match self.options.get(name) {
-            Some(&OptionValue::Number(number)) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// An option that is a word; empty where it is anything else.
-    pub(crate) fn word(&self, name: &str) -> &'static str {
-        match self.options.get(name) {
-            Some(OptionValue::Word(word)) => word,
-            _ => "",
-        }
-    }
-}
-
 /// A line of the registry.
 pub struct Entry {
     pub info: Offered,
-    /// One sentence, with its source.
+    /// What it is: a phrase without a full stop.
     pub description: &'static str,
+    /// Where it is defined.
+    pub source: &'static str,
+    /// What it asks for one example, in forward and gradient rows: n tokens, r of them ranked, `k` by the name of an option.
+    pub cost: &'static str,
     build: fn(&Settings) -> Rc<dyn Method>,
-}
-
-const fn entry(
-    name: &'static str,
-    options: &'static [OptionInfo],
-    build: fn(&Settings) -> Rc<dyn Method>,
-    description: &'static str,
-) -> Entry {
-    Entry { info: Offered { name, options }, description, build }
 }
 
 /// A method that is gradient times input at one setting of the knobs.
 macro_rules! knobs {
-    ($name:literal, $description:literal) => {
-        entry(
-            $name,
-            &[],
-            |_| Rc::new(gradients::GradientTimesInput { knobs: gradients::named_rules($name) }),
-            $description,
-        )
+    ($name:literal, $source:literal, $description:literal) => {
+        Entry {
+            info: Offered { name: $name, options: &[] },
+            description: $description,
+            source: $source,
+            cost: "1 gradient",
+            build: |_| Rc::new(gradients::GradientTimesInput { knobs: gradients::named_rules($name) }),
+        }
     };
 }
 
 /// All methods, in the order in which they are listed.
 pub const METHODS: &[Entry] = &[
-    knobs!("gim", "gradient interaction modifications: all three below (arXiv 2505.17630)"),
-    knobs!("gradient", "gradient times input, by plain calculus (arXiv 1312.6034)"),
-    entry(
-        "integrated_gradients",
-        integrated_gradients::OPTIONS,
-        |settings| Rc::new(integrated_gradients::IntegratedGradients::new(settings)),
-        "gradients along the straight path from the baseline (arXiv 1703.01365)",
+    knobs!(
+        "gim",
+        "arXiv 2505.17630",
+        "gradient interaction modifications: tsg, norm_freeze and product_share together"
     ),
-    entry(
-        "attention_rollout",
-        &[],
-        |_| Rc::new(rollout::AttentionRollout),
-        "attention weights, averaged over heads and multiplied through the layers (arXiv 2005.00928)",
+    knobs!("gradient", "arXiv 1312.6034", "gradient times input, by plain calculus"),
+    integrated_gradients::METHOD,
+    rollout::METHOD,
+    ablation::METHOD,
+    random::METHOD,
+    smooth_grad::SMOOTH_GRAD,
+    smooth_grad::SQUARE_GRAD,
+    smooth_grad::VAR_GRAD,
+    kernel_shap::METHOD,
+    lime::METHOD,
+    sobol::METHOD,
+    knobs!("tsg", "arXiv 2505.17630", "temperature-adjusted softmax gradients alone"),
+    knobs!("norm_freeze", "arXiv 2505.17630", "frozen normalisation statistics alone"),
+    knobs!("product_share", "arXiv 2505.17630", "halved gradients at activation products alone"),
+    knobs!("tsg+norm_freeze", "arXiv 2505.17630", "GIM without product_share"),
+    knobs!("tsg+product_share", "arXiv 2505.17630", "GIM without norm_freeze"),
+    knobs!("norm_freeze+product_share", "arXiv 2505.17630", "GIM without tsg"),
+    knobs!(
+        "attn_lrp",
+        "arXiv 2402.05602",
+        "AttnLRP's rules as a modified gradient (LRP is patented for commercial use, says its authors' repository)"
     ),
-    entry(
-        "ablation",
-        &[],
-        |_| Rc::new(ablation::Ablation { removal: Removal::Replace }),
-        "the score lost when one token is replaced by the baseline (occlusion, leave one out)",
+    knobs!(
+        "transformer_lrp",
+        "arXiv 2202.07304",
+        "conservative propagation: attention weights and norms as constants (LRP is patented for commercial use, says its \
+         authors' repository)"
     ),
-    entry(
-        "random",
-        random::OPTIONS,
-        |settings| Rc::new(random::Random { seeds: settings.integer("seeds").unwrap_or(1), seed: settings.seed }),
-        "random numbers, what any method has to beat",
-    ),
-    knobs!("tsg", "temperature-adjusted softmax gradients alone"),
-    knobs!("norm_freeze", "frozen normalisation statistics alone"),
-    knobs!("product_share", "halved gradients at activation products alone"),
-    knobs!("tsg+norm_freeze", "GIM without product_share"),
-    knobs!("tsg+product_share", "GIM without norm_freeze"),
-    knobs!("norm_freeze+product_share", "GIM without tsg"),
-    knobs!("attn_lrp", "AttnLRP's rules as a modified gradient (arXiv 2402.05602)"),
-    knobs!("transformer_lrp", "conservative propagation: attention weights and norms as constants (arXiv 2202.07304)"),
 ];
 
 /// The names and options of all methods, for reading configuration files.

@@ -1,11 +1,22 @@
 //! Attention rollout (Abnar and Zuidema, arXiv 2005.00928).
 
+use std::rc::Rc;
+
 use async_trait::async_trait;
 use ndarray::{Array2, Axis};
 
-use super::{Attribution, Case, Inapplicable, Method};
+use super::{Attribution, Case, Entry, Inapplicable, Method};
+use crate::config::Offered;
 use crate::probe::Probe;
 use crate::runtime::Graph;
+
+pub(super) const METHOD: Entry = Entry {
+    info: Offered { name: "attention_rollout", options: &[] },
+    description: "attention weights, averaged over heads and multiplied through the layers",
+    source: "arXiv 2005.00928",
+    cost: "1 forward, with attention weights",
+    build: |_| Rc::new(AttentionRollout),
+};
 
 /// The row of the scored position of `A_L A_(L-1) .. A_1`, each the mean over heads plus the identity (the residual
 /// stream), with rows that sum to 1.

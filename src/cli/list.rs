@@ -69,7 +69,8 @@ pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
         let options = entry.info.options.iter();
         let options =
             options.map(|option| (format!("  {}: {}", option.name, option.default), format!("  {}", option.about)));
-        std::iter::once((entry.info.name.to_owned(), entry.description.to_owned())).chain(options)
+        let about = format!("{} ({}; {})", entry.description, entry.source, entry.cost);
+        std::iter::once((entry.info.name.to_owned(), about)).chain(options)
     });
     print_table(rows)
 }

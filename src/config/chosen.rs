@@ -65,7 +65,7 @@ pub struct OptionInfo {
 }
 
 /// What an option may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OptionKind {
     /// A whole number, from and up to and including.
     Integer(u64, u64),
@@ -73,6 +73,8 @@ pub enum OptionKind {
     IntegerOr(&'static str, u64, u64),
     /// A number strictly between 0 and 1.
     Fraction,
+    /// A number, from and up to and including.
+    Number(f64, f64),
     /// One of these words.
     Choice(&'static [&'static str]),
 }

@@ -384,6 +384,7 @@ pub(super) fn option(node: &Node, name: &str, kind: OptionKind) -> Result<Option
             _ => Err(Complaint::expected(&format!("a whole number or {}", quote(word)), node)),
         },
         OptionKind::Fraction => fraction(node).map(OptionValue::Number),
+        OptionKind::Number(least, most) => number(node, least, most).map(OptionValue::Number),
         OptionKind::Choice(words) => {
             let chosen = choice(node, name, words)?;
             Ok(OptionValue::Word(words.iter().find(|word| **word == chosen).copied().unwrap_or_default()))
@@ -398,6 +399,18 @@ pub(super) fn label_ref(node: &Node) -> Result<LabelRef, Complaint> {
         Some(Atom::Text(_)) => text(node).map(|name| LabelRef::Name(name.to_owned())),
         _ => Err(Complaint::expected("the name of a label, or its number", node)),
     }
+}
+
+/// A number with bounds, both of them allowed.
+fn number(node: &Node, least: f64, most: f64) -> Result<f64, Complaint> {
+    let number = match node.atom() {
+        Some(Atom::Integer(number)) => Some(number as f64),
+        Some(Atom::Float(number)) => Some(number),
+        _ => None,
+    };
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| Complaint::expected(&format!("a number from {least} to {most}"), node))
 }
 
 /// A number strictly between 0 and 1.
@@ -737,6 +750,7 @@ fn option_schema(option: &OptionInfo) -> Value {
         OptionKind::Integer(least, most) => integer(least, most),
         OptionKind::IntegerOr(word, least, most) => json!({"anyOf": [integer(least, most), {"const": word}]}),
         OptionKind::Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+        OptionKind::Number(least, most) => json!({"type": "number", "minimum": least, "maximum": most}),
         OptionKind::Choice(words) => json!({"enum": words}),
     };
     schema["description"] = json!(option.about);

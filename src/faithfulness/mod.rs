@@ -20,10 +20,11 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 
 use crate::attribution::{Attribution, Method, Settings};
-use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
-use crate::probe::{self, Case, Cost, Probe, Removal};
+use crate::config::{Chosen, Offered, OptionInfo, OptionValue};
+use crate::probe::{self, Case, Cost, Probe};
 use crate::runtime::{Model, RuntimeError};
 
+pub(crate) use crate::attribution::{REMOVAL, removal};
 pub use ranking::Ranking;
 
 /// f(x) while tokens are taken away or given back; the three vectors are equally long.
@@ -171,21 +172,6 @@ pub fn measure(
 ) -> Result<(Measured, Cost), RuntimeError> {
     let metric = Rc::clone(metric);
     probe::ask(model, (*evaluated.case).clone(), move |probe| async move { metric.measure(&evaluated, &probe).await })
-}
-
-/// The option of metrics that take tokens away.
-pub(crate) const REMOVAL: OptionInfo = OptionInfo {
-    name: "removal",
-    kind: OptionKind::Choice(&Removal::NAMES),
-    default: OptionValue::Word("replace"),
-    only_with: None,
-    about: "What stands in the place of a token that is taken away: the baseline token, padding, nothing that attention \
-            sees, the mean embedding, or nothing at all.",
-};
-
-/// What [`REMOVAL`] is set to.
-pub(crate) fn removal(settings: &Settings) -> Removal {
-    Removal::named(settings.word(REMOVAL.name)).unwrap_or(Removal::Replace)
 }
 
 impl Output {
