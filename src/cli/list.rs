@@ -105,7 +105,7 @@ pub fn tasks(arguments: &TasksArguments) -> anyhow::Result<Ended> {
             continue;
         }
         match tasks::validate(&plan) {
-            Ok(records) => rows.push((plan.name, format!("{records} examples, no mistakes"))),
+            Ok(counts) => rows.push((plan.name, format!("{} examples, no mistakes", counts.available))),
             Err(TaskError::Invalid(found)) => mistakes.extend(found),
             Err(error) => return Err(error.into()),
         }

@@ -7,6 +7,8 @@
 
 mod chosen;
 mod gate;
+mod data;
+mod form;
 mod plan;
 pub mod schema;
 mod task;
@@ -24,6 +26,9 @@ pub(crate) use crate::digest::{sha256, sha256_of_file};
 
 pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
 pub use gate::{Acknowledged, Allowed, Gate, Margin, Matcher, Rule, load_gate};
+pub(crate) use data::stays_inside;
+pub use data::{BadRows, Consensus, DataPlan, Format};
+pub use form::{Chat, FewShot, Form, Shots};
 pub use plan::{ModelPlan, Plan};
 pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};

@@ -9,6 +9,7 @@ use crate::bundle::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
 use crate::bundle::open::described;
 use crate::bundle::source::SourceError;
 use crate::bundle::{Manifest, OpenedBundle};
+use crate::chat::ChatTemplate;
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelPlan, Plan};
 use crate::diagnostics::Diagnostics;
@@ -83,9 +84,16 @@ fn read_data(
     tokenizer: &Tokenizer,
     outputs: &Outputs,
 ) -> Result<Vec<Dataset>, RunError> {
-    let Outputs { labels, vocab } = outputs;
-    let special_tokens = model.special_tokens;
-    let subject = Subject { model: &model.name, tokenizer, labels: labels.as_ref(), special_tokens, vocab: *vocab };
+    let subject = Subject {
+        model: &model.name,
+        architecture: &outputs.architecture,
+        tokenizer,
+        chat: outputs.chat.as_ref(),
+        labels: outputs.labels.as_ref(),
+        special_tokens: model.special_tokens,
+        vocab: outputs.vocab,
+        max_tokens: outputs.max_positions,
+    };
     let taken = match (plan.sample, plan.limit) {
         (Some(size), _) => Taken::Sample { size, seed: plan.seed },
         (None, Some(limit)) => Taken::First(limit),
@@ -111,8 +119,12 @@ fn tokenizer(model: &ModelPlan) -> Result<Tokenizer, RunError> {
     Tokenizer::from_file(&path).map_err(|source| RunError::Tokenizer { path, source })
 }
 
-/// What a model has logits and embeddings for.
+/// What a model has logits and embeddings for, and how it is asked.
 struct Outputs {
+    /// `model_type` of its configuration.
+    architecture: String,
+    chat: Option<ChatTemplate>,
+    max_positions: Option<usize>,
     /// Of a classifier.
     labels: Option<Labels>,
     /// Token ids that there are embeddings for.
@@ -124,11 +136,23 @@ fn outputs(model: &ModelPlan) -> Result<Outputs, RunError> {
     if is_bundle(&model.path) {
         let problem = |problem| RunError::Bundle { path: model.path.join(MANIFEST_FILE), problem };
         let manifest = described(&model.path)?.0;
-        return Ok(Outputs { labels: manifest.labels().map_err(problem)?, vocab: manifest.dimensions.vocab });
+        return Ok(Outputs {
+            labels: manifest.labels().map_err(problem)?,
+            architecture: manifest.architecture,
+            chat: manifest.chat_template,
+            max_positions: manifest.dimensions.max_positions,
+            vocab: manifest.dimensions.vocab,
+        });
     }
     let refused = |error| BakeError::Source(SourceError::Checkpoint(error)).into();
     match Checkpoint::open(&model.path) {
-        Ok(checkpoint) => Ok(Outputs { labels: checkpoint.labels, vocab: checkpoint.vocab }),
+        Ok(checkpoint) => Ok(Outputs {
+            chat: ChatTemplate::beside(&model.path.join(TOKENIZER_FILE))?.map(|(template, _)| template),
+            architecture: checkpoint.architecture,
+            max_positions: checkpoint.max_positions,
+            labels: checkpoint.labels,
+            vocab: checkpoint.vocab,
+        }),
         Err(error) => Err(RunError::Bake { model: model.name.clone(), source: Box::new(refused(error)) }),
     }
 }
@@ -137,13 +161,27 @@ fn outputs(model: &ModelPlan) -> Result<Outputs, RunError> {
 fn notes(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Vec<String> {
     let ends = tokenizer.note_on_ends().filter(|_| model.special_tokens != SpecialTokens::Tokenizer);
     let mut notes: Vec<String> = manifest.notes.iter().filter(|note| Some(*note) != ends.as_ref()).cloned().collect();
-    notes.extend(datasets.iter().filter(|dataset| dataset.begins_twice > 0).map(|dataset| {
-        let (name, count, all) = (&dataset.name, dataset.begins_twice, dataset.examples.len());
-        format!(
-            "{count} of the {all} prompts of {name} begin with the begin token twice, as the tokenizer puts it before texts that \
-             have it already; `special_tokens: none` leaves that to the prompt"
-        )
-    }));
+    for dataset in datasets {
+        let (name, counts) = (&dataset.name, &dataset.counts);
+        notes.extend(
+            counts.left_out().map(|(why, count)| {
+                format!("{count} of the {} records of {name} are no examples: {why}", counts.records)
+            }),
+        );
+        let all = dataset.examples.len();
+        if counts.begins_itself > 0 {
+            notes.push(format!(
+                "{} of the {all} prompts of {name} begin with the begin token themselves, so the tokenizer's was left out",
+                counts.begins_itself
+            ));
+        }
+        if counts.shortened > 0 {
+            notes.push(format!(
+                "{} of the {all} contexts of {name} were shortened around their evidence",
+                counts.shortened
+            ));
+        }
+    }
     notes
 }
 
