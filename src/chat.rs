@@ -138,6 +138,8 @@ impl ChatTemplate {
             strftime(&format).map_err(|message| minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         jinja.add_filter("tojson", tojson);
+        // In Python nothing is not iterable.
+        jinja.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
         let source = without_generation(&self.template);
         let template = jinja.template_from_str(&source).map_err(|error| said(&error))?;
         let none = Value::from(());

@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod runtime;
 mod signals;
+mod tasks;
 mod verify;
 
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ enum Verb {
     /// Compare a run with an earlier one, and hold it to a gate
     Compare(compare::Arguments),
     /// List or check tasks
-    Tasks(list::TasksArguments),
+    Tasks(tasks::Arguments),
     /// List the attribution methods
     Methods(list::ListArguments),
     /// List the metrics
@@ -98,7 +99,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
-        Verb::Tasks(arguments) => list::tasks(&arguments),
+        Verb::Tasks(arguments) => tasks::run(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),
         Verb::Metrics(arguments) => list::metrics(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),

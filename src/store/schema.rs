@@ -52,7 +52,10 @@ CREATE TABLE dataset (
     version INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     score TEXT NOT NULL,
+    records INTEGER NOT NULL,
     available INTEGER NOT NULL,
+    left_out TEXT NOT NULL, -- [[why, how many], ...] of the records
+    shortened INTEGER NOT NULL,
     taken_at_most INTEGER,
     sampled_at_most INTEGER,
     PRIMARY KEY (model, task)

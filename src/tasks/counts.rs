@@ -46,9 +46,14 @@ impl Counts {
         self.bad.entry(why).or_insert((0, mistake)).0 += 1;
     }
 
+    /// How [`Counts::left_out`] says what is wrong with records.
+    pub fn of_bad(why: &str) -> String {
+        format!("bad record: {why}")
+    }
+
     /// Records that are no examples, by the reason.
     pub fn left_out(&self) -> impl Iterator<Item = (String, usize)> {
-        let bad = self.bad.iter().map(|(why, (count, _))| (format!("bad record: {why}"), *count));
+        let bad = self.bad.iter().map(|(why, (count, _))| (Self::of_bad(why), *count));
         let set_aside = self.set_aside.iter().map(|(why, count)| ((*why).to_owned(), *count));
         let filtered = ("not of the values that the task takes".to_owned(), self.filtered);
         let shown = ("shown before every question".to_owned(), self.shown);

@@ -155,6 +155,8 @@ impl<'a> Prompter<'a> {
     /// The text of a prompt, and where the question stands in it.
     fn text(&self, filled: &Filled) -> Result<(String, Question), Problem> {
         let opening = self.form.opening.as_ref().map_or("", |opening| opening.value.as_str());
+        // What parts it from the question in plain text, a template's turn does.
+        let opening = if self.chat.is_some() { opening.trim_start() } else { opening };
         let (mut text, question) = match self.chat {
             Some(chat) => self.conversation(chat, filled, opening)?,
             None => {
