@@ -55,7 +55,7 @@ class Day(datetime.datetime):
 def tokenizer():
     """Bytes, a few words, and special tokens."""
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    words = ["Yes", "No", "ĠYes", "ĠNo", "Ġthe", "Ġis"]
+    words = ["ĠYes", "ĠNo", "Yes", "No", "Ġthe", "Ġis"]
     vocabulary = {token: index for index, token in enumerate(alphabet)}
     merges = []
     for word in words:

@@ -298,7 +298,7 @@ fn next_to(file: &Path, names: &[&str]) -> Result<PathBuf, String> {
     let found: Vec<&&str> = names.iter().filter(|name| folder.join(name).exists()).collect();
     match found[..] {
         [name] => Ok(folder.join(name)),
-        [] => Err(format!("{} is not beside {}", list(names), quote(&name_of(file)))),
+        [] => Err(format!("none of {} is beside {}", list(names), quote(&name_of(file)))),
         _ => Err(format!("both of {} are beside {}", list(names), quote(&name_of(file)))),
     }
 }

@@ -51,6 +51,9 @@ pub struct Form {
     pub options: Vec<(Located<String>, Located<String>)>,
 }
 
+/// A family's name, as `model_type` begins, and how a task is put to it.
+pub type Family = (Located<String>, Form);
+
 /// Whether the tokenizer's chat template is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chat {
@@ -94,7 +97,7 @@ pub enum Shots {
 pub(super) fn resolve(
     written: &written::Task,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<(Form, Vec<(Located<String>, Form)>)> {
+) -> Option<(Form, Vec<Family>)> {
     let base = Form {
         prompt: written.form.prompt.clone()?,
         opening: written.form.opening.clone(),

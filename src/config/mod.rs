@@ -28,7 +28,7 @@ pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
 pub use gate::{Acknowledged, Allowed, Gate, Margin, Matcher, Rule, load_gate};
 pub(crate) use data::stays_inside;
 pub use data::{BadRows, Consensus, DataPlan, Format};
-pub use form::{Chat, FewShot, Form, Shots};
+pub use form::{Chat, Family, FewShot, Form, Shots};
 pub use plan::{ModelPlan, Plan};
 pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};

@@ -320,7 +320,8 @@ pub(super) static FORM: Table = Table {
     ],
 };
 
-const OPENING: &str = "Text with which the answer begins: it ends the prompt. Behind a chat template without white space before it.";
+const OPENING: &str =
+    "Text with which the answer begins: it ends the prompt. Behind a chat template without white space before it.";
 const CHAT: &str = "Whether the prompt goes through the tokenizer's chat template, as a user's message: never, always, or if_there is one.";
 const SYSTEM: &str = "With a chat template: the system's message.";
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::data::{self, DataPlan};
-use super::form::{self, FewShot, Form};
+use super::form::{self, Family, FewShot, Form};
 use super::plan::{base, stem};
 use super::template::Template;
 use super::written::{self, Task};
@@ -31,7 +31,7 @@ pub struct TaskPlan {
     /// How it is put to models.
     pub form: Form,
     /// How it is put to those whose `model_type` begins with this.
-    pub families: Vec<(Located<String>, Form)>,
+    pub families: Vec<Family>,
     pub few_shot: Option<FewShot>,
     /// Longer prompts are shortened.
     pub max_tokens: Option<usize>,

@@ -165,9 +165,8 @@ fn uses(plan: &TaskPlan) -> Vec<Use<'_>> {
             let (line, column) = (placeholder.line, placeholder.column);
             let used = Use { field: &placeholder.name, key, line, column, width };
             // Families mostly have the prompt of all.
-            let is_known = |other: &Use| {
-                (other.field, other.line, other.column, other.key) == (used.field, line, column, key)
-            };
+            let is_known =
+                |other: &Use| (other.field, other.line, other.column, other.key) == (used.field, line, column, key);
             if !uses.iter().any(is_known) {
                 uses.push(used);
             }

@@ -94,7 +94,7 @@ impl<'a> Chooser<'a> {
                     by_rank.extend(of_label.into_iter().enumerate().map(|(rank, (hash, shot))| (rank, hash, shot)));
                 }
                 // The first of each answer, then the second of each.
-                by_rank.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+                by_rank.sort_by_key(|(rank, hash, _)| (*rank, *hash));
                 if by_rank.len() < count.value {
                     let message =
                         format!("{} examples are to be shown, and the data have {}", count.value, by_rank.len());

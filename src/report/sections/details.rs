@@ -47,7 +47,8 @@ impl Source<'_> {
             .collect();
         if !shortened.is_empty() {
             let list = shortened.join(", ");
-            blocks.push(Block::Paragraph(format!("Contexts that were shortened around their evidence: {list}.").into()));
+            blocks
+                .push(Block::Paragraph(format!("Contexts that were shortened around their evidence: {list}.").into()));
         }
         let note =
             "An example that does not count for one method counts for none, so all means are over the same examples.";
@@ -89,7 +90,7 @@ impl Source<'_> {
             None => rows.push(("all".into(), "?".into(), "not begun".to_string())),
             Some(dataset) => {
                 let no_examples = dataset.left_out.iter();
-                counted.extend(no_examples.map(|(why, examples)| (*examples, dataset.records, escape(why))));
+                counted.extend(no_examples.map(|(why, examples)| (*examples, dataset.records, why.clone())));
                 let why = match (dataset.sample, dataset.limit) {
                     (Some(sample), _) => format!("not in the random sample of {sample}"),
                     (None, Some(limit)) => format!("beyond the limit of {limit}"),
