@@ -243,7 +243,16 @@ impl Tokenizer {
         let offsets: Vec<(usize, usize)> = encoding
             .get_offsets()
             .iter()
-            .map(|&(start, end)| (start.min(last), end.clamp(start.min(last), last)))
+            .zip(encoding.get_tokens())
+            .map(|(&(start, end), name)| {
+                let (start, end) = (start.min(last), end.clamp(start.min(last), last));
+                // The mark for a space that some tokenizers put before a text, as a token of its own: the library gives it
+                // the place of the first character, of which it is no part.
+                let is_mark = !name.is_empty() && name.chars().all(|c| c == '▁');
+                let covered = &text[starts[start]..starts[end]];
+                let is_put_there = is_mark && !covered.contains(|c: char| c.is_whitespace() || c == '▁');
+                (start, if is_put_there { start } else { end })
+            })
             .collect();
         let shares = |index: usize| {
             let overlap = |a: (usize, usize), b: (usize, usize)| a.0 < b.1 && b.0 < a.1;

@@ -94,10 +94,7 @@ pub enum Shots {
 }
 
 /// The forms of a task: that of all models, and those of families. `None` with at least one mistake.
-pub(super) fn resolve(
-    written: &written::Task,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<(Form, Vec<Family>)> {
+pub(super) fn resolve(written: &written::Task, mistakes: &mut Vec<Diagnostic>) -> Option<(Form, Vec<Family>)> {
     let base = Form {
         prompt: written.form.prompt.clone()?,
         opening: written.form.opening.clone(),

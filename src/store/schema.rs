@@ -12,7 +12,7 @@
 pub const APPLICATION_ID: i64 = 0x4749_4D48;
 
 /// Goes up with every change of the tables; kept in `user_version`.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 pub const TABLES: &str = r#"
 CREATE TABLE run (
