@@ -4,6 +4,7 @@ mod bake;
 mod compare;
 mod explain;
 mod explanation;
+mod history;
 mod inspect;
 mod list;
 mod model;
@@ -57,6 +58,8 @@ enum Verb {
     Report(report::Arguments),
     /// Compare a run with an earlier one, and hold it to a gate
     Compare(compare::Arguments),
+    /// Show how the runs in a folder went, night after night, and since when
+    History(history::Arguments),
     /// List or check tasks
     Tasks(tasks::Arguments),
     /// List the attribution methods
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::History(arguments) => history::run(&arguments),
         Verb::Tasks(arguments) => tasks::run(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),
         Verb::Metrics(arguments) => list::metrics(&arguments),
