@@ -393,20 +393,22 @@ fn source_lines(file: &Path, wanted: &BTreeSet<usize>) -> Option<BTreeMap<usize,
     Some(found)
 }
 
-/// Reads up to and with the next line break.
-pub(crate) fn skip_line(reader: &mut impl BufRead) -> std::io::Result<()> {
+/// Reads up to and with the next line break, and says how many bytes that were.
+pub(crate) fn skip_line(reader: &mut impl BufRead) -> std::io::Result<u64> {
+    let mut skipped = 0;
     loop {
         let buffer = reader.fill_buf()?;
         if buffer.is_empty() {
-            return Ok(());
+            return Ok(skipped);
         }
         let (used, done) = match buffer.iter().position(|&byte| byte == b'\n') {
             Some(at) => (at + 1, true),
             None => (buffer.len(), false),
         };
         reader.consume(used);
+        skipped += used as u64;
         if done {
-            return Ok(());
+            return Ok(skipped);
         }
     }
 }

@@ -99,7 +99,11 @@ pub fn read(path: &Path, kind: Kind) -> io::Result<Vec<u8>> {
     read_opened(&mut open(path, kind)?, kind)
 }
 
-fn read_opened(file: &mut File, kind: Kind) -> io::Result<Vec<u8>> {
+/// The whole of what [`open`] gave.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_opened(file: &mut File, kind: Kind) -> io::Result<Vec<u8>> {
     let expected = file.metadata()?.len();
     let mut bytes = Vec::new();
     bytes.try_reserve(usize::try_from(expected).unwrap_or(usize::MAX)).map_err(|_| io::ErrorKind::OutOfMemory)?;

@@ -6,7 +6,8 @@ use crate::files;
 
 const START: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// Pointers are shorter than this, by their specification.
-const POINTER: files::Kind = files::Kind { what: "a Git LFS pointer", most: 1024 };
+const POINTER: files::Kind = files::Kind { what: "a Git LFS pointer", most: MOST_BYTES };
+pub const MOST_BYTES: u64 = 1024;
 
 /// What is wrong with such a file, and what to do now; the file's name goes before it.
 pub const PROBLEM: &str = "is a Git LFS pointer, not the file itself: the repository was cloned without Git LFS; run \

@@ -10,6 +10,7 @@
 
 pub mod attribution;
 pub mod bundle;
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod date;
@@ -23,6 +24,7 @@ pub mod labels;
 pub mod lfs;
 mod lock;
 pub mod onnx;
+mod panics;
 pub mod probe;
 pub mod raise;
 pub mod report;

@@ -22,6 +22,9 @@ fn put(plan: &TaskPlan, labels: &Labels) -> Result<Dataset, TaskError> {
         plan,
         &Subject {
             model: "bert",
+            architecture: "llama",
+            chat: None,
+            max_tokens: None,
             tokenizer: &tokenizer,
             labels: Some(labels),
             special_tokens: SpecialTokens::Tokenizer,
@@ -53,6 +56,9 @@ fn one_task_file_serves_decoders_and_classifiers() {
     let decoder = tokenizer("config/bytelevel.json");
     let subject = Subject {
         model: "decoder",
+        architecture: "llama",
+        chat: None,
+        max_tokens: None,
         tokenizer: &decoder,
         labels: None,
         special_tokens: SpecialTokens::Tokenizer,
@@ -123,6 +129,9 @@ fn a_decoder_does_not_heed_labels() {
     let tokenizer = tokenizer("config/wordlevel.json");
     let subject = Subject {
         model: "decoder",
+        architecture: "llama",
+        chat: None,
+        max_tokens: None,
         tokenizer: &tokenizer,
         labels: None,
         special_tokens: SpecialTokens::Tokenizer,

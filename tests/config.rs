@@ -104,13 +104,13 @@ fn a_plan_has_everything_resolved() {
         (task.name.as_str(), task.version, task.score, task.rank),
         ("sentiment", 2, Score::LogitDifference, Rank::Context)
     );
-    assert_eq!(task.prompt.value.to_string(), "{context} Question: is the film good? Answer:");
+    assert_eq!(task.form.prompt.value.to_string(), "{context} Question: is the film good? Answer:");
     let options: Vec<_> =
-        task.options.iter().map(|(label, text)| (label.value.as_str(), text.value.as_str())).collect();
+        task.form.options.iter().map(|(label, text)| (label.value.as_str(), text.value.as_str())).collect();
     assert_eq!(options, [("positive", " Yes"), ("negative", " No")]);
-    assert_eq!((task.options[1].1.line, task.options[1].1.column), (11, 13));
-    assert_eq!(task.data.value, fixture("good/tasks/sentiment.jsonl"));
-    assert_eq!((task.data_sha256.len(), task.file_sha256.len(), plan.sha256.len()), (64, 64, 64));
+    assert_eq!((task.form.options[1].1.line, task.form.options[1].1.column), (11, 13));
+    assert_eq!(task.data.file.value, fixture("good/tasks/sentiment.jsonl"));
+    assert_eq!((task.data.sha256.len(), task.file_sha256.len(), plan.sha256.len()), (64, 64, 64));
     assert_eq!(plan.tasks[1].name, "facts");
 }
 

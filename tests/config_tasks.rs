@@ -26,6 +26,9 @@ fn load_for(plan: &TaskPlan, tokenizer: &Tokenizer, limit: Option<usize>) -> Res
         plan,
         &Subject {
             model: "decoder",
+            architecture: "llama",
+            chat: None,
+            max_tokens: None,
             tokenizer,
             labels: None,
             special_tokens: SpecialTokens::Tokenizer,
@@ -51,7 +54,7 @@ fn examples_of_a_byte_level_tokenizer() {
     let data = load("good/tasks/sentiment.yaml", "bytelevel.json");
     let tokenizer = tokenizer("bytelevel.json");
     let id = |text: &str| tokenizer.id_of_single_token(text).unwrap();
-    assert_eq!((data.available, data.examples.len(), data.version), (3, 3, 2));
+    assert_eq!((data.counts.available, data.examples.len(), data.version), (3, 3, 2));
 
     let first = &data.examples[0];
     assert_eq!((first.id.as_str(), first.target, first.contrast), ("a", id(" Yes"), Some(id(" No"))));
@@ -71,7 +74,7 @@ fn examples_of_a_byte_level_tokenizer() {
 fn examples_of_a_sentence_piece_tokenizer() {
     let tokenizer = tokenizer("metaspace.json");
     let data = load_for(&task("good/tasks/sentiment.yaml"), &tokenizer, Some(2)).unwrap();
-    assert_eq!((data.available, data.examples.len()), (3, 2));
+    assert_eq!((data.counts.available, data.examples.len()), (3, 2));
     let first = &data.examples[0];
     assert_eq!(first.tokens[..5], ["<s>", "The", " film", " was", " good"]);
     assert_eq!((first.ranked.as_slice(), first.evidence.as_slice()), (&[1, 2, 3, 4][..], &[4][..]));
@@ -211,6 +214,9 @@ fn a_sample_is_drawn_from_all_examples_and_keeps_their_order() {
     let (plan, tokenizer) = (task("good/tasks/sentiment.yaml"), tokenizer("bytelevel.json"));
     let subject = Subject {
         model: "decoder",
+        architecture: "llama",
+        chat: None,
+        max_tokens: None,
         tokenizer: &tokenizer,
         labels: None,
         special_tokens: SpecialTokens::Tokenizer,
@@ -218,7 +224,7 @@ fn a_sample_is_drawn_from_all_examples_and_keeps_their_order() {
     };
     let ids = |size: usize, seed: u64| -> Vec<String> {
         let data = tasks::load(&plan, &subject, Taken::Sample { size, seed }).unwrap();
-        assert_eq!(data.available, 3);
+        assert_eq!(data.counts.available, 3);
         data.examples.into_iter().map(|example| example.id).collect()
     };
     let all = ids(9, 0);

@@ -298,10 +298,10 @@ fn a_newer_store_and_a_damaged_one_are_refused() {
         rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", number).unwrap();
         Store::open(&path).unwrap_err().to_string()
     };
-    let error = version(4);
-    assert!(error.contains("newer gim-harness (store format 4, this program knows up to 3)"), "{error}");
+    let error = version(5);
+    assert!(error.contains("newer gim-harness (store format 5, this program knows up to 4)"), "{error}");
     let error = version(1);
-    assert!(error.contains("older gim-harness (store format 1, this program has 3)"), "{error}");
+    assert!(error.contains("older gim-harness (store format 1, this program has 4)"), "{error}");
 
     // Whatever is destroyed, reading ends in an error or in right units, never in a panic.
     for cut in [50, 100, 512, 4096, 5000, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {

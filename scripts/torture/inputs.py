@@ -16,6 +16,8 @@ import tempfile
 
 from common import ROOT, end, program_of_arguments, run, workplace
 
+EXAMPLES = ROOT / "tasks/examples"
+CHAT_TASK = 'data: {file: chat.jsonl}\nprompt: "{w}"\nanswer: " Yes"\nchat: always\nsystem: Be brief.\n'
 LIMIT_SECONDS = 20
 LIMIT_MEGABYTES = 1024
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]")
@@ -66,7 +68,38 @@ def kinds(folder):
     onnx = ROOT / "tests/fixtures/foreign/llama-a.ts17.sdpa.onnx"
     tokenizer = folder / "checkpoint/tokenizer.json"
     bake = lambda place: ["bake", place, "--out", place.parent / "baked", "--no-verify"]
-    return {
+    chat = ROOT / "tests/fixtures/tasks"
+    examples = {
+        # The example of a format, the file of it that is damaged, and whether that is text.
+        f"examples {file}": (
+            EXAMPLES / "data" / file,
+            f"examples/data/{file}",
+            # Read for a model, so that prompts are made.
+            lambda p, task=task: ["tasks", "validate", p / f"examples/{task}.yaml", "--tokenizer", chat / "tokenizer.json"],
+            text,
+        )
+        for task, file, text in [
+            ("json", "weather.json", True),
+            ("csv", "weather.csv", True),
+            ("tsv", "weather.tsv", True),
+            ("parquet", "weather.parquet", False),
+            ("eraser", "eraser/val.jsonl", True),
+            ("eraser", "eraser/docs/pond.txt", True),
+            ("eraser_lines", "eraser_lines/docs.jsonl", True),
+            ("hatexplain", "hatexplain/dataset.json", True),
+            ("hatexplain", "hatexplain/post_id_divisions.json", True),
+            ("scifact", "scifact/claims_dev.jsonl", True),
+            ("scifact", "scifact/corpus.jsonl", True),
+            ("tweets", "tweets.csv", True),
+        ]
+    }
+    return examples | {
+        "chat template": (
+            ROOT / "scripts/torture/chat_template.jinja",
+            "chat/chat_template.jinja",
+            lambda p: ["tasks", "validate", p / "chat.yaml", "--tokenizer", p / "chat/tokenizer.json"],
+            True,
+        ),
         "config.json": (folder / "checkpoint/config.json", "checkpoint/config.json", lambda p: bake(p / "checkpoint"), True),
         "tokenizer.json": (tokenizer, "checkpoint/tokenizer.json", lambda p: bake(p / "checkpoint"), True),
         "safetensors": (
@@ -94,6 +127,10 @@ def copy(folder, place):
     """What the damaged file stands among, linked where it is large."""
     for name in ("checkpoint", "bundle", "done"):
         shutil.copytree(folder / name, place / name)
+    shutil.copytree(EXAMPLES, place / "examples")
+    shutil.copytree(ROOT / "tests/fixtures/tasks", place / "chat")
+    (place / "chat.yaml").write_text(CHAT_TASK)
+    (place / "chat.jsonl").write_text('{"w": "One  two?"}\n')
     for name in ("harness.yaml", "jsonl.yaml", "csv.yaml", "words.jsonl", "words.csv"):
         shutil.copy(folder / name, place / name)
 
@@ -146,11 +183,11 @@ def main():
                     faults.append(f"{here}: took {ended.megabytes:.0f} MB")
                 if ACTS.search(ended.out + ended.err):
                     faults.append(f"{here}: prints {ACTS.search(ended.out + ended.err).group()!r}")
-    print(f"{'file':15} inputs  refused  accepted  panics  crashes  hangs  longest s  most MB")
+    print(f"{'file':40} inputs  refused  accepted  panics  crashes  hangs  longest s  most MB")
     for name, found in outcomes.items():
         cells = [sum(found.values()), *(found[what] for what in ("refused", "accepted", "panicked", "crashed", "hung"))]
         print(
-            f"{name:15} {cells[0]:6}  {cells[1]:7}  {cells[2]:8}  {cells[3]:6}  {cells[4]:7}  {cells[5]:5}"
+            f"{name:40} {cells[0]:6}  {cells[1]:7}  {cells[2]:8}  {cells[3]:6}  {cells[4]:7}  {cells[5]:5}"
             f"  {longest[name]:9.1f}  {largest[name]:7.0f}"
         )
     end(faults)

@@ -17,6 +17,7 @@ use super::manifest::{
 use super::source::{ForwardModel, SourceError};
 use super::target;
 use super::unpublished::{Space, Unpublished};
+use crate::chat::{ChatError, ChatTemplate};
 use crate::digest::hexadecimal;
 use crate::files;
 use crate::grad::{Audit, GradError, SiteKind};
@@ -37,6 +38,8 @@ pub enum BakeError {
          this tokenizer belongs to another model", vocab.saturating_sub(1)
     )]
     Vocabulary { path: PathBuf, folder: PathBuf, max_id: i64, vocab: usize },
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     #[error("the gradient graph of {folder} could not be made")]
     Gradient { folder: PathBuf, source: GradError },
     #[error("a graph of {folder} could not be written")]
@@ -122,6 +125,8 @@ pub fn write(
         let folder = folder.to_owned();
         return Err(BakeError::Vocabulary { path: tokenizer_path, folder, max_id, vocab: source.vocab });
     }
+    let chat = ChatTemplate::beside(&tokenizer_path)?;
+    let (chat_template, described_by) = chat.map_or((None, Vec::new()), |(chat, files)| (Some(chat), files));
     let gradient_error = |source| BakeError::Gradient { folder: folder.to_owned(), source };
     let (gradient, audit) = graphs::gradient(&source).map_err(gradient_error)?;
     if !options.allow_missing_sites {
@@ -140,7 +145,7 @@ pub fn write(
         source: Source {
             name: name_of(folder),
             kind: source.kind.to_owned(),
-            sha256: source_sha256(&tokenizer_path, &source)?,
+            sha256: source_sha256(&tokenizer_path, &described_by, &source)?,
         },
         architecture: source.architecture.clone(),
         dimensions: Dimensions {
@@ -156,6 +161,7 @@ pub fn write(
         dtype: "f32".to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
         pad_token_id: pad,
+        chat_template,
         notes: [source.notes.clone(), notes_on_tokenizer(&tokenizer, &source)].concat(),
         ignored_fields: source.ignored_fields.clone(),
         files: BTreeMap::new(),
@@ -211,9 +217,10 @@ fn check_sites(folder: &Path, audit: &Audit, layers: usize) -> Result<(), BakeEr
 }
 
 /// SHA-256 over names, sizes and contents of the files that a bundle is made from.
-fn source_sha256(tokenizer: &Path, source: &ForwardModel) -> Result<String, BakeError> {
+fn source_sha256(tokenizer: &Path, chat: &[PathBuf], source: &ForwardModel) -> Result<String, BakeError> {
     let mut files = source.described_by.clone();
     files.push(tokenizer.to_owned());
+    files.extend(chat.iter().cloned());
     files.extend(source.weights.files().iter().cloned());
     fingerprint(&files).map_err(|(path, source)| BakeError::Read { path, source })
 }

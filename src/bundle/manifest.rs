@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat::ChatTemplate;
 use crate::digest::sha256;
 use crate::grad::Audit;
 use crate::labels::{Labels, MAX_LABELS};
@@ -28,6 +29,9 @@ pub struct Manifest {
     /// The token that fills up short texts, where the source names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pad_token_id: Option<i64>,
+    /// The tokenizer's chat template, if it has one; bundles of before 2026-11-25 have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<ChatTemplate>,
     /// What was decided while the bundle was made and its user should know: a sentence each, without a full stop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

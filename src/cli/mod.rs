@@ -4,6 +4,7 @@ mod bake;
 mod compare;
 mod explain;
 mod explanation;
+mod history;
 mod inspect;
 mod list;
 mod model;
@@ -13,6 +14,7 @@ mod report;
 mod run;
 mod runtime;
 mod signals;
+mod tasks;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,8 +58,10 @@ enum Verb {
     Report(report::Arguments),
     /// Compare a run with an earlier one, and hold it to a gate
     Compare(compare::Arguments),
+    /// Show how the runs in a folder went, night after night, and since when
+    History(history::Arguments),
     /// List or check tasks
-    Tasks(list::TasksArguments),
+    Tasks(tasks::Arguments),
     /// List the attribution methods
     Methods(list::ListArguments),
     /// List the metrics
@@ -98,7 +102,8 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
-        Verb::Tasks(arguments) => list::tasks(&arguments),
+        Verb::History(arguments) => history::run(&arguments),
+        Verb::Tasks(arguments) => tasks::run(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),
         Verb::Metrics(arguments) => list::metrics(&arguments),
         Verb::Runtime(arguments) => runtime::run(&arguments),

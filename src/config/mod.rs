@@ -6,6 +6,8 @@
 //! No step stops at the first mistake, so all of them are reported at once.
 
 mod chosen;
+mod data;
+mod form;
 mod gate;
 mod plan;
 pub mod schema;
@@ -23,6 +25,9 @@ use crate::files;
 pub(crate) use crate::digest::{sha256, sha256_of_file};
 
 pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
+pub(crate) use data::stays_inside;
+pub use data::{BadRows, Consensus, DataPlan, Format};
+pub use form::{Chat, Family, FewShot, Form, Shots};
 pub use gate::{Acknowledged, Allowed, Gate, Margin, Matcher, Rule, load_gate};
 pub use plan::{ModelPlan, Plan};
 pub use task::{LabelRef, Rank, Score, TaskPlan};

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::Vocabulary;
 use super::chosen::{OptionInfo, OptionKind, OptionValue, Sort};
+use super::data::Format;
+use super::form::{Chat, FAMILIES};
 use super::task::LabelRef;
 use super::yaml::{Atom, Content, Node};
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
@@ -43,6 +45,8 @@ pub(super) enum Needed {
 pub(super) enum Kind {
     /// Text that is not empty.
     Text,
+    /// Text, a number or a truth value, as it is written.
+    Scalar,
     /// Text that can stand in a table and in a comma-separated list.
     Name,
     /// A file or folder, relative to the file in which it is written.
@@ -68,6 +72,10 @@ pub(super) enum Kind {
     Options,
     /// answer: the name or the number of a model's label.
     Labels,
+    /// field: a value, or a list of them.
+    Values,
+    /// family of models: a mapping.
+    Families(&'static Table),
 }
 
 use Kind::*;
@@ -83,6 +91,10 @@ pub const MOST_THREADS: u64 = 1024;
 const MOST_BATCH_TOKENS: u64 = 1 << 16;
 /// Resamples: 8 MB of statistics for each of the numbers that are made at the same time.
 const MOST_RESAMPLES: u64 = 1_000_000;
+/// Tokens of a prompt.
+const MOST_TOKENS: u64 = 1 << 20;
+/// Answered examples before a question.
+const MOST_SHOTS: u64 = 64;
 /// Remembered scores: 64 GiB.
 const MOST_REUSE_MIB: u64 = 1 << 16;
 
@@ -218,6 +230,27 @@ pub(super) static TASK: Table = Table {
             needed: Required,
             about: "Template: {field} is filled from the record, {{ and }} are literal braces.",
         },
+        Field { name: "opening", kind: Text, needed: Optional, about: OPENING },
+        Field { name: "chat", kind: Choice(Chat::NAMES), needed: Needed::Text("never"), about: CHAT },
+        Field { name: "system", kind: Text, needed: Optional, about: SYSTEM },
+        Field {
+            name: "families",
+            kind: Families(&FORM),
+            needed: Optional,
+            about: "What is another way for a family of models (llama, qwen, gemma ...: how the model's `model_type` begins).",
+        },
+        Field {
+            name: "few_shot",
+            kind: Mapping(&FEW_SHOT),
+            needed: Optional,
+            about: "Answered examples before the question.",
+        },
+        Field {
+            name: "max_tokens",
+            kind: Integer(8, MOST_TOKENS),
+            needed: Optional,
+            about: "Longer prompts are shortened: words of the context that are farthest from the evidence go. Default: none are, and those that are too long for the model are left out.",
+        },
         Field {
             name: "context",
             kind: Text,
@@ -229,6 +262,12 @@ pub(super) static TASK: Table = Table {
             kind: Text,
             needed: Optional,
             about: "Field with a list of [start, end) spans, in Unicode characters of the context field.",
+        },
+        Field {
+            name: "selection",
+            kind: Text,
+            needed: Optional,
+            about: "Field with a text that stands in the context and is the evidence, instead of spans.",
         },
         Field {
             name: "answer",
@@ -269,11 +308,123 @@ pub(super) static TASK: Table = Table {
     ],
 };
 
+/// What a task asks, and how.
+pub(super) static FORM: Table = Table {
+    title: "A family's own form of a task; what is not given here is as for all",
+    fields: &[
+        Field { name: "prompt", kind: Text, needed: Optional, about: "Template of the prompt." },
+        Field { name: "opening", kind: Text, needed: Optional, about: OPENING },
+        Field { name: "chat", kind: Choice(Chat::NAMES), needed: Optional, about: CHAT },
+        Field { name: "system", kind: Text, needed: Optional, about: SYSTEM },
+        Field { name: "options", kind: Options, needed: Optional, about: "The same answers with other texts." },
+    ],
+};
+
+const OPENING: &str =
+    "Text with which the answer begins: it ends the prompt. Behind a chat template without white space before it.";
+const CHAT: &str = "Whether the prompt goes through the tokenizer's chat template, as a user's message: never, always, or if_there is one.";
+const SYSTEM: &str = "With a chat template: the system's message.";
+
+pub(super) static FEW_SHOT: Table = Table {
+    title: "Answered examples before the question, the same ones for every example, model and method",
+    fields: &[
+        Field {
+            name: "count",
+            kind: Integer(1, MOST_SHOTS),
+            needed: Optional,
+            about: "How many are drawn from the data, as many of each answer as that allows; they are asked no more.",
+        },
+        Field { name: "seed", kind: Integer(0, u64::MAX), needed: Needed::Integer(0), about: "Seed of the draw." },
+        Field {
+            name: "ids",
+            kind: List(&Scalar),
+            needed: Optional,
+            about: "Which ones, in this order, instead of `count`.",
+        },
+        Field {
+            name: "separator",
+            kind: Text,
+            needed: Needed::Text("\n\n"),
+            about: "What stands between two of them; a chat template makes turns of them instead.",
+        },
+    ],
+};
+
 pub(super) static DATA: Table = Table {
     title: "Data",
     fields: &[
-        Field { name: "file", kind: Path, needed: Required, about: "A .jsonl or .csv file." },
-        Field { name: "id", kind: Text, needed: Optional, about: "Field with a unique id; default: the line number." },
+        Field {
+            name: "file",
+            kind: Path,
+            needed: Required,
+            about: "The records: a .jsonl, .json, .csv, .tsv or .parquet file, or what `format` names.",
+        },
+        Field {
+            name: "format",
+            kind: Choice(Format::NAMES),
+            needed: Optional,
+            about: "How the file is to be read; default: as its name ends. eraser, hatexplain and scifact are the forms in which these data sets are published.",
+        },
+        Field {
+            name: "id",
+            kind: Text,
+            needed: Optional,
+            about: "Field with a unique id, or a template of fields; default: that of the format, else the key or the line of the record.",
+        },
+        Field {
+            name: "where",
+            kind: Values,
+            needed: Optional,
+            about: "Take only records in which these fields have this value, or one of these: {label: [yes, no]}.",
+        },
+        Field {
+            name: "bad_rows",
+            kind: Choice(&["stop", "leave_out"]),
+            needed: Needed::Text("stop"),
+            about: "What becomes of a record that cannot be used: it stops everything, or it is left out and counted.",
+        },
+        Field {
+            name: "columns",
+            kind: List(&Text),
+            needed: Optional,
+            about: "csv, tsv: names of the columns of a file without a header row.",
+        },
+        Field {
+            name: "quotes",
+            kind: Choice(&["csv", "none"]),
+            needed: Optional,
+            about: "csv, tsv: whether fields may stand in quotation marks (csv), or these are text like any other (none); default: csv for .csv, none for .tsv.",
+        },
+        Field {
+            name: "documents",
+            kind: Path,
+            needed: Optional,
+            about: "eraser: a folder of documents or docs.jsonl; scifact: the corpus. Default: docs, docs.jsonl, corpus.jsonl beside the file.",
+        },
+        Field {
+            name: "brackets",
+            kind: Choice(&["keep", "restore"]),
+            needed: Needed::Text("keep"),
+            about: "eraser: keep -LRB- and its like in documents, or write the brackets that they stand for.",
+        },
+        Field {
+            name: "split",
+            kind: Text,
+            needed: Optional,
+            about: "hatexplain: take only the posts that `splits` lists under this name.",
+        },
+        Field {
+            name: "splits",
+            kind: Path,
+            needed: Optional,
+            about: "hatexplain: the file of splits; default: post_id_divisions.json beside the file.",
+        },
+        Field {
+            name: "consensus",
+            kind: Choice(&["majority", "any", "all"]),
+            needed: Needed::Text("majority"),
+            about: "hatexplain: a token is evidence where more than half of the rationales mark it, or any, or all.",
+        },
     ],
 };
 
@@ -534,6 +685,9 @@ impl Checker<'_> {
             Chosen(sort) => return self.chosen(node, *sort, key),
             Options => return self.options(node, key),
             Labels => return self.labels(node, key),
+            Values => return self.values(node, key),
+            Scalar => return self.scalar(node, key),
+            Families(table) => return self.families(node, table, key),
             List(kind) => return self.list(node, kind, key),
         };
         if let Err(complaint) = checked {
@@ -655,6 +809,56 @@ impl Checker<'_> {
                 let mistake = complaint.at(|message| self.at(label, &path, message));
                 self.mistakes.push(mistake);
             }
+        }
+    }
+
+    /// Values of fields, one or a list of them each.
+    fn values(&mut self, node: &Node, key: &str) {
+        let Content::Mapping(entries) = &node.content else {
+            let found = Complaint::expected("a mapping", node).message;
+            self.mistakes.push(self.at(node, key, found).with_help("e.g. `where: {label: [positive, negative]}`"));
+            return;
+        };
+        if entries.is_empty() {
+            self.mistakes.push(self.at(node, key, "this mapping is empty".to_owned()));
+        }
+        for (field, value) in entries {
+            let path = join(key, &field.text);
+            match &value.content {
+                Content::List(items) if items.is_empty() => {
+                    self.mistakes.push(self.at(value, &path, "this list is empty".to_owned()));
+                }
+                Content::List(items) => items.iter().for_each(|item| self.scalar(item, &path)),
+                _ => self.scalar(value, &path),
+            }
+        }
+    }
+
+    /// Mappings by the names of families.
+    fn families(&mut self, node: &Node, table: &'static Table, key: &str) {
+        let Content::Mapping(entries) = &node.content else {
+            let found = Complaint::expected("a mapping", node).message;
+            self.mistakes.push(self.at(node, key, found).with_help("e.g. `families: {gemma: {chat: always}}`"));
+            return;
+        };
+        if entries.is_empty() {
+            self.mistakes.push(self.at(node, key, "this mapping is empty".to_owned()));
+        }
+        for (name, form) in entries {
+            let path = join(key, &name.text);
+            if !FAMILIES.iter().any(|known| name.text.starts_with(known)) {
+                let message = format!("unknown family of models {}", quote(&name.text));
+                let mistake = Diagnostic::new(self.file, name.line, name.column, path.clone(), message);
+                self.mistakes.push(mistake.with_width(name.width).with_nearest(&name.text, FAMILIES.iter().copied()));
+            }
+            self.mapping(form, table, &path);
+        }
+    }
+
+    fn scalar(&mut self, node: &Node, key: &str) {
+        if node.scalar_text().is_none() {
+            let found = Complaint::expected("text", node).message;
+            self.mistakes.push(self.at(node, key, found));
         }
     }
 
@@ -806,6 +1010,18 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
             {"type": "array", "minItems": 2, "items": scalar()},
             {"type": "object", "minProperties": 2, "additionalProperties": scalar()},
         ]}),
+        Scalar => scalar(),
+        Families(table) => json!({
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": format!("^({})", FAMILIES.join("|"))},
+            "additionalProperties": table_schema(table, vocabulary),
+        }),
+        Values => json!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"anyOf": [scalar(), {"type": "array", "minItems": 1, "items": scalar()}]},
+        }),
         Labels => json!({
             "type": "object",
             "minProperties": 1,

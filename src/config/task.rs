@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Want, base, find, stem};
+use super::data::{self, DataPlan};
+use super::form::{self, Family, FewShot, Form};
+use super::plan::{base, stem};
 use super::template::Template;
 use super::written::{self, Task};
 use crate::diagnostics::{Diagnostic, Located, quote};
-use crate::files;
 
 /// A task whose file has been read and checked; its data have not been, but exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,27 +21,41 @@ pub struct TaskPlan {
     pub file: PathBuf,
     /// SHA-256 of the task file, hexadecimal.
     pub file_sha256: String,
-    /// SHA-256 of the data file, hexadecimal.
-    pub data_sha256: String,
-    /// An existing `.jsonl` or `.csv` file of at most [`files::DATA`].
-    pub data: Located<PathBuf>,
-    /// Field with a unique id; `None`: the line number is the id.
-    pub id: Option<Located<String>>,
+    pub data: DataPlan,
     /// Field whose tokens `rank: context` keeps to and that evidence indexes; then it stands once in the prompt.
     pub context: Option<Located<String>>,
     /// Field with a list of `[start, end)` spans, in Unicode characters of the context field.
     pub evidence: Option<Located<String>>,
-    pub prompt: Located<Template>,
+    /// Field with a text that stands in the context and is the evidence; never together with `evidence`.
+    pub selection: Option<Located<String>>,
+    /// How it is put to models.
+    pub form: Form,
+    /// How it is put to those whose `model_type` begins with this.
+    pub families: Vec<Family>,
+    pub few_shot: Option<FewShot>,
+    /// Longer prompts are shortened.
+    pub max_tokens: Option<usize>,
     /// Label of the right option; without options the text of the answer.
     pub answer: Located<Template>,
     /// The same for the answer to compare with.
     pub contrast: Option<Located<Template>>,
-    /// Label and text, labels and texts unique; empty, or at least two.
-    pub options: Vec<(Located<String>, Located<String>)>,
     /// For classifiers: an answer (a label of the options where there are options) and the model's label that is meant.
     pub labels: Vec<(Located<String>, Located<LabelRef>)>,
     pub score: Score,
     pub rank: Rank,
+}
+
+impl TaskPlan {
+    /// How it is put to a model with this `model_type`: as to the family whose name is the longest beginning of it.
+    pub fn form(&self, architecture: &str) -> &Form {
+        let own = self.families.iter().filter(|(name, _)| architecture.starts_with(&name.value));
+        own.max_by_key(|(name, _)| name.value.len()).map_or(&self.form, |(_, form)| form)
+    }
+
+    /// All the ways in which it is put to models.
+    pub fn forms(&self) -> impl Iterator<Item = &Form> {
+        std::iter::once(&self.form).chain(self.families.iter().map(|(_, form)| form))
+    }
 }
 
 /// A label of a classifier, as a task file names it.
@@ -87,36 +102,35 @@ pub enum Rank {
 
 /// The plan of a task file, or mistakes: with any mistake added, what is returned is not to be used.
 pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>) -> Option<TaskPlan> {
-    let written = written::task(file, super::text(file, bytes, mistakes)?, mistakes)?;
-    let data = written.data.as_ref().and_then(|data| {
-        find_data(base(file), data).map_err(|mistake| mistakes.push(*mistake)).ok().map(|found| data.with(found))
-    });
-    let data_sha256 = data.as_ref().map(|data| {
-        super::sha256_of_file(&data.value).unwrap_or_else(|error| {
-            let message = format!("{} cannot be read: {error}", quote(&data.value.display().to_string()));
-            mistakes.push(data.mistake("data.file", message));
-            String::new()
-        })
-    });
-    check_context(&written, mistakes);
-    check_options(&written, mistakes);
+    let mut written = written::task(file, super::text(file, bytes, mistakes)?, mistakes)?;
+    for form in forms(&written) {
+        check_context(&written, form, mistakes);
+        check_options(form, mistakes);
+    }
+    check_rank_and_evidence(&written, mistakes);
+    check_answers(&written, mistakes);
     check_labels(&written, mistakes);
     check_score(&written, mistakes);
+    let resolved = form::resolve(&written, mistakes);
+    let few_shot = written.few_shot.as_ref().and_then(|few_shot| form::few_shot(few_shot, mistakes));
+    let data = data::resolve(base(file), written.data.take()?, mistakes);
+    let (form, families) = resolved?;
     Some(TaskPlan {
         name: written.name.unwrap_or_else(|| stem(file)),
         version: u32::try_from(written.version).ok()?,
         description: written.description,
         file: file.to_path_buf(),
         file_sha256: super::sha256(bytes),
-        data_sha256: data_sha256?,
         data: data?,
-        id: written.id,
         context: written.context,
         evidence: written.evidence,
-        prompt: written.prompt?,
+        selection: written.selection,
+        form,
+        families,
+        few_shot,
+        max_tokens: written.max_tokens.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         answer: written.answer?,
         contrast: written.contrast,
-        options: written.options,
         labels: written.labels,
         score: match written.score.value.as_str() {
             "logit_difference" => Score::LogitDifference,
@@ -131,40 +145,48 @@ pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>)
     })
 }
 
-fn find_data(base: &Path, written: &Located<String>) -> Result<PathBuf, Box<Diagnostic>> {
-    let key = "data.file";
-    let path = find(base, written, Want::File, key)?;
-    let here = |message: String| written.mistake(key, message).with_width(written.value.chars().count());
-    if !path.extension().is_some_and(|extension| extension == "jsonl" || extension == "csv") {
-        let message = format!("{} is neither .jsonl nor .csv", quote(&written.value));
-        return Err(Box::new(here(message).with_help("one JSON object a line, or CSV with a header row")));
-    }
-    // What a stranger's file is, before it is hashed and read.
-    if let Err(error) = files::open(&path, files::DATA) {
-        return Err(Box::new(here(format!("{} cannot be read: {error}", quote(&written.value)))));
-    }
-    Ok(path)
+/// All that a task file says of how it is put to models.
+fn forms(written: &Task) -> impl Iterator<Item = &written::Form> {
+    std::iter::once(&written.form).chain(written.families.iter().map(|(_, form)| form))
 }
 
-/// What evidence and `rank: context` need: a context field, and one place in the prompt where it stands.
-fn check_context(written: &Task, mistakes: &mut Vec<Diagnostic>) {
-    let user = match (&written.evidence, written.rank.value == "context") {
-        (Some(evidence), _) => Some((evidence, "evidence", "evidence spans index the context")),
-        (None, true) => Some((&written.rank, "rank", "`rank: context` keeps to the context's tokens")),
-        (None, false) => None,
-    };
-    let Some((place, key, why)) = user else { return };
-    let Some(context) = &written.context else {
+/// Why a context field is needed, and what asks for it.
+fn needs_context(written: &Task) -> Option<(&Located<String>, &'static str, &'static str)> {
+    match (&written.evidence, &written.selection, written.rank.value == "context") {
+        (Some(evidence), _, _) => Some((evidence, "evidence", "evidence spans index the context")),
+        (None, Some(selection), _) => Some((selection, "selection", "what is selected stands in the context")),
+        (None, None, true) => Some((&written.rank, "rank", "`rank: context` keeps to the context's tokens")),
+        (None, None, false) => None,
+    }
+}
+
+/// What evidence and `rank: context` need: a context field.
+fn check_rank_and_evidence(written: &Task, mistakes: &mut Vec<Diagnostic>) {
+    if let (Some(evidence), Some(selection)) = (&written.evidence, &written.selection) {
+        let message = format!("`selection` stands beside the `evidence` of line {}", evidence.line);
+        mistakes.push(selection.mistake("selection", message).with_help("give one of them: spans, or a text"));
+    }
+    if let Some((place, key, why)) = needs_context(written)
+        && written.context.is_none()
+    {
         let mistake = place.mistake(key, format!("{why}, but there is no key `context`"));
         mistakes.push(mistake.with_width(place.value.chars().count()).with_help("add `context: FIELD`"));
-        return;
-    };
-    let Some(prompt) = &written.prompt else { return };
+    }
+}
+
+/// And one place in the prompt where it stands.
+fn check_context(written: &Task, form: &written::Form, mistakes: &mut Vec<Diagnostic>) {
+    let Some((_, _, why)) = needs_context(written) else { return };
+    let (Some(context), Some(prompt)) = (&written.context, &form.prompt) else { return };
     let mut placeholders = prompt.value.placeholders().filter(|placeholder| placeholder.name == context.value);
     match (placeholders.next(), placeholders.next()) {
         (None, _) => {
             let message = format!("{why}, but the prompt has no `{{{}}}`", context.value);
-            let mistake = context.mistake("context", message).with_width(context.value.chars().count());
+            // The context is named once, and there may be several prompts.
+            let mistake = match form.prompt == written.form.prompt {
+                true => context.mistake("context", message).with_width(context.value.chars().count()),
+                false => prompt.mistake("prompt", message),
+            };
             let names = prompt.value.placeholders().map(|placeholder| placeholder.name.as_str());
             mistakes.push(mistake.with_nearest(&context.value, names));
         }
@@ -177,11 +199,11 @@ fn check_context(written: &Task, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Labels and texts are unique, and an answer that is the same in every example is one of them.
-fn check_options(written: &Task, mistakes: &mut Vec<Diagnostic>) {
+/// Labels and texts are unique.
+fn check_options(form: &written::Form, mistakes: &mut Vec<Diagnostic>) {
     let mut labels = std::collections::HashMap::new();
     let mut texts = std::collections::HashMap::new();
-    for (label, text) in &written.options {
+    for (label, text) in &form.options {
         let width = |place: &Located<String>| place.value.chars().count();
         if let Some(line) = labels.insert(label.value.as_str(), label.line) {
             let message = format!("the option {} is already given in line {line}", quote(&label.value));
@@ -191,25 +213,29 @@ fn check_options(written: &Task, mistakes: &mut Vec<Diagnostic>) {
             mistakes.push(text.mistake("options", message).with_width(width(text)));
         }
     }
-    if written.options.is_empty() {
+}
+
+/// An answer that is the same in every example is one of the options.
+fn check_answers(written: &Task, mistakes: &mut Vec<Diagnostic>) {
+    let labels: Vec<&str> = written.form.options.iter().map(|(label, _)| label.value.as_str()).collect();
+    if labels.is_empty() {
         return;
     }
     for (template, key) in [(&written.answer, "answer"), (&written.contrast, "contrast")] {
         let Some(template) = template else { continue };
         let Some(label) = template.value.fixed() else { continue };
-        if !labels.contains_key(label.as_str()) {
+        if !labels.contains(&label.as_str()) {
             let message = format!("{} is not one of the options", quote(&label));
             let mistake = template.mistake(key, message).with_width(label.chars().count());
-            let valid = written.options.iter().map(|(label, _)| label.value.as_str());
-            mistakes.push(mistake.with_nearest(&label, valid));
+            mistakes.push(mistake.with_nearest(&label, labels.iter().copied()));
         }
     }
 }
 
 /// Where there are options, what is mapped to a model's labels is one of them.
 fn check_labels(written: &Task, mistakes: &mut Vec<Diagnostic>) {
-    let options = || written.options.iter().map(|(label, _)| label.value.as_str());
-    for (answer, _) in written.labels.iter().filter(|_| !written.options.is_empty()) {
+    let options = || written.form.options.iter().map(|(label, _)| label.value.as_str());
+    for (answer, _) in written.labels.iter().filter(|_| !written.form.options.is_empty()) {
         if !options().any(|option| option == answer.value) {
             let message = format!("{} is not one of the options", quote(&answer.value));
             let mistake = answer.mistake("labels", message).with_width(answer.value.chars().count());
@@ -220,7 +246,7 @@ fn check_labels(written: &Task, mistakes: &mut Vec<Diagnostic>) {
 
 /// A difference needs something to subtract.
 fn check_score(written: &Task, mistakes: &mut Vec<Diagnostic>) {
-    if written.score.value == "logit_difference" && written.contrast.is_none() && written.options.is_empty() {
+    if written.score.value == "logit_difference" && written.contrast.is_none() && written.form.options.is_empty() {
         let message = "`score: logit_difference` has nothing to subtract";
         let mistake = written.score.mistake("score", message).with_width("logit_difference".len());
         mistakes.push(mistake.with_help("add `options`, or `contrast` with the answer to compare with"));

@@ -94,6 +94,12 @@ impl Template {
         if mistakes.is_empty() { Ok(Template { source: source.to_owned(), parts }) } else { Err(mistakes) }
     }
 
+    /// One field and nothing else, named at a place of its own.
+    pub(super) fn field(name: &str, line: usize, column: usize) -> Template {
+        let placeholder = Placeholder { name: name.to_owned(), line, column };
+        Template { source: format!("{{{name}}}"), parts: vec![Part::Field(placeholder)] }
+    }
+
     /// The stretches in their order.
     pub fn parts(&self) -> &[Part] {
         &self.parts

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Vocabulary;
 use super::chosen::{Offered, OptionValue, Sort};
-use super::schema::{self, Checker, HARNESS, Kind, LABEL, MODEL, Needed, TASK, Table};
+use super::schema::{self, Checker, FORM, HARNESS, Kind, LABEL, MODEL, Needed, TASK, Table};
 use super::task::LabelRef;
 use super::template::Template;
 use super::yaml::{self, Content, Node};
@@ -59,17 +59,57 @@ pub(super) struct Task {
     pub name: Option<String>,
     pub version: u64,
     pub description: Option<String>,
-    pub data: Option<Located<String>>,
-    pub id: Option<Located<String>>,
-    pub prompt: Option<Located<Template>>,
+    /// Absent once it was taken.
+    pub data: Option<Data>,
+    pub form: Form,
+    pub families: Vec<(Located<String>, Form)>,
+    pub few_shot: Option<FewShot>,
+    pub max_tokens: Option<u64>,
     pub context: Option<Located<String>>,
     pub evidence: Option<Located<String>>,
+    pub selection: Option<Located<String>>,
     pub answer: Option<Located<Template>>,
-    pub options: Vec<(Located<String>, Located<String>)>,
     pub labels: Vec<(Located<String>, Located<LabelRef>)>,
     pub contrast: Option<Located<Template>>,
     pub score: Located<String>,
     pub rank: Located<String>,
+}
+
+/// How a task is put to models, all of them or a family.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub prompt: Option<Located<Template>>,
+    pub opening: Option<Located<String>>,
+    pub chat: Option<Located<String>>,
+    pub system: Option<Located<String>>,
+    pub options: Vec<(Located<String>, Located<String>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct FewShot {
+    /// Of the whole.
+    pub place: Located<()>,
+    pub count: Option<Located<u64>>,
+    pub seed: u64,
+    pub ids: Option<Vec<Located<String>>>,
+    pub separator: String,
+}
+
+/// Where the records of a task are.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub file: Option<Located<String>>,
+    pub format: Option<Located<String>>,
+    pub id: Option<Located<Template>>,
+    pub filter: Vec<(Located<String>, Vec<String>)>,
+    pub bad_rows: String,
+    pub columns: Option<Vec<Located<String>>>,
+    pub quotes: Option<Located<String>>,
+    pub documents: Option<Located<String>>,
+    pub brackets: Located<String>,
+    pub split: Option<Located<String>>,
+    pub splits: Option<Located<String>>,
+    pub consensus: Located<String>,
 }
 
 pub(super) fn harness(
@@ -174,23 +214,90 @@ pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> O
     let root = yaml::parse(file, text, mistakes)?;
     Checker { file, vocabulary: &Vocabulary::EMPTY, mistakes }.mapping(&root, &TASK, "");
     let view = View { file, node: Some(&root), table: &TASK };
-    let data = view.under("data");
     Some(Task {
         name: view.name("task").map(|name| name.value),
         version: view.integer("version").unwrap_or(1),
         description: view.text("description").map(|description| description.value),
-        data: data.text("file"),
-        id: data.text("id"),
-        prompt: view.template("prompt", mistakes),
+        data: Some(data(&view.under("data"), mistakes)),
+        form: Form { chat: Some(view.text_or_default("chat")), ..form(&view, mistakes) },
+        families: families(&view, mistakes),
+        few_shot: view.given("few_shot").map(|node| few_shot(&view.under("few_shot"), view.located(node, ()))),
+        max_tokens: view.integer("max_tokens"),
         context: view.text("context"),
         evidence: view.text("evidence"),
+        selection: view.text("selection"),
         answer: view.template("answer", mistakes),
-        options: options(&view),
         labels: labels(&view),
         contrast: view.template("contrast", mistakes),
         score: view.text_or_default("score"),
         rank: view.text_or_default("rank"),
     })
+}
+
+fn form(view: &View, mistakes: &mut Vec<Diagnostic>) -> Form {
+    Form {
+        prompt: view.template("prompt", mistakes),
+        opening: view.text("opening"),
+        chat: view.text("chat"),
+        system: view.text("system"),
+        options: options(view),
+    }
+}
+
+fn families(view: &View, mistakes: &mut Vec<Diagnostic>) -> Vec<(Located<String>, Form)> {
+    let Some(Content::Mapping(entries)) = view.given("families").map(|node| &node.content) else { return Vec::new() };
+    let mut families = Vec::new();
+    for (name, node) in entries {
+        let own = View { file: view.file, node: Some(node), table: &FORM };
+        families.push((view.key(name), form(&own, mistakes)));
+    }
+    families
+}
+
+fn few_shot(view: &View, place: Located<()>) -> FewShot {
+    let id = |node: &Node| node.scalar_text().map(|text| view.located(node, text.to_owned()));
+    FewShot {
+        place,
+        count: view.located_integer("count"),
+        seed: view.integer("seed").unwrap_or_default(),
+        ids: view.given("ids").map(|_| view.items("ids").filter_map(id).collect()),
+        separator: view.text_or_default("separator").value,
+    }
+}
+
+fn data(view: &View, mistakes: &mut Vec<Diagnostic>) -> Data {
+    Data {
+        file: view.text("file"),
+        format: view.text("format"),
+        id: id(view, mistakes),
+        filter: values(view, "where"),
+        bad_rows: view.text_or_default("bad_rows").value,
+        columns: view.given("columns").map(|_| view.items("columns").filter_map(|item| view.text_of(item)).collect()),
+        quotes: view.text("quotes"),
+        documents: view.text("documents"),
+        brackets: view.text_or_default("brackets"),
+        split: view.text("split"),
+        splits: view.text("splits"),
+        consensus: view.text_or_default("consensus"),
+    }
+}
+
+/// A field's name alone, or a template.
+fn id(view: &View, mistakes: &mut Vec<Diagnostic>) -> Option<Located<Template>> {
+    let written = view.text("id")?;
+    if written.value.contains(['{', '}']) {
+        return view.template("id", mistakes);
+    }
+    Some(written.with(Template::field(&written.value, written.line, written.column)))
+}
+
+fn values(view: &View, key: &str) -> Vec<(Located<String>, Vec<String>)> {
+    let Some(Content::Mapping(entries)) = view.given(key).map(|node| &node.content) else { return Vec::new() };
+    let of = |node: &Node| match &node.content {
+        Content::List(items) => items.iter().filter_map(|item| item.scalar_text().map(str::to_owned)).collect(),
+        _ => node.scalar_text().map(str::to_owned).into_iter().collect(),
+    };
+    entries.iter().map(|(field, node)| (view.key(field), of(node))).collect()
 }
 
 fn options(view: &View) -> Vec<(Located<String>, Located<String>)> {

@@ -217,7 +217,7 @@ pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportErro
 
 /// Whether a spreadsheet might carry a cell out: it begins as a formula does, also behind characters that spreadsheets skip,
 /// and is no number.
-fn is_formula(cell: &[u8]) -> bool {
+pub fn is_formula(cell: &[u8]) -> bool {
     let is_blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
     let begins = cell.iter().find(|byte| !is_blank(byte)).is_some_and(|byte| b"=+-@".contains(byte));
     let wide = std::str::from_utf8(cell).is_ok_and(|text| text.trim_start().starts_with(['＝', '＋', '－', '＠']));

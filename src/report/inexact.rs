@@ -40,13 +40,13 @@ pub fn find(gathered: &Gathered) -> Vec<Inexact> {
     let mut found = Vec::new();
     for panel in &gathered.panels {
         for (method, totals) in gathered.declared.methods.iter().zip(&panel.methods) {
-            let Some(gap) = median_gap(totals).filter(|gap| *gap > LARGE_GAP) else { continue };
+            let Some((median, _)) = median_gap(totals).filter(|(_, upper)| *upper > LARGE_GAP) else { continue };
             found.push(Inexact {
                 model: panel.model.clone(),
                 task: panel.task.clone(),
                 method: method.clone(),
                 n: totals.gaps.len(),
-                gap: gap.is_finite().then_some(gap),
+                gap: median.is_finite().then_some(median),
                 steps: totals.diagnostics.get("steps").and_then(|steps| stats::median(steps)),
             });
         }
@@ -54,11 +54,14 @@ pub fn find(gathered: &Gathered) -> Vec<Inexact> {
     found
 }
 
-/// In units of the change that is explained; the upper of two middle ones, which may be infinite.
-fn median_gap(totals: &MethodTotals) -> Option<f64> {
+/// The median in units of the change that is explained, and the upper of the middle two, which half of the examples or
+/// more reach. Both may be infinite.
+fn median_gap(totals: &MethodTotals) -> Option<(f64, f64)> {
     let mut gaps = totals.gaps.clone();
     gaps.sort_by(f64::total_cmp);
-    gaps.get(gaps.len() / 2).copied()
+    let upper = *gaps.get(gaps.len() / 2)?;
+    let lower = *gaps.get((gaps.len() - 1) / 2)?;
+    Some((if upper.is_finite() { lower.midpoint(upper) } else { upper }, upper))
 }
 
 /// What to say beside numbers that rest on some methods.
@@ -67,4 +70,18 @@ pub fn warning(inexact: &[Inexact], model: &str, task: &str, methods: &[&str]) -
     let said: Vec<String> =
         inexact.iter().filter(about).map(|one| format!("{}: {}", one.method, one.described())).collect();
     (!said.is_empty()).then(|| said.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_gap_is_between_the_middle_two() {
+        let of = |gaps: &[f64]| median_gap(&MethodTotals { gaps: gaps.to_vec(), ..MethodTotals::default() });
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[3.0, 1.0, 2.0]), Some((2.0, 2.0)));
+        assert_eq!(of(&[4.0, 1.0, 3.0, 2.0]), Some((2.5, 3.0)));
+        assert_eq!(of(&[0.01, f64::INFINITY]), Some((f64::INFINITY, f64::INFINITY)));
+    }
 }

@@ -20,6 +20,7 @@ mod curves;
 mod document;
 mod error;
 mod gather;
+pub mod history;
 mod inexact;
 mod latest;
 mod plots;

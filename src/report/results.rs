@@ -56,6 +56,12 @@ struct Task<'a> {
     version: Option<u32>,
     sha256: Option<&'a str>,
     score: Option<&'a str>,
+    /// Records in the data.
+    records: Option<usize>,
+    /// Those that are no examples, by the reason.
+    left_out: BTreeMap<&'a str, usize>,
+    /// Examples whose context was shortened.
+    shortened: Option<usize>,
     available: Option<usize>,
     limit: Option<usize>,
     /// How many were to be drawn at random.
@@ -106,6 +112,11 @@ impl<'a> Results<'a> {
                         version: dataset.map(|dataset| dataset.version),
                         sha256: dataset.map(|dataset| dataset.sha256.as_str()),
                         score: dataset.map(|dataset| dataset.score.as_str()),
+                        records: dataset.map(|dataset| dataset.records),
+                        left_out: dataset
+                            .map(|dataset| dataset.left_out.iter().map(|(why, count)| (why.as_str(), *count)).collect())
+                            .unwrap_or_default(),
+                        shortened: dataset.map(|dataset| dataset.shortened),
                         available: dataset.map(|dataset| dataset.available),
                         limit: dataset.and_then(|dataset| dataset.limit),
                         sample: dataset.and_then(|dataset| dataset.sample),

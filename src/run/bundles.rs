@@ -52,7 +52,9 @@ pub fn resolve_bundle(
     let mut files: Vec<PathBuf> = std::fs::read_dir(model)
         .map_err(io(model.to_owned()))?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json" || extension == "safetensors"))
+        .filter(|path| {
+            path.extension().is_some_and(|ending| ending == "json" || ending == "safetensors" || ending == "jinja")
+        })
         .collect();
     files.sort();
     let source = fingerprint(&files).map_err(|(path, source)| RunError::Io { path, source })?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::bundle::BundleError;
+use crate::chat::ChatError;
 use crate::diagnostics::Diagnostics;
 use crate::report::ReportError;
 use crate::runtime::{ParseDeviceError, RuntimeError};
@@ -19,6 +20,8 @@ pub enum RunError {
     Device(#[from] ParseDeviceError),
     #[error("the tokenizer {path}")]
     Tokenizer { path: PathBuf, source: TokenizerError },
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     #[error("{path}: {problem}")]
     Bundle { path: PathBuf, problem: String },
     #[error(

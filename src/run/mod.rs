@@ -5,6 +5,7 @@ mod error;
 mod example;
 mod find;
 mod prepare;
+mod reads;
 mod record;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ pub use bundles::{Bundles, resolve_bundle};
 pub use error::RunError;
 pub use find::to_resume;
 pub use prepare::data_mistakes;
+pub use reads::Reads;
 
 use example::{Identified, Seen, Wanted};
 use prepare::Prepared;

@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use super::bundles::{is_bundle, resolve_bundle};
+use super::bundles::resolve_bundle;
+use super::reads::Reads;
 use super::{Job, Progress, RunError};
-use crate::bundle::bake::BakeError;
-use crate::bundle::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
-use crate::bundle::open::described;
-use crate::bundle::source::SourceError;
+use crate::bundle::manifest::TOKENIZER_FILE;
 use crate::bundle::{Manifest, OpenedBundle};
-use crate::checkpoint::Checkpoint;
 use crate::config::{ModelPlan, Plan};
 use crate::diagnostics::Diagnostics;
-use crate::labels::Labels;
 use crate::runtime::Runtime;
-use crate::tasks::{self, Dataset, Subject, Taken, TaskError};
+use crate::tasks::{self, Dataset, Taken, TaskError};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// A model with its bundle, and the tasks as its tokenizer reads them.
@@ -34,8 +30,8 @@ pub struct Prepared {
 pub fn data_mistakes(plan: &Plan) -> Diagnostics {
     let mut mistakes = Diagnostics(Vec::new());
     for model in &plan.models {
-        if let (Ok(tokenizer), Ok(outputs)) = (tokenizer(model), outputs(model))
-            && let Err(RunError::Invalid(found)) = read_data(plan, model, &tokenizer, &outputs)
+        if let Ok(reads) = Reads::open(&model.path, &model.name)
+            && let Err(RunError::Invalid(found)) = read_data(plan, model, &reads)
         {
             mistakes.extend(found);
         }
@@ -48,9 +44,9 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
     let mut read = Vec::new();
     let mut mistakes = Diagnostics(Vec::new());
     for model in &job.plan.models {
-        let tokenizer = tokenizer(model)?;
-        match read_data(job.plan, model, &tokenizer, &outputs(model)?) {
-            Ok(datasets) => read.push((tokenizer, datasets)),
+        let reads = Reads::open(&model.path, &model.name)?;
+        match read_data(job.plan, model, &reads) {
+            Ok(datasets) => read.push((reads.tokenizer, datasets)),
             Err(RunError::Invalid(found)) => mistakes.extend(found),
             Err(error) => return Err(error),
         }
@@ -77,15 +73,8 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
         .collect()
 }
 
-fn read_data(
-    plan: &Plan,
-    model: &ModelPlan,
-    tokenizer: &Tokenizer,
-    outputs: &Outputs,
-) -> Result<Vec<Dataset>, RunError> {
-    let Outputs { labels, vocab } = outputs;
-    let special_tokens = model.special_tokens;
-    let subject = Subject { model: &model.name, tokenizer, labels: labels.as_ref(), special_tokens, vocab: *vocab };
+fn read_data(plan: &Plan, model: &ModelPlan, reads: &Reads) -> Result<Vec<Dataset>, RunError> {
+    let subject = reads.subject(&model.name, model.special_tokens);
     let taken = match (plan.sample, plan.limit) {
         (Some(size), _) => Taken::Sample { size, seed: plan.seed },
         (None, Some(limit)) => Taken::First(limit),
@@ -103,47 +92,31 @@ fn read_data(
     if mistakes.0.is_empty() { Ok(datasets) } else { Err(mistakes.finished().into()) }
 }
 
-fn tokenizer(model: &ModelPlan) -> Result<Tokenizer, RunError> {
-    if is_bundle(&model.path) {
-        return Ok(described(&model.path)?.1);
-    }
-    let path = model.path.join(TOKENIZER_FILE);
-    Tokenizer::from_file(&path).map_err(|source| RunError::Tokenizer { path, source })
-}
-
-/// What a model has logits and embeddings for.
-struct Outputs {
-    /// Of a classifier.
-    labels: Option<Labels>,
-    /// Token ids that there are embeddings for.
-    vocab: usize,
-}
-
-/// As the model's bundle or its checkpoint says it.
-fn outputs(model: &ModelPlan) -> Result<Outputs, RunError> {
-    if is_bundle(&model.path) {
-        let problem = |problem| RunError::Bundle { path: model.path.join(MANIFEST_FILE), problem };
-        let manifest = described(&model.path)?.0;
-        return Ok(Outputs { labels: manifest.labels().map_err(problem)?, vocab: manifest.dimensions.vocab });
-    }
-    let refused = |error| BakeError::Source(SourceError::Checkpoint(error)).into();
-    match Checkpoint::open(&model.path) {
-        Ok(checkpoint) => Ok(Outputs { labels: checkpoint.labels, vocab: checkpoint.vocab }),
-        Err(error) => Err(RunError::Bake { model: model.name.clone(), source: Box::new(refused(error)) }),
-    }
-}
-
 /// What the user should know of a model before it is run.
 fn notes(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Vec<String> {
     let ends = tokenizer.note_on_ends().filter(|_| model.special_tokens != SpecialTokens::Tokenizer);
     let mut notes: Vec<String> = manifest.notes.iter().filter(|note| Some(*note) != ends.as_ref()).cloned().collect();
-    notes.extend(datasets.iter().filter(|dataset| dataset.begins_twice > 0).map(|dataset| {
-        let (name, count, all) = (&dataset.name, dataset.begins_twice, dataset.examples.len());
-        format!(
-            "{count} of the {all} prompts of {name} begin with the begin token twice, as the tokenizer puts it before texts that \
-             have it already; `special_tokens: none` leaves that to the prompt"
-        )
-    }));
+    for dataset in datasets {
+        let (name, counts) = (&dataset.name, &dataset.counts);
+        notes.extend(
+            counts.left_out().map(|(why, count)| {
+                format!("{count} of the {} records of {name} are no examples: {why}", counts.records)
+            }),
+        );
+        let all = dataset.examples.len();
+        if counts.begins_itself > 0 {
+            notes.push(format!(
+                "{} of the {all} prompts of {name} begin with the begin token themselves, so the tokenizer's was left out",
+                counts.begins_itself
+            ));
+        }
+        if counts.shortened > 0 {
+            notes.push(format!(
+                "{} of the {all} contexts of {name} were shortened around their evidence",
+                counts.shortened
+            ));
+        }
+    }
     notes
 }
 

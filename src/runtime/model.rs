@@ -271,7 +271,7 @@ impl Model {
         let hidden = self.manifest().dimensions.hidden;
         let (distinct, copy_of) = distinct(rows.iter().map(Bits));
         let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
-        let bounds = self.bounds();
+        let bounds = self.bounds().for_gradients(&self.manifest().dimensions);
         let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
             let rows: Vec<&GradientRow> = rows.iter().map(|&row| distinct[row].0).collect();
             model.counters.gradient_rows += rows.len() as u64;

@@ -25,6 +25,7 @@ mod random;
 mod rank;
 mod signed_rank;
 mod signed_rank_interval;
+mod steps;
 mod summary;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use order_agreement::{OrderAgreement, order_agreement};
 pub use permutation::sign_flip_permutation;
 pub use signed_rank::{Wilcoxon, wilcoxon_signed_rank};
 pub use signed_rank_interval::hodges_lehmann_interval;
+pub use steps::{levels, steps};
 pub use summary::{mean, median, ratio_of_means, sd};
 
 use summary::corrected_mean;

@@ -30,7 +30,8 @@ const DESCRIPTION: [&str; 8] = [
     "SELECT id, name, place FROM task ORDER BY id",
     "SELECT id, name, place, stands_for FROM method ORDER BY id",
     "SELECT id, name, place, higher_is_better, in_score_units, over_score, label, description FROM metric ORDER BY id",
-    "SELECT model, task, version, sha256, score, available, taken_at_most, sampled_at_most FROM dataset ORDER BY model, task",
+    "SELECT model, task, version, sha256, score, records, available, left_out, shortened, taken_at_most, sampled_at_most
+     FROM dataset ORDER BY model, task",
     "SELECT model, task, position, id, evidence FROM example ORDER BY model, task, position",
 ];
 

@@ -110,7 +110,8 @@ impl Store {
         let read = || {
             self.connection
                 .prepare(
-                    "SELECT model.name, task.name, version, sha256, score, available, taken_at_most, sampled_at_most,
+                    "SELECT model.name, task.name, version, sha256, score, records, available, left_out, shortened,
+                            taken_at_most, sampled_at_most,
                             (SELECT count(*) FROM example
                              WHERE example.model = dataset.model AND example.task = dataset.task)
                      FROM dataset JOIN model ON model.id = model JOIN task ON task.id = task
@@ -123,16 +124,27 @@ impl Store {
                         version: row.get(2)?,
                         sha256: row.get(3)?,
                         score: row.get(4)?,
-                        available: count(row, 5)?,
-                        limit: row.get::<_, Option<i64>>(6)?.map(|_| count(row, 6)).transpose()?,
-                        sample: row.get::<_, Option<i64>>(7)?.map(|_| count(row, 7)).transpose()?,
-                        examples: count(row, 8)?,
+                        records: count(row, 5)?,
+                        available: count(row, 6)?,
+                        left_out: left_out(row, 7)?,
+                        shortened: count(row, 8)?,
+                        limit: row.get::<_, Option<i64>>(9)?.map(|_| count(row, 9)).transpose()?,
+                        sample: row.get::<_, Option<i64>>(10)?.map(|_| count(row, 10)).transpose()?,
+                        examples: count(row, 11)?,
                     })
                 })?
                 .collect::<Result<_, _>>()
         };
         read().map_err(|error| self.describe(error))
     }
+}
+
+/// Why records are no examples, and how many.
+fn left_out(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Vec<(String, usize)>> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
 }
 
 /// Refuses names that stand twice.
@@ -199,14 +211,18 @@ pub fn write(
         };
         let (model, task) = (number("model", &facts.model)?, number("task", &facts.task)?);
         transaction.execute(
-            "INSERT INTO dataset VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO dataset VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 model,
                 task,
                 facts.version,
                 facts.sha256,
                 facts.score,
+                int(facts.records),
                 int(facts.available),
+                // Texts and numbers can always be written.
+                serde_json::to_string(&facts.left_out).unwrap_or_default(),
+                int(facts.shortened),
                 facts.limit.map(int),
                 facts.sample.map(int)
             ],

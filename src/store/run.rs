@@ -50,8 +50,14 @@ pub struct DatasetFacts {
     pub sha256: String,
     /// What is explained: `logit`, `probability`, `logit_difference`.
     pub score: String,
-    /// Examples in the data file.
+    /// Records in the data file.
+    pub records: usize,
+    /// Of them, those that are examples.
     pub available: usize,
+    /// Those that are none, by the reason.
+    pub left_out: Vec<(String, usize)>,
+    /// Examples whose context was shortened.
+    pub shortened: usize,
     /// The most that the run was allowed to take, the first ones.
     pub limit: Option<usize>,
     /// The most that it was allowed to take, drawn by the seed from all of them.

@@ -12,7 +12,7 @@
 pub const APPLICATION_ID: i64 = 0x4749_4D48;
 
 /// Goes up with every change of the tables; kept in `user_version`.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 pub const TABLES: &str = r#"
 CREATE TABLE run (
@@ -52,7 +52,10 @@ CREATE TABLE dataset (
     version INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     score TEXT NOT NULL,
+    records INTEGER NOT NULL,
     available INTEGER NOT NULL,
+    left_out TEXT NOT NULL, -- [[why, how many], ...] of the records
+    shortened INTEGER NOT NULL,
     taken_at_most INTEGER,
     sampled_at_most INTEGER,
     PRIMARY KEY (model, task)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Subject;
-use crate::config::{LabelRef, TaskPlan};
+use crate::config::{Form, LabelRef, TaskPlan};
 use crate::diagnostics::{Diagnostic, Located, quote};
 use crate::labels::{LabelError, Labels};
 use crate::tokenizer::TokenizerError;
@@ -11,6 +11,7 @@ use crate::tokenizer::TokenizerError;
 /// What an answer may be, each with its token or label where the model is known.
 pub(super) struct Answers<'a> {
     plan: &'a TaskPlan,
+    form: &'a Form,
     subject: Option<&'a Subject<'a>>,
     /// In the order of the task file.
     options: Vec<Option<i64>>,
@@ -34,12 +35,13 @@ pub(super) enum Wrong<'a> {
 impl<'a> Answers<'a> {
     /// Resolves the options; those that the model has no logit for are mistakes of the task file.
     pub fn new(plan: &'a TaskPlan, subject: Option<&'a Subject<'a>>, mistakes: &mut Vec<Diagnostic>) -> Self {
+        let form = subject.map_or(&plan.form, |subject| plan.form(subject.architecture));
         let by_label =
-            plan.options.iter().enumerate().map(|(index, (label, _))| (label.value.as_str(), index)).collect();
+            form.options.iter().enumerate().map(|(index, (label, _))| (label.value.as_str(), index)).collect();
         let (options, mapped, texts) = (Vec::new(), HashMap::new(), HashMap::new());
-        let mut answers = Answers { plan, subject, options, by_label, mapped, texts };
+        let mut answers = Answers { plan, form, subject, options, by_label, mapped, texts };
         answers.options = match subject {
-            None => vec![None; plan.options.len()],
+            None => vec![None; form.options.len()],
             Some(subject) => match subject.labels {
                 None => answers.tokens(subject, mistakes),
                 Some(labels) => {
@@ -53,9 +55,9 @@ impl<'a> Answers<'a> {
 
     /// The options as tokens of a decoder.
     fn tokens(&self, subject: &Subject, mistakes: &mut Vec<Diagnostic>) -> Vec<Option<i64>> {
-        let mut options = Vec::with_capacity(self.plan.options.len());
+        let mut options = Vec::with_capacity(self.form.options.len());
         let mut lines: HashMap<i64, (&str, usize)> = HashMap::new();
-        for (label, text) in &self.plan.options {
+        for (label, text) in &self.form.options {
             let mistake = |message: String| {
                 let key = format!("options.{}", label.value);
                 text.mistake(key, message).with_width(text.value.chars().count())
@@ -107,9 +109,9 @@ impl<'a> Answers<'a> {
     /// The options as labels of a classifier: those that the task file maps, else those called like the option, else
     /// those called like its text.
     fn labels(&self, labels: &Labels, mistakes: &mut Vec<Diagnostic>) -> Vec<Option<i64>> {
-        let mut options = Vec::with_capacity(self.plan.options.len());
+        let mut options = Vec::with_capacity(self.form.options.len());
         let mut lines: HashMap<i64, (&str, usize)> = HashMap::new();
-        for (option, text) in &self.plan.options {
+        for (option, text) in &self.form.options {
             let mistake = |message: String| {
                 let key = format!("options.{}", option.value);
                 option.mistake(key, message).with_width(option.value.chars().count())
@@ -171,12 +173,17 @@ impl<'a> Answers<'a> {
         self.options.iter().copied().collect::<Option<Vec<i64>>>().unwrap_or_default()
     }
 
+    /// The text with which a model would give an answer.
+    pub fn text<'t>(&'t self, answer: &'t str) -> &'t str {
+        self.by_label.get(answer).map_or(answer, |&index| self.form.options[index].1.value.as_str())
+    }
+
     /// The token or label of an answer; `None` where the model is not known, or for a mistake already reported.
     pub fn target(&mut self, answer: &str) -> Result<Option<i64>, Wrong<'a>> {
         if !self.options.is_empty() {
             return match self.by_label.get(answer) {
                 Some(&index) => Ok(self.options[index]),
-                None => Err(Wrong::Option(self.plan.options.iter().map(|(label, _)| label.value.as_str()).collect())),
+                None => Err(Wrong::Option(self.form.options.iter().map(|(label, _)| label.value.as_str()).collect())),
             };
         }
         let Some(subject) = self.subject else { return Ok(None) };

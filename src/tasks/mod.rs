@@ -2,18 +2,26 @@
 //! tokens.
 
 mod answers;
+mod counts;
+mod prompt;
 mod read;
 mod records;
 mod sample;
+mod selection;
+mod shots;
 mod spans;
+mod trim;
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::chat::ChatTemplate;
 use crate::config::{Score, TaskPlan};
 use crate::diagnostics::Diagnostics;
 use crate::labels::Labels;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
+
+pub use counts::Counts;
 
 /// Why a task's data cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +42,19 @@ pub enum TaskError {
 pub struct Subject<'a> {
     /// What mistakes call it.
     pub model: &'a str,
+    /// `model_type` of its configuration: which of a task's forms it is asked in.
+    pub architecture: &'a str,
     pub tokenizer: &'a Tokenizer,
+    /// The tokenizer's chat template, if it has one.
+    pub chat: Option<&'a ChatTemplate>,
     /// Of a classifier: what answers are names of. A decoder's answers are tokens.
     pub labels: Option<&'a Labels>,
     /// What prompts get around them.
     pub special_tokens: SpecialTokens,
     /// Token ids that there are embeddings for.
     pub vocab: usize,
+    /// The longest prompt that it has positions for.
+    pub max_tokens: Option<usize>,
 }
 
 /// Which of a task's examples are taken.
@@ -62,15 +76,13 @@ pub enum Taken {
 pub struct Dataset {
     pub name: String,
     pub version: u32,
-    /// SHA-256, hexadecimal, over the two lines `file_sha256` and `data_sha256` of the plan.
+    /// SHA-256, hexadecimal, over the two lines `file_sha256` and `data.sha256` of the plan.
     pub sha256: String,
     pub score: Score,
     /// Those that were asked for, in the order of the data file.
     pub examples: Vec<Example>,
-    /// Records in the data file.
-    pub available: usize,
-    /// How many examples begin with the begin token twice.
-    pub begins_twice: usize,
+    /// What became of all records.
+    pub counts: Counts,
 }
 
 /// One prompt, and what is asked about it.
@@ -101,19 +113,17 @@ pub struct Example {
 /// [`TaskError::Invalid`] with the mistakes in the data (the first twenty, the rest counted) and those of the task file
 /// that only the data or the model show; [`TaskError::Io`]; [`TaskError::Changed`].
 pub fn load(plan: &TaskPlan, subject: &Subject, taken: Taken) -> Result<Dataset, TaskError> {
-    let (examples, available) = read::read(plan, Some(subject), taken)?;
-    let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data_sha256);
+    let (examples, counts) = read::read(plan, Some(subject), taken)?;
+    let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data.sha256);
     let sha256 = crate::config::sha256(hashes.as_bytes());
     let (name, version, score) = (plan.name.clone(), plan.version, plan.score);
-    let twice = |example: &&Example| subject.tokenizer.begins_twice(&example.input_ids).is_some();
-    let begins_twice = examples.iter().filter(twice).count();
-    Ok(Dataset { name, version, sha256, score, examples, available, begins_twice })
+    Ok(Dataset { name, version, sha256, score, examples, counts })
 }
 
-/// Checks all of a task's data that can be checked without a model, and says how many records there are.
+/// Checks all of a task's data that can be checked without a model, and says what became of the records.
 ///
 /// # Errors
 /// As [`load`]; what is or is not one token or a label is not looked at.
-pub fn validate(plan: &TaskPlan) -> Result<usize, TaskError> {
-    read::read(plan, None, Taken::All).map(|(_, available)| available)
+pub fn validate(plan: &TaskPlan) -> Result<Counts, TaskError> {
+    read::read(plan, None, Taken::All).map(|(_, counts)| counts)
 }

@@ -34,9 +34,26 @@ impl Source<'_> {
             let nothing = "Nothing: every example counts for every method and metric.";
             return vec![heading, Block::Paragraph(nothing.into())];
         }
+        let mut blocks = vec![heading, self.show(table)];
+        let shortened: Vec<String> = self
+            .gathered
+            .panels
+            .iter()
+            .filter_map(|panel| Some((panel, panel.dataset.as_ref().filter(|dataset| dataset.shortened > 0)?)))
+            .map(|(panel, dataset)| {
+                let place = self.place(&panel.model, &panel.task);
+                format!("{} of {} on {place}", dataset.shortened, dataset.examples)
+            })
+            .collect();
+        if !shortened.is_empty() {
+            let list = shortened.join(", ");
+            blocks
+                .push(Block::Paragraph(format!("Contexts that were shortened around their evidence: {list}.").into()));
+        }
         let note =
             "An example that does not count for one method counts for none, so all means are over the same examples.";
-        vec![heading, self.show(table), Block::Paragraph(note.into())]
+        blocks.push(Block::Paragraph(note.into()));
+        blocks
     }
 
     /// "On words, all 20 examples are left out: 18 answered wrongly, 2 no token to rank."; nothing where some are not.
@@ -72,6 +89,8 @@ impl Source<'_> {
             None if panel.examples > 0 => rows.push(("?".into(), "?".into(), "data set not noted".to_string())),
             None => rows.push(("all".into(), "?".into(), "not begun".to_string())),
             Some(dataset) => {
+                let no_examples = dataset.left_out.iter();
+                counted.extend(no_examples.map(|(why, examples)| (*examples, dataset.records, why.clone())));
                 let why = match (dataset.sample, dataset.limit) {
                     (Some(sample), _) => format!("not in the random sample of {sample}"),
                     (None, Some(limit)) => format!("beyond the limit of {limit}"),
