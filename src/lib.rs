@@ -27,6 +27,7 @@ pub mod onnx;
 mod panics;
 pub mod probe;
 pub mod raise;
+pub mod reference;
 pub mod report;
 pub mod run;
 pub mod runtime;

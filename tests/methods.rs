@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use gim_harness::attribution::{Attribution, Case, Question, Settings, build, explain};
 use gim_harness::bundle::bake::{BakeOptions, bake};
-use gim_harness::config::{OptionValue, Score};
+use gim_harness::config::{OptionValue, Score, Words};
 use gim_harness::probe::Cost;
 use gim_harness::runtime::{Model, Runtime, RuntimeOptions, SessionOptions};
 use serde::Deserialize;
@@ -235,4 +235,22 @@ fn removals_are_other_questions() {
     let method: Rc<_> = build("lime", &Settings { options, seed: 0 }).unwrap();
     let refused = explain(&mut model, &method, &case()).unwrap().0.unwrap_err();
     assert!(refused.0.contains("padding token"), "{refused}");
+}
+
+#[test]
+fn an_ensemble_is_the_mean_of_ranks() {
+    let mut model = model();
+    let names = ["gim", "gradient", "ablation"];
+    let words = Words::of(&["ablation", "gim", "gradient", "random"], &names);
+    let (found, _) = attributed(&mut model, "ensemble", &[("methods", OptionValue::Words(words))], &case());
+    let ranked = &golden().ranked;
+    let mut expected = vec![0.0; golden().prompt.len()];
+    for name in names {
+        let (one, _) = attributed(&mut model, name, &[], &case());
+        for &place in ranked {
+            let below = ranked.iter().filter(|&&other| one.values[0][other] <= one.values[0][place]).count();
+            expected[place] += below as f64 / ranked.len() as f64 / names.len() as f64;
+        }
+    }
+    assert!(error(&found.values[0], &expected) < 1e-12, "{found:?}");
 }

@@ -1,9 +1,10 @@
 //! Attribution methods: which tokens of a prompt made the model answer as it did.
 //!
-//! A method is one file and one line in [`METHODS`]: an asynchronous function of one example that asks its probe. It never
+//! A method is one file and one line in `SINGLE`, the registry: an asynchronous function of one example that asks its probe. It never
 //! sees a metric.
 
 mod ablation;
+mod ensemble;
 mod gradients;
 mod integrated_gradients;
 mod kernel_shap;
@@ -109,6 +110,7 @@ pub fn explain(
 }
 
 /// A line of the registry.
+#[derive(Clone, Copy)]
 pub struct Entry {
     pub info: Offered,
     /// What it is: a phrase without a full stop.
@@ -133,8 +135,15 @@ macro_rules! knobs {
     };
 }
 
-/// All methods, in the order in which they are listed.
-pub const METHODS: &[Entry] = &[
+/// All methods, in the order in which they are listed: those that stand by themselves, and ensembles of them.
+pub const METHODS: &[Entry] = &{
+    let mut all = [ensemble::METHOD; SINGLE.len() + 1];
+    all.split_at_mut(SINGLE.len()).0.copy_from_slice(SINGLE);
+    all
+};
+
+/// The methods that stand by themselves.
+const SINGLE: &[Entry] = &[
     knobs!(
         "gim",
         "arXiv 2505.17630",

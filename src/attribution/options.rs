@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{OptionInfo, OptionKind, OptionValue};
+use crate::config::{OptionInfo, OptionKind, OptionValue, Words};
 use crate::probe::Removal;
 
 /// Settings of a method or a metric: those the user gave, and the run's seed.
@@ -35,6 +35,15 @@ impl Settings {
             Some(OptionValue::Word(word)) => word,
             _ => "",
         }
+    }
+
+    /// An option that is a list of words.
+    pub(crate) fn words(&self, name: &str) -> impl Iterator<Item = &'static str> + use<> {
+        let words = match self.options.get(name) {
+            Some(&OptionValue::Words(words)) => Some(words),
+            _ => None,
+        };
+        words.into_iter().flat_map(Words::iter)
     }
 }
 

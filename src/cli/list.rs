@@ -41,12 +41,21 @@ pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
     // Options stand below their method, as one writes them, with their defaults.
     let rows = attribution::METHODS.iter().flat_map(|entry| {
         let options = entry.info.options.iter();
-        let options =
-            options.map(|option| (format!("  {}: {}", option.name, option.default), format!("  {}", option.about)));
+        let options = options.map(|option| {
+            (
+                format!("  {}: {}", option.name, option.default),
+                format!("  {} ({})", option.about.trim_end_matches('.'), option.kind),
+            )
+        });
         let about = format!("{} ({}; {})", entry.description, entry.source, entry.cost);
         std::iter::once((entry.info.name.to_owned(), about)).chain(options)
     });
     print_table(rows)
+}
+
+pub fn reference() -> anyhow::Result<Ended> {
+    output::result(gim_harness::reference::page())?;
+    Ok(Ended::Done)
 }
 
 pub fn metrics(arguments: &ListArguments) -> anyhow::Result<Ended> {

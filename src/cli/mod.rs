@@ -66,6 +66,9 @@ enum Verb {
     Methods(list::ListArguments),
     /// List the metrics
     Metrics(list::ListArguments),
+    /// Print docs/reference.md: all methods and metrics with their options, costs and sources
+    #[command(hide = true)]
+    Reference,
     /// Find or install ONNX Runtime
     Runtime(runtime::Arguments),
     /// Print the JSON Schema of a harness, task or gate file, for editors
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Verb::Tasks(arguments) => tasks::run(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),
         Verb::Metrics(arguments) => list::metrics(&arguments),
+        Verb::Reference => list::reference(),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Schema(arguments) => list::schema(&arguments),
     };

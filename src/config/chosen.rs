@@ -77,6 +77,21 @@ pub enum OptionKind {
     Number(f64, f64),
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of some of these words, at least so many, in any order.
+    Words(&'static [&'static str], usize),
+}
+
+impl fmt::Display for OptionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OptionKind::Integer(least, most) => write!(f, "a whole number from {least} to {most}"),
+            OptionKind::IntegerOr(word, least, most) => write!(f, "a whole number from {least} to {most}, or {word}"),
+            OptionKind::Fraction => f.write_str("a number between 0 and 1"),
+            OptionKind::Number(least, most) => write!(f, "a number from {least} to {most}"),
+            OptionKind::Choice(words) => write!(f, "one of {}", words.join(", ")),
+            OptionKind::Words(words, least) => write!(f, "a list of {least} or more of {}", words.join(", ")),
+        }
+    }
 }
 
 /// What an option is.
@@ -85,6 +100,63 @@ pub enum OptionValue {
     Integer(u64),
     Number(f64),
     Word(&'static str),
+    Words(Words),
+}
+
+/// Some words of a list, of which each can be there once; in the list's order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    of: &'static [&'static str],
+    chosen: u64,
+}
+
+impl Words {
+    /// Those of `of` that are among `chosen`.
+    ///
+    /// # Panics
+    /// Where `of` has more than 64 words: it is a constant, and so is this in an option's declaration.
+    pub const fn of(of: &'static [&'static str], chosen: &[&str]) -> Self {
+        assert!(of.len() <= u64::BITS as usize);
+        let mut words = Words { of, chosen: 0 };
+        let mut i = 0;
+        while i < of.len() {
+            let mut j = 0;
+            while j < chosen.len() {
+                if equal(of[i].as_bytes(), chosen[j].as_bytes()) {
+                    words.chosen |= 1 << i;
+                }
+                j += 1;
+            }
+            i += 1;
+        }
+        words
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = &'static str> {
+        self.of.iter().enumerate().filter(move |&(i, _)| (self.chosen >> i) & 1 == 1).map(|(_, &word)| word)
+    }
+}
+
+/// Comparison of strings, as constants can have it.
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// "[a b]": no comma in it, as in a method's description.
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]", self.iter().collect::<Vec<_>>().join(" "))
+    }
 }
 
 impl fmt::Display for OptionValue {
@@ -93,6 +165,7 @@ impl fmt::Display for OptionValue {
             OptionValue::Integer(number) => write!(f, "{number}"),
             OptionValue::Number(number) => write!(f, "{number}"),
             OptionValue::Word(word) => f.write_str(word),
+            OptionValue::Words(words) => words.fmt(f),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Vocabulary;
-use super::chosen::{OptionInfo, OptionKind, OptionValue, Sort};
+use super::chosen::{OptionInfo, OptionKind, OptionValue, Sort, Words};
 use super::data::Format;
 use super::form::{Chat, FAMILIES};
 use super::task::LabelRef;
@@ -540,6 +540,36 @@ pub(super) fn option(node: &Node, name: &str, kind: OptionKind) -> Result<Option
             let chosen = choice(node, name, words)?;
             Ok(OptionValue::Word(words.iter().find(|word| **word == chosen).copied().unwrap_or_default()))
         }
+        OptionKind::Words(words, least) => {
+            let Content::List(items) = &node.content else {
+                let help = node.scalar_text().map_or(String::new(), |text| format!("in brackets it is one: [{text}]"));
+                return Err(Complaint { help, ..Complaint::expected("a list", node) });
+            };
+            let typed: Vec<&str> = items.iter().map(|item| choice(item, name, words)).collect::<Result<_, _>>()?;
+            let twice = typed.iter().enumerate().find(|(i, word)| typed[..*i].contains(word));
+            match twice {
+                Some((_, word)) => Err(Complaint::new(format!("{} stands twice", quote(word)), "")),
+                None if typed.len() < least => {
+                    Err(Complaint::new(format!("expected {least} or more {name}, found {}", typed.len()), ""))
+                }
+                None => Ok(OptionValue::Words(Words::of(words, &typed))),
+            }
+        }
+    }
+}
+
+/// What is wrong with the value of an option, and where: of a list with its items.
+fn complaints<'a>(node: &'a Node, known: &OptionInfo) -> Vec<(&'a Node, Complaint)> {
+    let items: Vec<(&Node, Complaint)> = match (known.kind, &node.content) {
+        (OptionKind::Words(words, _), Content::List(items)) => {
+            items.iter().filter_map(|item| Some((&**item, choice(item, known.name, words).err()?))).collect()
+        }
+        _ => Vec::new(),
+    };
+    if items.is_empty() {
+        option(node, known.name, known.kind).err().map(|found| (node, found)).into_iter().collect()
+    } else {
+        items
     }
 }
 
@@ -742,11 +772,11 @@ impl Checker<'_> {
                         let path = join(&path, &given.text);
                         if given.text == LABEL {
                             self.value(value, &Name, &path);
-                        } else if let Some(known) = info.and_then(|info| info.option(&given.text))
-                            && let Err(complaint) = option(value, known.name, known.kind)
-                        {
-                            let mistake = complaint.at(|message| self.at(value, &path, message));
-                            self.mistakes.push(mistake.with_option(known));
+                        } else if let Some(known) = info.and_then(|info| info.option(&given.text)) {
+                            for (node, complaint) in complaints(value, known) {
+                                let mistake = complaint.at(|message| self.at(node, &path, message));
+                                self.mistakes.push(mistake.with_option(known));
+                            }
                         }
                     }
                 }
@@ -956,12 +986,16 @@ fn option_schema(option: &OptionInfo) -> Value {
         OptionKind::Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
         OptionKind::Number(least, most) => json!({"type": "number", "minimum": least, "maximum": most}),
         OptionKind::Choice(words) => json!({"enum": words}),
+        OptionKind::Words(words, least) => {
+            json!({"type": "array", "items": {"enum": words}, "minItems": least, "uniqueItems": true})
+        }
     };
     schema["description"] = json!(option.about);
     schema["default"] = match option.default {
         OptionValue::Integer(number) => json!(number),
         OptionValue::Number(number) => json!(number),
         OptionValue::Word(word) => json!(word),
+        OptionValue::Words(words) => json!(words.iter().collect::<Vec<_>>()),
     };
     schema
 }
