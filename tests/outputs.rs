@@ -112,7 +112,8 @@ fn interrupted(mut child: Child, store: &Path, signals: &[&str]) -> Option<i32> 
 
 #[test]
 fn what_schedulers_send_interrupts_a_run_which_then_goes_on() {
-    let folder = workplace(1000);
+    // Long enough that a fast machine is not done before the signal.
+    let folder = workplace(10_000);
     let run = |out: &str| {
         let mut command = program(folder.path());
         command
