@@ -109,6 +109,13 @@ fn old_runs_go_and_the_record_stays() {
     (0..5).for_each(|number| night(place.path(), number, |_| {}));
     // What is no run is nobody's to remove.
     fs::remove_file(place.path().join("demo-20261102-040000/run.sqlite")).unwrap();
+    // Somebody's notes keep a run that would go.
+    let notes = place.path().join("demo-20261101-040000/notes.txt");
+    fs::write(&notes, "look at this again").unwrap();
+    let (code, said) = run(place.path(), &["--keep", "2"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(notes.is_file(), "{said}");
+    fs::remove_file(&notes).unwrap();
     let (code, said) = run(place.path(), &["--keep", "2"]);
     assert_eq!(code, 0, "{said}");
     let there = |number: usize| place.path().join(format!("demo-202611{:02}-040000", number + 1)).is_dir();

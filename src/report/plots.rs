@@ -87,7 +87,7 @@ fn remove_plots(folder: &Path) {
 }
 
 /// Whether a file's name is one that a report gives.
-fn is_plot(path: &Path) -> bool {
+pub(super) fn is_plot(path: &Path) -> bool {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let ours = ["agreement-", "cost-", "curve-", "differences-", "distribution-", "ranking-"];
     path.extension().is_some_and(|ending| ending == ENDING) && ours.iter().any(|kind| name.starts_with(kind))
