@@ -87,7 +87,7 @@ def batch(rows):
 
 
 def outputs(engine, rows, tokens):
-    """Everything the four graphs compute for a batch, by name. `tokens`: a target and a contrast a row."""
+    """Everything four of the graphs compute for a batch, by name. `tokens`: a target and a contrast a row."""
     ids, mask, position = batch(rows)
     found = {}
     (embeds,) = engine["embed"].run(None, {"input_ids": ids})

@@ -143,6 +143,7 @@ pub static FAMILIES: &[Family] = &[
     curves::CURVES,
     matched_random::WIN_RATE,
     naopc::NAOPC,
+    naopc::AOPC,
     eraser::ERASER,
     plausibility::PLAUSIBILITY,
     agreement::SUBSETS,

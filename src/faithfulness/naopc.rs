@@ -33,24 +33,14 @@ const MOST: OptionInfo = OptionInfo {
 };
 
 pub const NAOPC: Family = Family {
-    metrics: &[
-        Output {
-            name: "naopc",
-            label: "NAOPC",
-            description: "Where the mean fall of the score, while tokens are taken away one after another, stands between \
+    metrics: &[Output {
+        name: "naopc",
+        label: "NAOPC",
+        description: "Where the mean fall of the score, while tokens are taken away one after another, stands between \
                           those of the worst (0) and the best order (1) that were found: comparable across models.",
-            higher_is_better: true,
-            unit: Unit::Number,
-        },
-        Output {
-            name: "aopc",
-            label: "AOPC",
-            description: "The mean fall of the score while all tokens are taken away one after another, the highest-ranked \
-                          first.",
-            higher_is_better: true,
-            unit: Unit::Score,
-        },
-    ],
+        higher_is_better: true,
+        unit: Unit::Number,
+    }],
     options: &[EXACT, BEAM, MOST, REMOVAL],
     standard: false,
     source: "arXiv 2408.08137",
@@ -61,6 +51,45 @@ pub const NAOPC: Family = Family {
         Rc::new(Naopc { exact, beam, most, removal: removal(settings) })
     },
 };
+
+/// By itself, so that who wants no search pays for none.
+pub const AOPC: Family = Family {
+    metrics: &[Output {
+        name: "aopc",
+        label: "AOPC",
+        description: "The mean fall of the score while all tokens are taken away one after another, the highest-ranked first.",
+        higher_is_better: true,
+        unit: Unit::Score,
+    }],
+    options: &[REMOVAL],
+    standard: false,
+    source: "arXiv 1509.06321, 2408.08137",
+    cost: "n forward",
+    build: |settings| Rc::new(Aopc { removal: removal(settings) }),
+};
+
+struct Aopc {
+    removal: Removal,
+}
+
+#[async_trait(?Send)]
+impl Metric for Aopc {
+    async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
+        if let Err(reason) = self.removal.applies(probe) {
+            return Measured::none(1, &reason);
+        }
+        let value = aopc(self.removal, evaluated, probe).await;
+        Measured { values: vec![value.ok_or_else(|| "a score is not a finite number".to_owned())], curves: Vec::new() }
+    }
+}
+
+/// The mean fall of the ranking itself; `None` where it is no finite number.
+async fn aopc(removal: Removal, evaluated: &Evaluated, probe: &Probe) -> Option<f64> {
+    let ranking = &evaluated.ranking;
+    let scores = probe.without(removal, (1..=ranking.len()).map(|k| ranking.highest(k))).await;
+    let mean = scores.iter().map(|score| evaluated.full - score).sum::<f64>() / ranking.len() as f64;
+    mean.is_finite().then_some(mean)
+}
 
 struct Naopc {
     exact: usize,
@@ -87,22 +116,19 @@ struct Order {
 impl Metric for Naopc {
     async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
         if let Err(reason) = self.removal.applies(probe) {
-            return Measured::none(2, &reason);
+            return Measured::none(1, &reason);
         }
-        let ranking = &evaluated.ranking;
-        let n = ranking.len();
+        let n = evaluated.ranking.len();
         if n < 2 {
-            return Measured::none(2, "fewer than two tokens are ranked");
-        }
-        let falls = probe.without(self.removal, (1..=n).map(|k| ranking.highest(k))).await;
-        let own = falls.iter().map(|score| evaluated.full - score).sum::<f64>() / n as f64;
-        if !own.is_finite() {
-            return Measured::none(2, "a score is not a finite number");
+            return Measured::none(1, "fewer than two tokens are ranked");
         }
         if n > self.most {
             let reason = format!("{n} tokens are ranked, more than the {} of the option `most`", self.most);
-            return Measured { values: vec![Err(reason), Ok(own)], curves: Vec::new() };
+            return Measured::none(1, &reason);
         }
+        let Some(own) = aopc(self.removal, evaluated, probe).await else {
+            return Measured::none(1, "a score is not a finite number");
+        };
         let search = Search { naopc: self, evaluated, probe };
         let (best, worst) = if n <= self.exact { search.all().await } else { search.beams().await };
         let curve = |name: &str, order: &Order| Curve {
@@ -118,7 +144,7 @@ impl Metric for Naopc {
             range if range > 0.0 => Ok((own - low) / range),
             _ => Err("every order is as good as every other".to_owned()),
         };
-        Measured { values: vec![value, Ok(own)], curves }
+        Measured { values: vec![value], curves }
     }
 }
 
