@@ -4,6 +4,7 @@
 //! sees a metric.
 
 mod ablation;
+mod attention_flow;
 mod ensemble;
 mod gradients;
 mod integrated_gradients;
@@ -91,7 +92,7 @@ pub trait Method {
 /// What `method` says of the case that `probe` is about; [`Inapplicable`] also where the bundle lacks a graph.
 pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution, Inapplicable> {
     if let Some(graph) = method.needs().iter().find(|&&graph| !probe.has(graph)) {
-        return Err(Inapplicable(format!("this bundle has no {}", graph.file())));
+        return Err(Inapplicable(probe.lacks(*graph)));
     }
     method.attribute(probe.case(), probe).await
 }
@@ -152,6 +153,7 @@ const SINGLE: &[Entry] = &[
     knobs!("gradient", "arXiv 1312.6034", "gradient times input, by plain calculus"),
     integrated_gradients::METHOD,
     rollout::METHOD,
+    attention_flow::METHOD,
     ablation::METHOD,
     random::METHOD,
     smooth_grad::SMOOTH_GRAD,

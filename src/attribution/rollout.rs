@@ -41,7 +41,8 @@ impl Method for AttentionRollout {
     }
 }
 
-fn with_residual(mean: Option<Array2<f64>>, seq: usize) -> Array2<f64> {
+/// `A + I` with rows that sum to 1, `[seq, seq]`: attention and the residual stream beside it.
+pub(super) fn with_residual(mean: Option<Array2<f64>>, seq: usize) -> Array2<f64> {
     let mut attention = mean.unwrap_or_else(|| Array2::zeros((seq, seq))) + Array2::<f64>::eye(seq);
     for mut row in attention.axis_iter_mut(Axis(0)) {
         let sum = row.sum();

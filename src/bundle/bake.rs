@@ -166,6 +166,7 @@ pub fn write(
         ignored_fields: source.ignored_fields.clone(),
         files: BTreeMap::new(),
         graphs: BTreeMap::new(),
+        absent: BTreeMap::new(),
         audit,
         manifest_sha256: None,
     };

@@ -43,6 +43,9 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
     /// By file name.
     pub graphs: BTreeMap<String, GraphPorts>,
+    /// Graphs that could not be made of this model, by file name, and why: a sentence without a full stop.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub absent: BTreeMap<String, String>,
     /// Which rule was applied where in the gradient graph.
     pub audit: Audit,
     /// SHA-256 of `bundle.json` without these 64 digits (`"manifest_sha256": ""`); none in version 1.

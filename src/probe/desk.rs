@@ -69,6 +69,8 @@ pub(super) type Desk = RefCell<Vec<Pending>>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offer {
     pub graphs: Vec<Graph>,
+    /// Graphs that could not be made of the model, and why.
+    pub absent: Vec<(Graph, String)>,
     pub pad: Option<i64>,
     /// Whether tokens behind a deleted one may move up.
     pub may_delete: bool,
@@ -120,6 +122,14 @@ impl Probe {
     /// Whether the model has this graph.
     pub fn has(&self, graph: Graph) -> bool {
         self.offer.graphs.contains(&graph)
+    }
+
+    /// Why there is no such graph: a sentence without a full stop.
+    pub fn lacks(&self, graph: Graph) -> String {
+        match self.offer.absent.iter().find(|(absent, _)| *absent == graph) {
+            Some((_, reason)) => reason.clone(),
+            None => format!("this bundle was baked without {}; bake it anew", graph.file()),
+        }
     }
 
     /// The model's padding token, where it names one.

@@ -39,11 +39,13 @@ pub struct Driver<'m, T> {
 impl<'m, T: 'static> Driver<'m, T> {
     pub fn new(model: &'m mut Model) -> Self {
         let graphs = Graph::ALL.into_iter().filter(|graph| model.bundle().has(graph.file())).collect();
+        let reason = |graph: Graph| Some((graph, model.manifest().absent.get(graph.file())?.clone()));
+        let absent = Graph::ALL.into_iter().filter_map(reason).collect();
         let Manifest { pad_token_id: pad, dimensions, .. } = model.manifest();
         // An encoder that scores its first token has an embedding for each position.
         let may_delete = dimensions.labels.is_none() || dimensions.scores_last;
         Driver {
-            offer: Rc::new(Offer { graphs, pad: *pad, may_delete }),
+            offer: Rc::new(Offer { graphs, absent, pad: *pad, may_delete }),
             model,
             desk: Rc::default(),
             pool: LocalPool::new(),

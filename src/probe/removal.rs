@@ -35,9 +35,7 @@ impl Removal {
     pub fn applies(self, probe: &Probe) -> Result<(), String> {
         match self {
             Removal::Pad if probe.pad().is_none() => Err("the model names no padding token".to_owned()),
-            Removal::Mean if !probe.has(Graph::ForwardEmbeds) => {
-                Err(format!("this bundle was baked without {}; bake it anew", Graph::ForwardEmbeds.file()))
-            }
+            Removal::Mean if !probe.has(Graph::ForwardEmbeds) => Err(probe.lacks(Graph::ForwardEmbeds)),
             Removal::Delete if !probe.may_delete() => {
                 Err("the model is an encoder with an embedding for each position, so deleting a token would move all \
                      that follow"
