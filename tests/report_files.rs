@@ -11,7 +11,7 @@ use gim_harness::report;
 use gim_harness::store::{Declared, Store, Unit};
 use synthetic::{datasets, declared, metric, names, store, units};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "examples.csv",
     "curves.csv",
     "attributions.jsonl",
@@ -21,6 +21,7 @@ const FILES: [&str; 9] = [
     "results.json",
     "report.md",
     "report.html",
+    "report.tex",
 ];
 
 /// A folder with a store, in which a report was made.
@@ -547,6 +548,25 @@ fn odd_names_stay_names() {
         assert!(!text.contains(['\r', '\u{1b}', '\u{202e}']));
         assert!(!text.contains("<img"), "markup");
     }
+    // For programs, which get it as it came; whoever looks at the files sees escapes.
+    for name in ["attributions.jsonl", "results.json"] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        assert!(!text.contains(['\r', '\u{1b}', '\u{202e}']) && text.contains("\\u202e"), "{name}");
+    }
+    let results: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("results.json")).unwrap()).unwrap();
+    assert_eq!(results["methods"], serde_json::json!([odd[0], odd[3], odd[4]]));
+
+    // Nothing in it is a command, a comment, or ends a cell: a row has as many cells as its head.
+    let tex = fs::read_to_string(folder.join("report.tex")).unwrap();
+    assert!(!tex.contains(['\r', '\u{1b}', '\u{202e}']));
+    assert!(tex.contains(r"a,b \textquotedbl{}quoted\textquotedbl{}") && tex.contains(r"\uc{日}{65E5}"));
+    for table in tex.split(r"\toprule").skip(1) {
+        let rows = table.split(r"\bottomrule").next().unwrap().lines().filter(|line| line.ends_with(r"\\"));
+        let ends: Vec<usize> = rows.map(|row| row.replace(r"\&", "").matches('&').count()).collect();
+        assert!(ends.len() > 1 && ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
+    }
+
     let text = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(!text.contains(['\r', '\u{1b}', '\u{202e}']));
     assert!(!text.contains("<img") || text.contains("\\<img"));
@@ -603,7 +623,7 @@ fn a_manifest_is_written_and_errors_leave_the_old_report() {
     let written = report::write(&store, folder.path(), Some(&manifest)).unwrap();
     let order: Vec<&str> = written.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(order[..7], FILES[..7]);
-    assert_eq!(order[7..], ["manifest.json", "report.md", "report.html", "plots"]);
+    assert_eq!(order[7..], ["manifest.json", "report.md", "report.html", "report.tex", "plots"]);
     let text = fs::read_to_string(folder.path().join("manifest.json")).unwrap();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), manifest);
     store.close().unwrap();

@@ -34,6 +34,8 @@ enum SchemaOf {
     Task,
     Gate,
     Acknowledged,
+    /// What a run leaves for programs
+    Results,
 }
 
 pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {
@@ -71,6 +73,7 @@ pub fn schema(arguments: &SchemaArguments) -> anyhow::Result<Ended> {
         SchemaOf::Task => schema::task(),
         SchemaOf::Gate => schema::gate(),
         SchemaOf::Acknowledged => schema::acknowledged(),
+        SchemaOf::Results => gim_harness::report::results_schema(),
     };
     output::json(&schema, true)?;
     Ok(Ended::Done)

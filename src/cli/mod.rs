@@ -4,6 +4,7 @@ mod bake;
 mod compare;
 mod explain;
 mod explanation;
+mod export;
 mod history;
 mod inspect;
 mod list;
@@ -58,6 +59,8 @@ enum Verb {
     Report(report::Arguments),
     /// Compare a run with an earlier one, and hold it to a gate
     Compare(compare::Arguments),
+    /// Write a run in the form of another program
+    Export(export::Arguments),
     /// Show how the runs in a folder went, night after night, and since when
     History(history::Arguments),
     /// List or check tasks
@@ -71,7 +74,7 @@ enum Verb {
     Reference,
     /// Find or install ONNX Runtime
     Runtime(runtime::Arguments),
-    /// Print the JSON Schema of a harness, task or gate file, for editors
+    /// Print the JSON Schema of a harness, task or gate file, for editors, or of a run's results.json
     Schema(list::SchemaArguments),
 }
 
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::Export(arguments) => export::run(&arguments),
         Verb::History(arguments) => history::run(&arguments),
         Verb::Tasks(arguments) => tasks::run(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),

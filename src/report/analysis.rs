@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::stats;
@@ -18,7 +19,7 @@ use super::gather::{Cell, Gathered, Panel};
 use super::inexact::{self, Inexact};
 
 /// A row of `summary.csv`; numbers that are undefined are absent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
     pub model: String,
     pub task: String,
@@ -48,7 +49,7 @@ pub struct Summary {
 
 /// A row of `comparisons.csv`. Differences are `method_a - method_b` of the raw metric; wins are the examples on which
 /// `method_a` is the more faithful, whichever sign that is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Comparison {
     pub model: String,
     pub task: String,
@@ -84,7 +85,7 @@ pub struct Comparison {
 }
 
 /// All tasks of a model together, on one metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AcrossTasks {
     pub model: String,
     pub metric: String,
@@ -101,7 +102,7 @@ pub struct AcrossTasks {
 }
 
 /// Two methods over all tasks, every task counting alike. Differences are `method_a - method_b` of the raw metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AcrossPair {
     pub method_a: String,
     pub method_b: String,
@@ -116,11 +117,11 @@ pub struct AcrossPair {
     pub p_permutation: Option<f64>,
     /// `p_permutation`, adjusted over all pairs of methods on this model and metric.
     pub p_holm: Option<f64>,
-    /// As that of a [`Comparison`].
+    /// The smallest difference that these examples would have shown, as that of a comparison.
     pub detectable: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct MeanRank {
     pub method: String,
     /// 1 where it is the most faithful on every task.

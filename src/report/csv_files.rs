@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::store::{Declared, Unit};
+use crate::text::shown_json;
 
 use super::analysis::{Comparison, Summary};
 use super::atomic::Pending;
@@ -112,9 +113,9 @@ impl PerUnit {
             };
             let path = self.attributions.target().to_path_buf();
             let fail = |source| ReportError::Io { path, source };
-            serde_json::to_writer(&mut self.attributions, &line)
+            serde_json::to_string(&line)
                 .map_err(std::io::Error::from)
-                .and_then(|()| self.attributions.write_all(b"\n"))
+                .and_then(|line| writeln!(self.attributions, "{}", shown_json(&line)))
                 .map_err(fail)?;
         }
         Ok(())

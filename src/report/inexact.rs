@@ -1,5 +1,6 @@
 //! Methods that approximate an integral, and how far they are from it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::attribution::LARGE_GAP;
@@ -9,7 +10,7 @@ use super::gather::{Gathered, MethodTotals};
 
 /// A method whose completeness gap is large on half of a task's examples or more: its attributions are no integral,
 /// whatever else they are.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Inexact {
     pub model: String,
     pub task: String,

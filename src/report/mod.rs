@@ -10,6 +10,7 @@
 //! | `timings.csv` | model, task, method; alone in depending on when and where the run ran |
 //! | `results.json` | summaries and comparisons for programs |
 //! | `report.md`, `report.html`, `plots/` | for people |
+//! | `report.tex` | for papers |
 
 mod agreement;
 mod analysis;
@@ -19,6 +20,7 @@ mod csv_files;
 mod curves;
 mod document;
 mod error;
+pub mod export;
 mod gather;
 pub mod history;
 mod inexact;
@@ -32,6 +34,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::store::Store;
+use crate::text::shown_json;
 
 pub use analysis::{AcrossPair, AcrossTasks, Comparison, MeanRank, Summary};
 pub use error::ReportError;
@@ -59,7 +62,7 @@ pub struct Written {
 }
 
 /// Every file that [`write`] makes.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "examples.csv",
     "curves.csv",
     "attributions.jsonl",
@@ -70,6 +73,7 @@ const FILES: [&str; 10] = [
     "manifest.json",
     "report.md",
     "report.html",
+    "report.tex",
 ];
 
 /// Removes what reports left in a folder when they were killed.
@@ -97,6 +101,7 @@ pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>)
     }
     pending.push(text(folder, "report.md", render::markdown::render(&document, plots::FOLDER).as_bytes())?);
     pending.push(text(folder, "report.html", render::html::render(&document, Some(plots::FOLDER)).as_bytes())?);
+    pending.push(text(folder, "report.tex", render::latex::render(&document, plots::FOLDER).as_bytes())?);
     let plots = plots::Pending::create(folder, &document)?;
     let mut files: Vec<PathBuf> = pending.into_iter().map(Pending::publish).collect::<Result<_, _>>()?;
     files.extend(plots.publish()?);
@@ -112,11 +117,15 @@ pub fn write(store: &Store, folder: &Path, manifest: Option<&serde_json::Value>)
     })
 }
 
+/// JSON Schema (draft 2020-12) of `results.json`.
+pub fn results_schema() -> serde_json::Value {
+    results::schema().to_value()
+}
+
 fn json(folder: &Path, name: &'static str, value: &impl serde::Serialize) -> Result<Pending, ReportError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
+    let written = serde_json::to_string_pretty(value)
         .map_err(|error| ReportError::Io { path: folder.join(name), source: error.into() })?;
-    bytes.push(b'\n');
-    text(folder, name, &bytes)
+    text(folder, name, (shown_json(&written).into_owned() + "\n").as_bytes())
 }
 
 fn text(folder: &Path, name: &'static str, bytes: &[u8]) -> Result<Pending, ReportError> {

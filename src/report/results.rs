@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 use super::analysis::{AcrossTasks, Analysis, Comparison, Summary};
@@ -11,35 +13,47 @@ use super::inexact::Inexact;
 /// Goes up when a field changes its meaning or goes away.
 const FORMAT: u32 = 1;
 
-#[derive(Serialize)]
+/// What a run of gim-harness measured. A number that is undefined is null.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "results.json of gim-harness")]
 pub struct Results<'a> {
+    /// Goes up when a field changes its meaning or goes away; fields that are added leave it as it is.
+    #[schemars(extend("const" = FORMAT))]
     format: u32,
+    /// The run's name.
     run: &'a str,
+    /// Whether every unit of work (a method on an example by a model) is done.
     complete: bool,
     units_done: usize,
     units_expected: usize,
-    /// Hashes and versions under the caller's names.
+    /// Hashes and versions of what the run was made from, by name.
     identity: &'a BTreeMap<String, String>,
     statistics: Statistics,
     models: &'a [String],
     methods: &'a [String],
     metrics: Vec<Metric<'a>>,
+    /// One for each model and task.
     tasks: Vec<Task<'a>>,
+    /// By model, task, method and metric: the rows of summary.csv.
     summaries: &'a [Summary],
+    /// By model, task, metric and pair of methods: the rows of comparisons.csv.
     comparisons: &'a [Comparison],
+    /// By model and metric.
     across_tasks: &'a [AcrossTasks],
     /// Methods whose attributions are not the integrals that they approximate.
     inexact: &'a [Inexact],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Statistics {
+    /// Of the bootstrap.
     resamples: usize,
+    /// Of the intervals, a share such as 0.95.
     confidence: f64,
     seed: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Metric<'a> {
     name: &'a str,
     higher_is_better: bool,
@@ -49,7 +63,7 @@ struct Metric<'a> {
 }
 
 /// A task as one model saw it; what is absent was not known when the run was interrupted.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Task<'a> {
     model: &'a str,
     task: &'a str,
@@ -71,6 +85,12 @@ struct Task<'a> {
     units_done: usize,
     /// Whole examples, by reason.
     excluded: BTreeMap<&'a str, usize>,
+}
+
+/// JSON Schema (draft 2020-12) of `results.json`, made from the types that are written. It allows fields that it does not
+/// know: a later program may add some.
+pub fn schema() -> Schema {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Results<'static>>()
 }
 
 impl<'a> Results<'a> {

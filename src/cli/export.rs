@@ -1,0 +1,49 @@
+//! `gim-harness export`.
+
+use std::path::PathBuf;
+
+use gim_harness::report::export;
+use gim_harness::store::{self, Store};
+
+use super::Ended;
+use super::output::say;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A run's folder, with its run.sqlite
+    #[arg(value_name = "RUN_DIR")]
+    folder: PathBuf,
+    /// In whose form
+    #[arg(long, value_enum)]
+    format: Format,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// Rationales as results of the ERASER benchmark, with the annotations and documents to score them against
+    Eraser,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
+    let store = Store::open_read_only(&arguments.folder.join(store::FILE_NAME))?;
+    let exported = match arguments.format {
+        Format::Eraser => export::eraser(&store, &arguments.out)?,
+    };
+    for part in exported {
+        let left_out = match part.left_out {
+            0 => String::new(),
+            n => format!("; {n} without evidence or attributions left out"),
+        };
+        say(format_args!(
+            "{}: {} on {}, {} examples{left_out}",
+            arguments.out.join(&part.folder).display(),
+            part.model,
+            part.task,
+            part.examples
+        ));
+    }
+    Ok(Ended::Done)
+}
