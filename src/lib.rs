@@ -36,5 +36,6 @@ pub mod store;
 pub mod tasks;
 pub mod text;
 pub mod tokenizer;
+pub mod units;
 pub mod verify;
 mod workfolder;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gim_harness::config::{ConfigError, TaskPlan, load_task};
+use gim_harness::config::{ConfigError, TaskPlan, Vocabulary, load_task};
 use gim_harness::labels::Labels;
 use gim_harness::tasks::{self, Dataset, Subject, Taken, TaskError};
 use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
@@ -46,13 +46,13 @@ fn written(yaml: &str, data: &str) -> (tempfile::TempDir, TaskPlan) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("d.jsonl"), data).unwrap();
     std::fs::write(folder.path().join("t.yaml"), format!("data: {{file: d.jsonl}}\n{yaml}")).unwrap();
-    let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+    let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
     (folder, plan)
 }
 
 #[test]
 fn one_task_file_serves_decoders_and_classifiers() {
-    let plan = load_task(Path::new("tests/fixtures/config/good/tasks/sentiment.yaml")).unwrap();
+    let plan = load_task(Path::new("tests/fixtures/config/good/tasks/sentiment.yaml"), &Vocabulary::EMPTY).unwrap();
     let decoder = tokenizer("config/bytelevel.json");
     let subject = Subject {
         model: "decoder",
@@ -74,7 +74,7 @@ fn one_task_file_serves_decoders_and_classifiers() {
     assert_eq!((first.target, first.contrast, first.options), (2, Some(1), vec![2, 1]));
     let last = first.input_ids.len() - 1;
     assert_eq!((first.input_ids[0], first.input_ids[last]), (2, 3), "[CLS] and [SEP]");
-    assert!(!first.ranked.is_empty() && !first.ranked.contains(&0) && !first.ranked.contains(&last));
+    assert!(!first.ranked.is_empty() && !first.ranked.places().contains(&0) && !first.ranked.places().contains(&last));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn special_tokens_are_not_ranked() {
     let ranked = |rank: &str| {
         let (_folder, plan) = written(&format!("{yaml}context: a\nrank: {rank}\n"), data);
         let example = put(&plan, &labels(&["a", "b"])).unwrap().examples.remove(0);
-        let tokens: Vec<String> = example.ranked.iter().map(|&place| example.tokens[place].clone()).collect();
+        let tokens: Vec<String> = example.ranked.places().iter().map(|&place| example.tokens[place].clone()).collect();
         tokens.join(" ")
     };
     assert_eq!(ranked("interior"), "The film was unseen A great film", "an unknown word is a word");
@@ -112,7 +112,7 @@ fn special_tokens_are_not_ranked() {
 
 #[test]
 fn mistakes_about_labels_are_reported_at_once() {
-    let task = |name: &str| load_task(&Path::new("tests/fixtures/config/labels").join(name));
+    let task = |name: &str| load_task(&Path::new("tests/fixtures/config/labels").join(name), &Vocabulary::EMPTY);
     let names = labels(&["negative", "neutral", "positive", "twin", "twin"]);
     insta::assert_snapshot!("labels_options", said(put(&task("options.yaml").unwrap(), &names)));
     insta::assert_snapshot!("labels_answers", said(put(&task("answers.yaml").unwrap(), &names)));

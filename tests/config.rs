@@ -169,8 +169,10 @@ fn yaml_of_any_shape_is_a_mistake_with_a_place() {
         (b"", 1, 1, "the file is empty"),
     ] {
         std::fs::write(&path, content).unwrap();
-        for error in [load_plan(&path, &VOCABULARY, &Overrides::default()).unwrap_err(), load_task(&path).unwrap_err()]
-        {
+        for error in [
+            load_plan(&path, &VOCABULARY, &Overrides::default()).unwrap_err(),
+            load_task(&path, &Vocabulary::EMPTY).unwrap_err(),
+        ] {
             let ConfigError::Invalid(mistakes) = error else { panic!() };
             let first = &mistakes.0[0];
             assert_eq!((first.line, first.column, first.message.as_str()), (line, column, message));
@@ -178,8 +180,8 @@ fn yaml_of_any_shape_is_a_mistake_with_a_place() {
         }
     }
     std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
-    assert!(matches!(load_task(&path), Err(ConfigError::Io { .. })));
-    assert!(matches!(load_task(folder.path()), Err(ConfigError::Io { .. })));
+    assert!(matches!(load_task(&path, &Vocabulary::EMPTY), Err(ConfigError::Io { .. })));
+    assert!(matches!(load_task(folder.path(), &Vocabulary::EMPTY), Err(ConfigError::Io { .. })));
 }
 
 #[test]
@@ -203,7 +205,7 @@ fn what_is_missing_is_named() {
         ]
     );
     std::fs::write(&path, "prompt:\ndata: {}\nanswer: [x]\n").unwrap();
-    let ConfigError::Invalid(mistakes) = load_task(&path).unwrap_err() else { panic!() };
+    let ConfigError::Invalid(mistakes) = load_task(&path, &Vocabulary::EMPTY).unwrap_err() else { panic!() };
     let said: Vec<String> =
         mistakes.0.iter().map(|m| format!("{}:{} {} ({})", m.line, m.column, m.message, m.key)).collect();
     assert_eq!(
@@ -285,7 +287,9 @@ fn yaml_like() -> impl Strategy<Value = String> {
 }
 
 fn load_both(path: &Path) {
-    for result in [load_plan(path, &VOCABULARY, &Overrides::default()).map(drop), load_task(path).map(drop)] {
+    for result in
+        [load_plan(path, &VOCABULARY, &Overrides::default()).map(drop), load_task(path, &Vocabulary::EMPTY).map(drop)]
+    {
         match result {
             Ok(()) => {}
             Err(ConfigError::Invalid(mistakes)) => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gim_harness::config::{TaskPlan, load_task};
+use gim_harness::config::{TaskPlan, Vocabulary, load_task};
 use gim_harness::tasks::{self, Dataset, Subject, Taken, TaskError};
 use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn tokenizer(name: &str) -> Tokenizer {
 }
 
 fn task(name: &str) -> TaskPlan {
-    load_task(&fixture(name)).unwrap()
+    load_task(&fixture(name), &Vocabulary::EMPTY).unwrap()
 }
 
 /// The examples of a decoder.
@@ -60,12 +60,12 @@ fn examples_of_a_byte_level_tokenizer() {
     assert_eq!((first.id.as_str(), first.target, first.contrast), ("a", id(" Yes"), Some(id(" No"))));
     assert_eq!(first.options, [id(" Yes"), id(" No")]);
     assert_eq!(first.tokens[..4], ["The", " film", " was", " good"]);
-    assert_eq!((first.ranked.as_slice(), first.evidence.as_slice()), (&[0, 1, 2, 3][..], &[3][..]));
+    assert_eq!((first.ranked.places(), first.evidence.as_slice()), (&[0, 1, 2, 3][..], &[3][..]));
 
     // `Café: bad  film\nThe`: a space, a line break and characters of several bytes inside the context.
     let second = &data.examples[1];
     let of = |positions: &[usize]| -> Vec<&str> { positions.iter().map(|&at| second.tokens[at].as_str()).collect() };
-    assert_eq!(of(&second.ranked), ["C", "a", "f", "é", ":", " bad", " ", " film", "\n", "The"]);
+    assert_eq!(of(second.ranked.places()), ["C", "a", "f", "é", ":", " bad", " ", " film", "\n", "The"]);
     assert_eq!(of(&second.evidence), [" bad", " film"]);
     assert_eq!(data.examples[2].evidence, [0usize; 0]);
 }
@@ -77,7 +77,7 @@ fn examples_of_a_sentence_piece_tokenizer() {
     assert_eq!((data.counts.available, data.examples.len()), (3, 2));
     let first = &data.examples[0];
     assert_eq!(first.tokens[..5], ["<s>", "The", " film", " was", " good"]);
-    assert_eq!((first.ranked.as_slice(), first.evidence.as_slice()), (&[1, 2, 3, 4][..], &[4][..]));
+    assert_eq!((first.ranked.places(), first.evidence.as_slice()), (&[1, 2, 3, 4][..], &[4][..]));
     assert_eq!((first.target, first.contrast), (9, Some(10)));
 }
 
@@ -90,13 +90,13 @@ fn csv_without_options() {
     )
     .unwrap();
     std::fs::write(folder.path().join("d.csv"), "claim,label\r\n\"The film, was\",Yes\r\n\r\n,é\r\n").unwrap();
-    let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+    let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
     let data = load_for(&plan, &tokenizer("bytelevel.json"), None).unwrap();
     let ids: Vec<&str> = data.examples.iter().map(|example| example.id.as_str()).collect();
     assert_eq!(ids, ["2", "4"], "line numbers");
     assert_eq!(data.examples[0].tokens.concat(), "{The film, was} Answer:");
     let last = data.examples[0].input_ids.len() - 1;
-    assert_eq!(data.examples[0].ranked, (1..last).collect::<Vec<_>>());
+    assert_eq!(data.examples[0].ranked.places(), (1..last).collect::<Vec<_>>());
     assert!(data.examples[0].options.is_empty() && data.examples[0].contrast.is_none());
     assert_eq!(data.sha256, load_for(&plan, &tokenizer("bytelevel.json"), Some(1)).unwrap().sha256);
 
@@ -112,13 +112,13 @@ fn short_prompts_have_nothing_to_rank() {
     std::fs::write(folder.path().join("t.yaml"), "data: {file: d.jsonl}\nprompt: \"{w}\"\nanswer: w9\n").unwrap();
     std::fs::write(folder.path().join("d.jsonl"), "{\"w\": \"w3\"}\n{\"w\": \"w3 w4\"}\n{\"w\": \"w3 w4 w5\"}\n")
         .unwrap();
-    let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+    let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
     let data = load_for(&plan, &tokenizer("wordlevel.json"), None).unwrap();
     let ranked: Vec<usize> = data.examples.iter().map(|example| example.ranked.len()).collect();
     assert_eq!(ranked, [0, 0, 1]);
 
     std::fs::write(folder.path().join("d.jsonl"), "{\"w\": \" \"}\n").unwrap();
-    let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+    let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
     let message = said(load_for(&plan, &tokenizer("wordlevel.json"), None));
     assert!(message.contains("the prompt of this record has no token"), "{message}");
 }
@@ -142,13 +142,13 @@ fn many_mistakes_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("t.yaml"), "data: {file: d.jsonl}\nprompt: \"{w}\"\nanswer: \"{a}\"\n").unwrap();
     std::fs::write(folder.path().join("d.jsonl"), "{\"w\": \"w3\", \"a\": \"w4 w5\"}\n".repeat(50)).unwrap();
-    let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+    let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
     let message = said(load_for(&plan, &tokenizer("wordlevel.json"), None));
     assert!(message.contains("30 more mistakes in this file are not shown"), "{message}");
     assert!(message.ends_with("21 mistakes"), "{message}");
 
     std::fs::write(folder.path().join("d.jsonl"), "\n\n").unwrap();
-    let message = said(tasks::validate(&load_task(&folder.path().join("t.yaml")).unwrap()));
+    let message = said(tasks::validate(&load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap()));
     assert!(message.contains("holds no records"), "{message}");
 }
 
@@ -171,7 +171,7 @@ fn hostile_data_end_soon() {
         (format!("{{\"c\": \"w3\", \"e\": {}1{}}}\n", "[".repeat(100_000), "]".repeat(100_000)), false),
     ] {
         std::fs::write(folder.path().join("d.jsonl"), line).unwrap();
-        let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+        let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
         assert_eq!(load_for(&plan, &tokenizer("wordlevel.json"), None).is_ok(), good);
     }
     assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
@@ -199,7 +199,7 @@ proptest! {
         let mut content = lines.concat().into_bytes();
         content.extend(noise);
         std::fs::write(folder.path().join(name), content).unwrap();
-        let plan = load_task(&folder.path().join("t.yaml")).unwrap();
+        let plan = load_task(&folder.path().join("t.yaml"), &Vocabulary::EMPTY).unwrap();
         let tokenizer = tokenizer(["wordlevel.json", "bytelevel.json", "metaspace.json"][which]);
         for result in [load_for(&plan, &tokenizer, None).map(drop), tasks::validate(&plan).map(drop)] {
             if let Err(error) = result {

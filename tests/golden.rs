@@ -12,6 +12,7 @@ use gim_harness::config::{OptionValue, Score};
 use gim_harness::faithfulness::{Evaluated, FAMILIES, Ranking, measure};
 use gim_harness::grad::{Knobs, SiteKind};
 use gim_harness::runtime::{GradientRow, Model, Row, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::units::Units;
 use gim_harness::verify::{Effort, verify};
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -101,7 +102,7 @@ fn case(golden: &Golden, example: &Example) -> Case {
         position: example.input_ids.len() - 1,
         question: Question { target: example.target, contrast: None, score: Score::Logit },
         baseline: golden.baseline_token_id,
-        ranked: (1..example.input_ids.len() - 1).collect(),
+        ranked: Units::tokens(1..example.input_ids.len() - 1),
     }
 }
 

@@ -10,6 +10,7 @@ use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::config::{OptionValue, Score, Words};
 use gim_harness::probe::Cost;
 use gim_harness::runtime::{Model, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::units::Units;
 use serde::Deserialize;
 
 /// Relative errors: the norm of the difference over the norm of the reference.
@@ -58,7 +59,7 @@ fn case() -> Case {
         position: golden.prompt.len() - 1,
         question: Question { target: golden.target, contrast: None, score: Score::Logit },
         baseline: golden.baseline,
-        ranked: golden.ranked.clone(),
+        ranked: Units::tokens(golden.ranked.iter().copied()),
     }
 }
 
@@ -195,10 +196,10 @@ fn shapley_values_add_up_and_what_is_not_ranked_gets_nothing() {
     let mut model = model();
     // Too many tokens for all subsets, and fewer subsets than tokens: the sum holds even then.
     let prompt: Vec<i64> = (0..40).map(|i| 3 + 2 * i % 100).collect();
-    let case = Case { prompt: prompt.into(), position: 39, ranked: (2..38).collect(), ..case() };
+    let case = Case { prompt: prompt.into(), position: 39, ranked: Units::tokens(2..38), ..case() };
     for samples in [16, 200] {
         let (found, cost) = attributed(&mut model, "kernel_shap", &[("samples", OptionValue::Integer(samples))], &case);
-        let ends = model.scores(&[case.row(), case.without(&case.ranked)], &[case.question.target]).unwrap();
+        let ends = model.scores(&[case.row(), case.without(case.ranked.places())], &[case.question.target]).unwrap();
         let change = f64::from(ends[0].logits[0]) - f64::from(ends[1].logits[0]);
         let sum: f64 = found.values[0].iter().sum();
         assert!((sum - change).abs() < 1e-5 * change.abs().max(1.0), "{sum} for {change}");

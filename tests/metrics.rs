@@ -11,6 +11,7 @@ use gim_harness::config::{OptionValue, Score};
 use gim_harness::faithfulness::{Evaluated, FAMILIES, Measured, Ranking, measure, metrics};
 use gim_harness::probe::{Driver, Probe, Removal, ask};
 use gim_harness::runtime::{Graph, Model, Row, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::units::{Aggregate, Units};
 
 fn bundle() -> PathBuf {
     static BUNDLE: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -36,7 +37,7 @@ fn case(key: &str, ids: &[i64]) -> Case {
         position: ids.len() - 1,
         question: Question { target: 20, contrast: None, score: Score::Logit },
         baseline: 1,
-        ranked: (1..ids.len() - 1).collect(),
+        ranked: Units::tokens(1..ids.len() - 1),
     }
 }
 
@@ -139,7 +140,8 @@ fn a_search_waits_in_a_loop() {
     let greedy = |probe: Probe| async move {
         let mut gone: Vec<usize> = Vec::new();
         while gone.len() < probe.case().ranked.len() {
-            let left: Vec<usize> = probe.case().ranked.iter().copied().filter(|place| !gone.contains(place)).collect();
+            let left: Vec<usize> =
+                probe.case().ranked.places().iter().copied().filter(|place| !gone.contains(place)).collect();
             let sets = left.iter().map(|&place| [gone.as_slice(), &[place]].concat());
             let scores = probe.without(Removal::Replace, sets.collect::<Vec<_>>()).await;
             let lowest = (0..left.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
@@ -151,9 +153,9 @@ fn a_search_waits_in_a_loop() {
     let (order, cost) = ask(&mut model, case.clone(), greedy).unwrap();
     let n = case.ranked.len() as u64;
     assert_eq!(cost.forward_rows + cost.forward_rows_saved, n * (n + 1) / 2);
-    let single: Vec<f64> = case.ranked.iter().map(|&place| without(&mut model, case, &[place])).collect();
+    let single: Vec<f64> = case.ranked.iter().map(|place| without(&mut model, case, place)).collect();
     let lowest = (0..single.len()).min_by(|&a, &b| single[a].total_cmp(&single[b])).unwrap();
-    assert_eq!(order[0], case.ranked[lowest]);
+    assert_eq!(order[0], case.ranked.of(lowest)[0]);
 }
 
 #[test]
@@ -254,7 +256,8 @@ fn naopc_of_the_best_order_is_one_and_of_the_worst_nought() {
             let fall = |k: usize| full - without(&mut model, case, &order[..k]);
             (1..=order.len()).map(fall).sum::<f64>() / order.len() as f64
         };
-        let mut all: Vec<(f64, Vec<usize>)> = orders(&case.ranked).iter().map(|o| (falls(o), o.clone())).collect();
+        let mut all: Vec<(f64, Vec<usize>)> =
+            orders(case.ranked.places()).iter().map(|o| (falls(o), o.clone())).collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         let attributions = |order: &[usize]| {
             let mut values = vec![0.0; case.length()];
@@ -289,7 +292,7 @@ fn areas_are_those_of_the_curves_by_hand() {
     let mut model = model();
     let case = &cases()[4];
     let values: Vec<f64> = (0..case.length()).map(|i| ((7 * i) % 5) as f64 - 2.0).collect();
-    let mut order = case.ranked.clone();
+    let mut order = case.ranked.places().to_vec();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     let n = order.len();
     let curve = |model: &mut Model, order: &[usize]| -> Vec<f64> {
@@ -305,7 +308,7 @@ fn areas_are_those_of_the_curves_by_hand() {
     close(numbers[1], area(&least_first));
     close(numbers[2], area(&least_first) - area(&deleted));
     let insertion = found.curves.iter().find(|curve| curve.curve == "insertion").unwrap();
-    close(insertion.score[0], without(&mut model, case, &case.ranked));
+    close(insertion.score[0], without(&mut model, case, case.ranked.places()));
     close(insertion.score[1], least_first[n - 1]);
 }
 
@@ -349,8 +352,8 @@ fn eraser_is_about_probabilities() {
     for bin in [0.01, 0.05, 0.1, 0.2, 0.5f64] {
         let k = (bin * n as f64).ceil() as usize;
         // The first ranked are the first in the prompt.
-        comprehensiveness += (full - probability(&mut model, &case.ranked[..k])) / 5.0;
-        sufficiency += (full - probability(&mut model, &case.ranked[k..])) / 5.0;
+        comprehensiveness += (full - probability(&mut model, &case.ranked.places()[..k])) / 5.0;
+        sufficiency += (full - probability(&mut model, &case.ranked.places()[k..])) / 5.0;
     }
     close(value(&mut model, "eraser_comprehensiveness", &[], case, &values), comprehensiveness);
     close(value(&mut model, "eraser_sufficiency", &[], case, &values), sufficiency);
@@ -363,4 +366,92 @@ fn baselines_do_not_matter_to_who_has_none() {
     let values: Vec<f64> = (0..case.length()).map(|i| ((7 * i) % 5) as f64).collect();
     // `Given` says the same whatever the baseline.
     close(value(&mut model, "baseline_stability", &[], case, &values), 1.0);
+}
+
+/// A case whose ranked tokens are three words: of two tokens, of one, of three.
+fn worded(aggregate: Aggregate) -> Case {
+    let group = [None, Some(0), Some(0), Some(1), Some(2), Some(2), Some(2), None];
+    let ids: Vec<i64> = (0..8).map(|i| 5 + 13 * i).collect();
+    Case { ranked: Units::grouped(8, aggregate, |place| group[place]), ..case("words", &ids) }
+}
+
+#[test]
+fn words_are_ranked_and_taken_away_whole() {
+    let mut model = model();
+    let case = worded(Aggregate::Sum);
+    let full = without(&mut model, &case, &[]);
+    // By sums: 3, 4, 1.5; by the largest: 2, 4, 1; so the order is the same, and by the mean, too.
+    let values = [9.0, 1.0, 2.0, 4.0, 0.5, 1.0, 0.0, 9.0];
+    let falls: Vec<f64> = [&[3][..], &[3, 1, 2], &[3, 1, 2, 4, 5, 6]]
+        .iter()
+        .map(|places| full - without(&mut model, &case, places))
+        .collect();
+    close(value(&mut model, "comprehensiveness", &[], &case, &values), falls.iter().sum::<f64>() / 3.0);
+    close(value(&mut model, "aopc", &[], &case, &values), falls.iter().sum::<f64>() / 3.0);
+    // int(0.5 * 3) is 1, the others are 2.
+    let kept = [&[4, 5, 6][..], &[4, 5, 6, 1, 2]].map(|places| full - without(&mut model, &case, places));
+    close(value(&mut model, "sufficiency", &[], &case, &values), (kept[0] + 4.0 * kept[1]) / 5.0);
+    // Six orders rather than 720.
+    let all = judge(&mut model, "naopc", &[], &case, &values);
+    assert_eq!(all.curves[0].score.len(), 4);
+    // The evidence, places 2 and 3, touches the first two words.
+    assert_eq!(value(&mut model, "evidence_auprc", &[], &case, &values), 1.0);
+    assert_eq!(value(&mut model, "evidence_f1", &[], &case, &[0.0, 0.0, 0.0, 4.0, 1.0, 1.0, 1.0, 0.0]), 0.5);
+    let tau = value(&mut model, "tau_leave_one_out", &[], &case, &values);
+    let lost = [&[1, 2][..], &[3], &[4, 5, 6]].map(|places| full - without(&mut model, &case, places));
+    let agree = |a: usize, b: usize| {
+        let own = [3.0, 4.0, 1.5];
+        f64::signum((own[a] - own[b]) * (lost[a] - lost[b]))
+    };
+    close(tau, (agree(0, 1) + agree(0, 2) + agree(1, 2)) / 3.0);
+}
+
+#[test]
+fn how_a_words_tokens_are_joined_decides_its_rank() {
+    let mut model = model();
+    // Sums 3, 2.9, 3.3; means 1.5, 2.9, 1.1; largest 4, 2.9, 3; farthest from zero 4, 2.9, -6.7.
+    let values = [0.0, 4.0, -1.0, 2.9, 3.0, 7.0, -6.7, 0.0];
+    let first = |aggregate| Ranking::new(&values, &worded(aggregate).ranked).order()[0];
+    assert_eq!(Aggregate::ALL.map(first), [2, 1, 2, 2]);
+    let case = worded(Aggregate::SignedMax);
+    let falls = [&[4, 5, 6][..], &[4, 5, 6, 1, 2], &[1, 2, 3, 4, 5, 6]].map(|places| {
+        let full = without(&mut model, &case, &[]);
+        full - without(&mut model, &case, places)
+    });
+    close(value(&mut model, "comprehensiveness", &[], &case, &values), falls.iter().sum::<f64>() / 3.0);
+}
+
+#[test]
+fn perturbation_methods_take_words_away_whole() {
+    let mut model = model();
+    let case = worded(Aggregate::Sum);
+    let full = without(&mut model, &case, &[]);
+    let lost: Vec<f64> = [&[0][..], &[1, 2], &[3], &[4, 5, 6], &[7]]
+        .iter()
+        .map(|places| full - without(&mut model, &case, places))
+        .collect();
+    let of = |model: &mut Model, method: &str, options: &[(&str, OptionValue)], case: &Case| {
+        explain(model, &build(method, &settings(options)).unwrap(), case).unwrap().0.unwrap().values[0].clone()
+    };
+    let found = of(&mut model, "ablation", &[], &case);
+    for (place, unit, size) in [(0, 0, 1.0), (1, 1, 2.0), (2, 1, 2.0), (3, 2, 1.0), (5, 3, 3.0), (7, 4, 1.0)] {
+        close(found[place], lost[unit] / size);
+    }
+    let farthest = worded(Aggregate::SignedMax);
+    close(of(&mut model, "ablation", &[], &farthest)[5], lost[3]);
+    // Two words at a time: the second is in two windows.
+    let pairs = [&[0, 1, 2][..], &[1, 2, 3]].map(|places| full - without(&mut model, &case, places));
+    let windows = of(&mut model, "ablation", &[("window", OptionValue::Integer(2))], &case);
+    close(windows[1], (pairs[0] + pairs[1]) / 2.0 / 2.0);
+    // Shapley values add up to the change between all words and none, over the words alone.
+    let shap = of(&mut model, "kernel_shap", &[], &case);
+    close(shap.iter().sum::<f64>(), full - without(&mut model, &case, &[1, 2, 3, 4, 5, 6]));
+    assert_eq!((shap[0], shap[7]), (0.0, 0.0));
+    close(shap[4], shap[6]);
+    // Long words have no better chance in random numbers: their sums are uniform.
+    let seeds = [("seeds", OptionValue::Integer(50))];
+    let random = build("random", &settings(&seeds)).unwrap();
+    let drawn = explain(&mut model, &random, &case).unwrap().0.unwrap().values;
+    let wins = drawn.iter().filter(|values| Ranking::new(values, &case.ranked).order()[0] == 2).count();
+    assert!((5..=30).contains(&wins), "{wins} of 50 for the word of three tokens, a third expected");
 }

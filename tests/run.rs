@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use gim_harness::run::{Existing, RunError};
+use gim_harness::units::Granularity;
 use predicates::prelude::*;
 use workplace::{FILES, checkpoint, plan, program, run_units, workplace};
 
@@ -77,6 +78,74 @@ fn only_what_was_chosen_is_done() {
     assert_eq!(column(&examples, 2), drawn);
     // Five perturbed prompts for sufficiency, and as many again as there are ranked tokens for comprehensiveness.
     assert!(sampled < rows(&timings) && rows(&timings) < all, "{sampled} {} {all}", rows(&timings));
+}
+
+/// A task with metrics of its own, and what is ranked.
+#[test]
+fn tasks_choose_their_metrics_and_what_is_ranked() {
+    let place = workplace();
+    let words = fs::read_to_string(place.path().join("words.yaml")).unwrap().replace("task: words\n", "");
+    let more = "task: others\nmetrics: [srg, comprehensiveness]\ngranularity: words\naggregate: mean\n";
+    fs::write(place.path().join("others.yaml"), format!("{more}{words}")).unwrap();
+    let harness = |lines: &str| {
+        let text = format!(
+            "name: small\nmodels: [bundle]\ntasks: [words.yaml, others.yaml]\nstatistics: {{resamples: 50}}\n\
+             methods: [gim, random, ablation]\nmetrics: [comprehensiveness, sufficiency]\nlimit: 8\n{lines}"
+        );
+        fs::write(place.path().join("harness.yaml"), text).unwrap();
+        plan(place.path())
+    };
+    let plan = harness("");
+    let labels: Vec<String> = plan.all_metrics().into_iter().map(|metric| metric.label).collect();
+    assert_eq!(labels, ["comprehensiveness", "sufficiency", "srg"]);
+    let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
+    assert!(run_units(&plan, &whole, Existing::Continue, u64::MAX).unwrap().1);
+    assert!(!run_units(&plan, &parts, Existing::Continue, 30).unwrap().1);
+    assert!(run_units(&plan, &parts, Existing::Resume, u64::MAX).unwrap().1);
+    assert_eq!(run_units(&plan, &whole, Existing::Continue, u64::MAX).unwrap(), (0, true), "nothing is left");
+    for name in ["examples.csv", "summary.csv", "comparisons.csv", "report.md", "report.html"] {
+        assert!(fs::read(whole.join(name)).unwrap() == fs::read(parts.join(name)).unwrap(), "{name}");
+    }
+    // Every task has its own, and nothing is said of the others.
+    let measured: BTreeSet<(String, String)> = csv::Reader::from_path(whole.join("summary.csv"))
+        .unwrap()
+        .records()
+        .map(|row| row.map(|row| (row[1].to_owned(), row[3].to_owned())).unwrap())
+        .collect();
+    let expected =
+        [("others", "comprehensiveness"), ("others", "srg"), ("words", "comprehensiveness"), ("words", "sufficiency")];
+    assert_eq!(measured, expected.map(|(task, metric)| (task.to_owned(), metric.to_owned())).into());
+    let mut examples = csv::Reader::from_path(whole.join("examples.csv")).unwrap();
+    for row in examples.records().map(Result::unwrap) {
+        let (task, excluded) = (&row[1], &row[row.len() - 1]);
+        assert!(excluded.is_empty() || excluded == "answered wrongly", "{row:?}");
+        if excluded.is_empty() {
+            assert_eq!((row[8].is_empty(), row[9].is_empty()), (task == "others", task == "words"), "{row:?}");
+        }
+    }
+    assert!(!fs::read_to_string(whole.join("report.md")).unwrap().contains("does not measure it"));
+    // What is ranked belongs to what numbers hang on.
+    let plan = harness("granularity: sentences\n");
+    assert_eq!(
+        plan.tasks.iter().map(|task| task.granularity).collect::<Vec<_>>(),
+        [Granularity::Sentences, Granularity::Words]
+    );
+    let error = run_units(&plan, &whole, Existing::Continue, 1).unwrap_err().to_string();
+    assert!(error.contains("granularity of words"), "{error}");
+    // One label is one metric.
+    fs::write(
+        place.path().join("others.yaml"),
+        format!("task: others\nmetrics: [{{aopc: {{removal: mask, label: fall}}}}]\n{words}"),
+    )
+    .unwrap();
+    let text = fs::read_to_string(place.path().join("harness.yaml")).unwrap();
+    fs::write(place.path().join("harness.yaml"), text.replace("sufficiency]", "{aopc: {label: fall}}]")).unwrap();
+    program()
+        .current_dir(place.path())
+        .args(["run"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("the label `fall` stands for something else"));
 }
 
 #[test]

@@ -19,8 +19,8 @@ pub(super) const METHOD: Entry = Entry {
                 kind: OptionKind::Integer(1, 1024),
                 default: OptionValue::Integer(1),
                 only_with: None,
-                about: "Neighbouring tokens that are taken away together; the window slides by one token, and a token gets \
-                        the mean over the windows that hold it.",
+                about: "Neighbouring tokens (or words, sentences, groups, where these are ranked) that are taken away \
+                        together; the window slides by one, and each gets the mean over the windows that hold it.",
             },
         ],
     },
@@ -30,12 +30,13 @@ pub(super) const METHOD: Entry = Entry {
     build: |settings| Rc::new(Ablation { removal: removal(settings), window: settings.integer("window").unwrap_or(1) }),
 };
 
-/// `f(x) - f(x without a window of tokens)`, for a token the mean over all windows that hold it.
+/// `f(x) - f(x without a window of units)`, for a unit the mean over all windows that hold it. Tokens that are not ranked are
+/// units of their own.
 ///
 /// A window longer than the prompt takes all of it.
 pub struct Ablation {
     pub removal: Removal,
-    /// Tokens that are taken away together, at least 1.
+    /// Units that are taken away together, at least 1.
     pub window: usize,
 }
 
@@ -43,16 +44,17 @@ pub struct Ablation {
 impl Method for Ablation {
     async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         self.removal.applies(probe).map_err(Inapplicable)?;
-        let length = case.length();
-        let window = self.window.clamp(1, length.max(1));
-        let windows = (0..=length.saturating_sub(window)).map(|first| (first..first + window).collect());
+        let units = case.ranked.and_the_rest(case.length());
+        let window = self.window.clamp(1, units.len().max(1));
+        let windows = (0..=units.len().saturating_sub(window)).map(|first| units.places_of(first..first + window));
         let sets: Vec<Vec<usize>> = std::iter::once(Vec::new()).chain(windows).collect();
         let scores = probe.without(self.removal, sets).await;
         let lost: Vec<f64> = scores.iter().skip(1).map(|score| scores[0] - score).collect();
-        let mean = |place: usize| {
-            let holding = &lost[(place + 1).saturating_sub(window)..=place.min(length - window)];
+        let mean = |unit: usize| {
+            let holding = &lost[(unit + 1).saturating_sub(window)..=unit.min(units.len() - window)];
             holding.iter().sum::<f64>() / holding.len() as f64
         };
-        Ok(Attribution::deterministic((0..length).map(mean).collect()))
+        let lost: Vec<f64> = (0..units.len()).map(mean).collect();
+        Ok(Attribution::deterministic(units.spread(&lost, case.length())))
     }
 }

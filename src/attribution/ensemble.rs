@@ -56,25 +56,22 @@ impl Method for Ensemble {
     async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         // All at once, so that what they ask shares batches.
         let all = join_all(self.members.iter().map(|(_, member)| super::attribute(&**member, probe))).await;
-        let mut sum = vec![0.0; case.length()];
+        let mut sum = vec![0.0; case.ranked.len()];
         for ((name, _), found) in self.members.iter().zip(all) {
             let found = found.map_err(|reason| Inapplicable(format!("{name}: {reason}")))?;
             for values in &found.values {
-                let ranked: Vec<f64> =
-                    case.ranked.iter().map(|&place| values.get(place).copied().unwrap_or(f64::NAN)).collect();
+                let ranked = case.ranked.values(values);
                 if let Some(bad) = ranked.iter().position(|value| !value.is_finite()) {
-                    let place = case.ranked[bad];
+                    let place = case.ranked.of(bad)[0];
                     return Err(Inapplicable(format!(
                         "{name}: the attribution of token {place} is not a finite number"
                     )));
                 }
                 let share = 1.0 / (ranked.len() * found.values.len() * self.members.len()) as f64;
-                for (&place, rank) in case.ranked.iter().zip(mean_ranks(&ranked)) {
-                    sum[place] += share * rank;
-                }
+                sum.iter_mut().zip(mean_ranks(&ranked)).for_each(|(sum, rank)| *sum += share * rank);
             }
         }
-        Ok(Attribution::deterministic(sum))
+        Ok(Attribution::deterministic(case.ranked.spread(&sum, case.length())))
     }
 }
 

@@ -30,9 +30,12 @@ pub struct Random {
 #[async_trait(?Send)]
 impl Method for Random {
     async fn attribute(&self, case: &Case, _: &Probe) -> Result<Attribution, Inapplicable> {
+        // Sums over the tokens of groups would favour the long ones.
+        let units = case.ranked.and_the_rest(case.length());
         let draw = |index: usize| {
             let mut random = generator(self.seed, index as u64, case);
-            (0..case.length()).map(|_| random.random::<f64>()).collect::<Vec<f64>>()
+            let drawn: Vec<f64> = (0..units.len()).map(|_| random.random::<f64>()).collect();
+            units.spread(&drawn, case.length())
         };
         Ok(Attribution { values: (0..self.seeds).map(draw).collect(), ..Attribution::default() })
     }

@@ -1,4 +1,4 @@
-//! Subsets of the ranked tokens, for methods that look at many of them.
+//! Subsets of what is ranked, for methods that look at many of them.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -95,9 +95,9 @@ impl<'a> Game<'a> {
         removal.applies(probe).map_err(Inapplicable)?;
         match case.ranked.len() {
             0 => Err(Inapplicable("no token is ranked".to_owned())),
-            ranked if ranked > most => {
-                Err(Inapplicable(format!("{ranked} tokens are ranked, and this method takes at most {most}")))
-            }
+            ranked if ranked > most => Err(Inapplicable(format!(
+                "{ranked} tokens are ranked, and this method takes at most {most}; a task's `granularity: words` makes fewer"
+            ))),
             _ => Ok(Game { case, probe, removal }),
         }
     }
@@ -109,13 +109,11 @@ impl<'a> Game<'a> {
 
     /// What subsets are worth, in order.
     pub async fn worth(&self, subsets: &[Subset]) -> Vec<f64> {
-        let ranked = &self.case.ranked;
         let mut found = Vec::with_capacity(subsets.len());
         for some in subsets.chunks(AT_ONCE) {
-            let gone = some.iter().map(|subset| {
-                let gone = ranked.iter().enumerate().filter(|&(token, _)| !subset.holds(token));
-                gone.map(|(_, &place)| place).collect::<Vec<usize>>()
-            });
+            let gone = some
+                .iter()
+                .map(|subset| self.case.ranked.places_of((0..self.tokens()).filter(|&token| !subset.holds(token))));
             found.extend(self.probe.without(self.removal, gone).await);
         }
         found
@@ -128,13 +126,7 @@ impl<'a> Game<'a> {
 
     /// One number a token of the prompt, from one a player; 0 for those that do not play.
     pub fn spread(&self, players: &[f64]) -> Vec<f64> {
-        let mut values = vec![0.0; self.case.length()];
-        for (&place, value) in self.case.ranked.iter().zip(players) {
-            if let Some(own) = values.get_mut(place) {
-                *own = *value;
-            }
-        }
-        values
+        self.case.ranked.spread(players, self.case.length())
     }
 }
 

@@ -9,7 +9,8 @@ use gim_harness::config::{self, Chosen, Score};
 use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::labels::{LabelError, Labels};
 use gim_harness::runtime::{Model, Row};
-use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
+use gim_harness::tokenizer::{Encoding, SpecialTokens, Tokenizer};
+use gim_harness::units::{Aggregate, Granularity, Units};
 
 use super::explanation::{Explained, Explanation};
 use super::model::ModelOptions;
@@ -49,6 +50,12 @@ pub struct Arguments {
     /// more than once for several side by side
     #[arg(long, default_value = "gim", value_name = "NAME{OPTION: VALUE}")]
     method: Vec<String>,
+    /// What is looked at as one, and by perturbation taken away as one
+    #[arg(long, value_enum, default_value = "tokens", value_name = "WHAT", conflicts_with = "input_ids")]
+    granularity: Grain,
+    /// How attributions of tokens become one of a word or a sentence
+    #[arg(long, value_enum, default_value = "sum", value_name = "HOW")]
+    aggregate: Joined,
     /// The token that stands for nothing [default: the bundle's]
     #[arg(long, value_name = "N")]
     baseline_id: Option<i64>,
@@ -79,6 +86,46 @@ impl From<Special> for SpecialTokens {
     }
 }
 
+/// [`Granularity`] of a text that is nothing but a text.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Grain {
+    Tokens,
+    Words,
+    Sentences,
+}
+
+impl From<Grain> for Granularity {
+    fn from(grain: Grain) -> Self {
+        match grain {
+            Grain::Tokens => Granularity::Tokens,
+            Grain::Words => Granularity::Words,
+            Grain::Sentences => Granularity::Sentences,
+        }
+    }
+}
+
+/// [`Aggregate`] on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Joined {
+    Sum,
+    Mean,
+    Max,
+    /// The one that is farthest from zero
+    SignedMax,
+}
+
+impl From<Joined> for Aggregate {
+    fn from(joined: Joined) -> Self {
+        match joined {
+            Joined::Sum => Aggregate::Sum,
+            Joined::Mean => Aggregate::Mean,
+            Joined::Max => Aggregate::Max,
+            Joined::SignedMax => Aggregate::SignedMax,
+        }
+    }
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
     /// Coloured tokens in a terminal, a table elsewhere
@@ -98,7 +145,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let labels = model.manifest().labels().map_err(anyhow::Error::msg)?;
     let answers = Answers { tokenizer: &tokenizer, labels: labels.as_ref() };
     notes(arguments, model.manifest(), &tokenizer).iter().for_each(|note| progress.line(&format!("note: {note}")));
-    let case = case(arguments, &mut model, &answers)?;
+    let asked = asked(arguments, answers.tokenizer)?;
+    let case = case(arguments, &mut model, &answers, &asked)?;
     let needed: Vec<i64> = case.question.tokens().collect();
     let scores = model.scores(&[case.row()], &needed)?;
     let tokens: Vec<String> = case.prompt.iter().map(|&id| tokenizer.token(id)).collect();
@@ -108,14 +156,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         let found = found.map_err(|reason| anyhow::anyhow!("{label} does not apply here: {reason}"))?;
         // Or else not what was baked, but what it was changed to meanwhile, is explained.
         model.check_weights()?;
-        let one = Explained::new(label, found);
+        let one = Explained::new(label, found, &case.ranked);
         if let Some(bad) = one.attributions.iter().position(|value| !value.is_finite()) {
             bail!("the attribution of token {bad} ('{}') by {} is not a finite number", tokens[bad], one.method);
         }
         explained.push(one);
     }
     let explanation = Explanation {
+        parts: asked.parts(&tokens),
         tokens,
+        units: case.ranked,
         position: case.position,
         target_id: case.question.target,
         target: answers.name(case.question.target),
@@ -215,12 +265,48 @@ fn notes(arguments: &Arguments, manifest: &Manifest, tokenizer: &Tokenizer) -> V
     notes
 }
 
-/// The prompt and the question; what the model answers where no target is named.
-fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::Result<Case> {
-    let input_ids = match (&arguments.prompt, &arguments.input_ids) {
-        (Some(prompt), _) => answers.tokenizer.encode_prompt(prompt, arguments.special_tokens.into())?.ids,
-        (None, ids) => ids.clone().unwrap_or_default(),
+/// A prompt, and what of it stands by itself.
+struct Asked {
+    text: String,
+    ids: Vec<i64>,
+    /// Start and end of every token, in characters of the text.
+    offsets: Vec<(usize, usize)>,
+    units: Units,
+}
+
+fn asked(arguments: &Arguments, tokenizer: &Tokenizer) -> anyhow::Result<Asked> {
+    let Some(prompt) = &arguments.prompt else {
+        let ids = arguments.input_ids.clone().unwrap_or_default();
+        let (offsets, units) = (vec![(0, 0); ids.len()], Units::tokens(0..ids.len()));
+        return Ok(Asked { text: String::new(), ids, offsets, units });
     };
+    let Encoding { ids, offsets, .. } = tokenizer.encode_prompt(prompt, arguments.special_tokens.into())?;
+    let all: Vec<usize> = (0..ids.len()).collect();
+    let (granularity, aggregate) = (arguments.granularity.into(), arguments.aggregate.into());
+    let units = Units::of_text(prompt, &offsets, &all, granularity, aggregate);
+    Ok(Asked { text: prompt.clone(), ids, offsets, units })
+}
+
+impl Asked {
+    /// The text of each unit: a single token's is the token.
+    fn parts(&self, tokens: &[String]) -> Vec<String> {
+        let characters: Vec<char> = self.text.chars().collect();
+        let part = |places: &[usize]| match places {
+            &[one] => tokens.get(one).cloned().unwrap_or_default(),
+            several => {
+                let spans =
+                    several.iter().filter_map(|&place| self.offsets.get(place)).filter(|(start, end)| start < end);
+                let (start, end) = spans.fold((usize::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
+                characters.get(start..end).map(String::from_iter).unwrap_or_default()
+            }
+        };
+        self.units.iter().map(part).collect()
+    }
+}
+
+/// The prompt and the question; what the model answers where no target is named.
+fn case(arguments: &Arguments, model: &mut Model, answers: &Answers, asked: &Asked) -> anyhow::Result<Case> {
+    let (input_ids, ranked) = (asked.ids.clone(), asked.units.clone());
     if input_ids.is_empty() {
         return Err(Usage("the prompt has no tokens".to_owned()).into());
     }
@@ -251,7 +337,6 @@ fn case(arguments: &Arguments, model: &mut Model, answers: &Answers) -> anyhow::
         return Err(Usage("this bundle has no baseline token; name one with --baseline-id".to_owned()).into());
     };
     let score = if contrast.is_some() { Score::LogitDifference } else { Score::Logit };
-    let ranked = (0..input_ids.len()).collect();
     let question = Question { target, contrast, score };
     Ok(Case { key: String::new(), prompt: input_ids.into(), position, question, baseline, ranked })
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use anstyle::{Color, RgbColor, Style};
 use gim_harness::attribution::{Attribution, LARGE_GAP, relative_gap};
 use gim_harness::text::shown;
+use gim_harness::units::Units;
 use serde_json::{Map, Value, json};
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::output::Styled;
 
@@ -15,6 +16,10 @@ pub struct Explanation {
     pub input_ids: Vec<i64>,
     /// For display, one a token.
     pub tokens: Vec<String>,
+    /// What stands by itself below: every token, or words or sentences of them.
+    pub units: Units,
+    /// The text of each.
+    pub parts: Vec<String>,
     /// The scored one.
     pub position: usize,
     pub target_id: i64,
@@ -35,13 +40,16 @@ pub struct Explained {
     pub method: String,
     /// One a token; of a method that draws random numbers, the first draw.
     pub attributions: Vec<f64>,
+    /// One for each of the explanation's units.
+    of_units: Vec<f64>,
     diagnostics: BTreeMap<String, f64>,
     /// Why they are not what the method's name says.
     warning: Option<String>,
 }
 
 impl Explained {
-    pub fn new(method: String, found: Attribution) -> Self {
+    /// `units`: all of the prompt.
+    pub fn new(method: String, found: Attribution, units: &Units) -> Self {
         let steps = found.diagnostics.get("steps").map_or(String::new(), |steps| format!(" at {steps} points"));
         let warning = relative_gap(&found.diagnostics).filter(|gap| *gap > LARGE_GAP).map(|gap| {
             let miss = if gap.is_finite() {
@@ -52,12 +60,13 @@ impl Explained {
             format!("the attributions of {method} are not an integral: they {miss}")
         });
         let attributions = found.values.into_iter().next().unwrap_or_default();
-        Explained { method, attributions, diagnostics: found.diagnostics, warning }
+        let of_units = units.values(&attributions);
+        Explained { method, attributions, of_units, diagnostics: found.diagnostics, warning }
     }
 
-    /// The largest attribution by size, for scaling colours.
+    /// The largest number by size, for scaling colours.
     fn largest(&self) -> f64 {
-        self.attributions.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
+        self.of_units.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
     }
 
     /// "integrated_gradients: completeness gap 0.012 (0.1 % of the change), 50 points"
@@ -76,10 +85,13 @@ impl Explained {
         Some(said)
     }
 
-    fn json(&self) -> Map<String, Value> {
+    fn json(&self, are_tokens: bool) -> Map<String, Value> {
         let mut object = Map::new();
         object.insert("method".to_owned(), json!(self.method));
         object.insert("attributions".to_owned(), json!(self.attributions));
+        if !are_tokens {
+            object.insert("unit_attributions".to_owned(), json!(self.of_units));
+        }
         object.insert("diagnostics".to_owned(), json!(self.diagnostics));
         object.insert("warning".to_owned(), json!(self.warning));
         object
@@ -87,12 +99,18 @@ impl Explained {
 }
 
 impl Explanation {
+    /// Whether every token stands by itself.
+    fn are_tokens(&self) -> bool {
+        self.units.len() == self.tokens.len()
+    }
+
     /// One object: what one method says stands in it; several stand under `explanations`.
     pub fn json(&self) -> Value {
+        let are_tokens = self.are_tokens();
         let mut object = match self.explained.as_slice() {
-            [one] => one.json(),
+            [one] => one.json(are_tokens),
             several => {
-                let several: Vec<_> = several.iter().map(Explained::json).collect();
+                let several: Vec<_> = several.iter().map(|one| one.json(are_tokens)).collect();
                 Map::from_iter([("explanations".to_owned(), json!(several))])
             }
         };
@@ -108,6 +126,10 @@ impl Explanation {
         });
         if let Value::Object(shared) = shared {
             object.extend(shared);
+        }
+        if !are_tokens {
+            let unit = |(places, text): (&[usize], &String)| json!({ "tokens": places, "text": text });
+            object.insert("units".to_owned(), self.units.iter().zip(&self.parts).map(unit).collect());
         }
         Value::Object(object)
     }
@@ -136,18 +158,18 @@ impl Explanation {
             if several {
                 out.beside_styles(&format!("{}\n", shown(&one.method)));
             }
-            for (token, &value) in self.tokens.iter().zip(&one.attributions) {
+            for (part, &value) in self.parts.iter().zip(&one.of_units) {
                 let (r, g, b) = colour(value, one.largest());
                 let style = Style::new()
                     .bg_color(Some(Color::Rgb(RgbColor(r, g, b))))
                     .fg_color(Some(Color::Rgb(RgbColor(20, 20, 20))));
-                out.styled(style, token.trim());
+                out.styled(style, part.trim());
                 out.beside_styles(" ");
             }
             out.beside_styles("\n\n");
         }
-        let tokens: Vec<String> = self.tokens.iter().map(|token| shown(token).into_owned()).collect();
-        let width = tokens.iter().map(|token| token.width()).max().unwrap_or(0).min(40);
+        let parts: Vec<String> = self.parts.iter().map(|part| shortened(&shown(part))).collect();
+        let width = parts.iter().map(|part| part.width()).max().unwrap_or(0).min(WIDEST);
         if several {
             out.plain(format_args!("{:4}  {:width$}", "", ""));
             for one in &self.explained {
@@ -156,11 +178,11 @@ impl Explanation {
             }
             out.plain("\n");
         }
-        for (place, token) in tokens.iter().enumerate() {
-            let padding = width.saturating_sub(token.width());
-            out.plain(format_args!("{place:4}  {token}{:padding$}", ""));
+        for (unit, part) in parts.iter().enumerate() {
+            let (place, padding) = (self.units.of(unit)[0], width.saturating_sub(part.width()));
+            out.plain(format_args!("{place:4}  {part}{:padding$}", ""));
             for one in &self.explained {
-                let value = one.attributions.get(place).copied().unwrap_or(f64::NAN);
+                let value = one.of_units.get(unit).copied().unwrap_or(f64::NAN);
                 out.plain(format_args!("  {value:>+0$.4}", column(one)));
                 if !several {
                     out.plain(bar(value, one.largest()));
@@ -196,18 +218,36 @@ impl Explanation {
     fn section(&self, one: &Explained) -> String {
         let largest = one.largest();
         let mut spans = String::new();
-        for (token, &value) in self.tokens.iter().zip(&one.attributions) {
+        for (part, &value) in self.parts.iter().zip(&one.of_units) {
             let (r, g, b) = colour(value, largest);
-            let token = escape(token.trim());
-            spans += &format!("<span style=\"background:rgb({r},{g},{b})\" title=\"{value:+.4}\">{token}</span>\n");
+            let part = escape(part.trim());
+            spans += &format!("<span style=\"background:rgb({r},{g},{b})\" title=\"{value:+.4}\">{part}</span>\n");
         }
-        let mut note = format!("The strongest token is {largest:.4}.");
+        let mut note = format!("The strongest number is {largest:.4}.");
         if let Some(exactness) = one.exactness() {
             note += &format!(" {}.", escape(&exactness));
         }
         let method = escape(&one.method);
         format!("<section><h2>{method}</h2>\n<p>\n{spans}</p>\n<p class=\"note\">{note}</p></section>\n")
     }
+}
+
+/// Columns that a token or a group of them takes at most.
+const WIDEST: usize = 40;
+
+/// A text cut off behind what fits.
+fn shortened(text: &str) -> String {
+    if text.width() <= WIDEST {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    for character in text.chars() {
+        if short.width() + character.width().unwrap_or(0) >= WIDEST {
+            break;
+        }
+        short.push(character);
+    }
+    short + "…"
 }
 
 /// How wide a method's numbers stand.
@@ -240,6 +280,8 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gim_harness::units::Aggregate;
+
     use super::*;
 
     fn attribution(gap: f64, change: f64) -> Attribution {
@@ -256,6 +298,8 @@ mod tests {
         Explanation {
             input_ids: vec![5, 6],
             tokens: vec![" a<b".into(), "c\u{1b}".into()],
+            units: Units::tokens(0..2),
+            parts: vec![" a<b".into(), "c\u{1b}".into()],
             position: 1,
             target_id: 7,
             target: "yes".into(),
@@ -269,7 +313,9 @@ mod tests {
 
     #[test]
     fn the_first_lines_say_when_attributions_are_no_integral() {
-        let of = |gap, change| explanation(vec![Explained::new("ig".into(), attribution(gap, change))]);
+        let of = |gap, change| {
+            explanation(vec![Explained::new("ig".into(), attribution(gap, change), &Units::tokens(0..2))])
+        };
         let large = of(5.8, 2.0);
         let second = large.text().plain_text().lines().nth(1).unwrap().to_owned();
         assert_eq!(
@@ -290,8 +336,9 @@ mod tests {
     #[test]
     fn several_methods_stand_side_by_side() {
         let gim = Attribution { values: vec![vec![1.0, -2.0]], diagnostics: BTreeMap::new() };
-        let both =
-            explanation(vec![Explained::new("gim".into(), gim), Explained::new("ig".into(), attribution(0.0, 1.0))]);
+        let units = Units::tokens(0..2);
+        let ig = Explained::new("ig".into(), attribution(0.0, 1.0), &units);
+        let both = explanation(vec![Explained::new("gim".into(), gim, &units), ig]);
         insta::assert_snapshot!(both.text().plain_text(), @r"
         why 'yes'? (gim, ig, logit 1.500)
 
@@ -308,5 +355,24 @@ mod tests {
         let html = both.html();
         assert_eq!(html.matches("<section>").count(), 2);
         assert!(html.contains("a&lt;b") && !html.contains("a<b"));
+        assert!(json.get("units").is_none());
+    }
+
+    #[test]
+    fn words_stand_as_one() {
+        let units = Units::grouped(2, Aggregate::Sum, |_| Some(0));
+        let found = Attribution { values: vec![vec![1.0, -2.0]], diagnostics: BTreeMap::new() };
+        let one = Explanation {
+            parts: vec![" a<b c\u{1b}".to_owned()],
+            units: units.clone(),
+            ..explanation(vec![Explained::new("gim".into(), found, &units)])
+        };
+        let text = one.text().plain_text().to_owned();
+        assert!(text.contains("   0   a<b c\\u{1b}     -1.0000"), "{text}");
+        let json = one.json();
+        assert_eq!(json["attributions"], json!([1.0, -2.0]), "one a token, as without words");
+        assert_eq!(json["unit_attributions"], json!([-1.0]));
+        assert_eq!(json["units"], json!([{ "tokens": [0, 1], "text": " a<b c\u{1b}" }]));
+        assert!(one.html().contains("title=\"-1.0000\""));
     }
 }

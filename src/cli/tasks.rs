@@ -160,7 +160,7 @@ fn said(plan: &TaskPlan, counts: &Counts, subject: Option<&Subject>) -> Vec<Stri
 }
 
 fn load(file: &Path, mistakes: &mut Diagnostics) -> anyhow::Result<Option<TaskPlan>> {
-    match load_task(file) {
+    match load_task(file, &gim_harness::run::vocabulary()) {
         Ok(plan) => Ok(Some(plan)),
         Err(ConfigError::Invalid(found)) => {
             mistakes.extend(found);

@@ -45,7 +45,7 @@ pub struct Vocabulary<'a> {
 
 impl Vocabulary<'_> {
     /// For files that name neither methods nor metrics.
-    pub(crate) const EMPTY: Vocabulary<'static> = Vocabulary { methods: &[], metrics: &[], standard_metrics: &[] };
+    pub const EMPTY: Vocabulary<'static> = Vocabulary { methods: &[], metrics: &[], standard_metrics: &[] };
 }
 
 /// What the command line says instead of the file.
@@ -127,10 +127,11 @@ pub fn method(typed: &str, option: &str, known: &[Offered]) -> Result<Chosen, Di
 ///
 /// # Errors
 /// [`ConfigError::Io`] if `path` cannot be read; [`ConfigError::Invalid`] with every mistake in it.
-pub fn load_task(path: &Path) -> Result<TaskPlan, ConfigError> {
+pub fn load_task(path: &Path, vocabulary: &Vocabulary) -> Result<TaskPlan, ConfigError> {
     let mut mistakes = Vec::new();
     let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
-    let plan = task::resolve(path, &bytes, &mut mistakes);
+    let given = task::Given { vocabulary, granularity: None, aggregate: None };
+    let plan = task::resolve(path, &bytes, &given, &mut mistakes);
     finish(plan, mistakes, path)
 }
 

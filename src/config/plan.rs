@@ -25,7 +25,7 @@ pub struct Plan {
     pub tasks: Vec<TaskPlan>,
     /// At least one; labels are unique, names known to the vocabulary.
     pub methods: Vec<Chosen>,
-    /// At least one; labels are unique, names known to the vocabulary.
+    /// Of tasks that choose none of their own; at least one; labels are unique, names known to the vocabulary.
     pub metrics: Vec<Chosen>,
     /// Examples a task, the first ones, at least 1.
     pub limit: Option<usize>,
@@ -48,6 +48,26 @@ pub struct Plan {
     pub confidence: f64,
     /// An existing file.
     pub runtime_library: Option<PathBuf>,
+}
+
+impl Plan {
+    /// The metrics of a task.
+    pub fn metrics_of<'a>(&'a self, task: &'a TaskPlan) -> &'a [Chosen] {
+        task.metrics.as_deref().unwrap_or(&self.metrics)
+    }
+
+    /// The metrics of all tasks, the run's first; labels are unique.
+    pub fn all_metrics(&self) -> Vec<Chosen> {
+        let mut all: Vec<Chosen> = Vec::new();
+        let (own, others): (Vec<&TaskPlan>, Vec<&TaskPlan>) =
+            self.tasks.iter().partition(|task| task.metrics.is_none());
+        for metric in own.into_iter().chain(others).flat_map(|task| self.metrics_of(task)) {
+            if !all.iter().any(|known| known.label == metric.label) {
+                all.push(metric.clone());
+            }
+        }
+        all
+    }
 }
 
 /// A model to explain.
@@ -93,6 +113,7 @@ impl Resolver<'_> {
         let methods = self.chosen_methods(methods, mistakes);
         let (limit, sample) = self.taken(&written, mistakes);
         let metrics = self.metrics(&written, mistakes);
+        self.check_metric_labels(&tasks, &metrics, mistakes);
         let runtime_library = written.library.as_ref().and_then(|library| {
             find(base, library, Want::File, "runtime.library").map_err(|mistake| mistakes.push(*mistake)).ok()
         });
@@ -248,6 +269,8 @@ impl Resolver<'_> {
     }
 
     fn tasks(&self, written: &Harness, base: &Path, mistakes: &mut Vec<Diagnostic>) -> Vec<TaskPlan> {
+        let given =
+            task::Given { vocabulary: self.vocabulary, granularity: written.granularity, aggregate: written.aggregate };
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut listed: HashMap<PathBuf, usize> = HashMap::new();
         let mut tasks: Vec<TaskPlan> = Vec::new();
@@ -269,7 +292,7 @@ impl Resolver<'_> {
             }
             listed.insert(file.clone(), place.line);
             let plan = match super::read(&file) {
-                Ok(bytes) => task::resolve(&file, &bytes, mistakes),
+                Ok(bytes) => task::resolve(&file, &bytes, &given, mistakes),
                 Err(error) => {
                     let message = format!("{} cannot be read: {error}", quote(&place.value));
                     mistakes.push(place.mistake("tasks", message).with_width(width));
@@ -306,6 +329,30 @@ impl Resolver<'_> {
 
     fn methods(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<Chosen> {
         all_chosen(&written.methods, Sort::Method, self.vocabulary.methods, mistakes)
+    }
+
+    /// One label is one metric with one set of options, whichever task measures it.
+    fn check_metric_labels(&self, tasks: &[TaskPlan], metrics: &[Chosen], mistakes: &mut Vec<Diagnostic>) {
+        let complete = |metric: &Chosen| {
+            let info = self.vocabulary.metrics.iter().find(|info| info.name == metric.name);
+            (metric.name.clone(), info.map(|info| info.complete(&metric.options)))
+        };
+        let mut known: Vec<&Chosen> = metrics.iter().collect();
+        for task in tasks {
+            for metric in task.metrics.iter().flatten() {
+                match known.iter().find(|other| other.label == metric.label) {
+                    None => known.push(metric),
+                    Some(other) if complete(other) == complete(metric) => {}
+                    Some(_) => {
+                        let message = format!(
+                            "the label {} stands for something else in another task or in the run",
+                            quote(&metric.label)
+                        );
+                        mistakes.push(Diagnostic::new(&task.file, 1, 1, "metrics", message));
+                    }
+                }
+            }
+        }
     }
 
     fn metrics(&self, written: &Harness, mistakes: &mut Vec<Diagnostic>) -> Vec<Chosen> {

@@ -14,6 +14,7 @@ use crate::diagnostics::{Diagnostic, list, nearest, quote};
 use crate::labels::MAX_LABELS;
 use crate::text::acts;
 use crate::tokenizer::SpecialTokens;
+use crate::units::{Aggregate, Granularity};
 
 /// A mapping: the keys it may have.
 #[derive(Debug)]
@@ -127,6 +128,18 @@ pub(super) static HARNESS: Table = Table {
             kind: Integer(1, MOST_EXAMPLES),
             needed: Optional,
             about: "Examples a task, drawn at random by the seed: the same ones for every model and method.",
+        },
+        Field {
+            name: "granularity",
+            kind: Choice(&Granularity::NAMES),
+            needed: Optional,
+            about: "What is ranked in tasks that do not say it themselves; default: tokens.",
+        },
+        Field {
+            name: "aggregate",
+            kind: Choice(&Aggregate::NAMES),
+            needed: Optional,
+            about: "How attributions of tokens become one of a word, sentence, field or group, in tasks that do not say it themselves; default: sum.",
         },
         Field {
             name: "seed",
@@ -304,6 +317,30 @@ pub(super) static TASK: Table = Table {
             kind: Choice(&["interior", "context", "all"]),
             needed: Needed::Text("interior"),
             about: "Tokens that compete: all but first and last, those of the context field, or all.",
+        },
+        Field {
+            name: "granularity",
+            kind: Choice(&Granularity::NAMES),
+            needed: Optional,
+            about: "What competes for a rank and is taken away whole: tokens (default), words, sentences, the fields and shown examples that fill the prompt, or the groups that `groups` names.",
+        },
+        Field {
+            name: "aggregate",
+            kind: Choice(&Aggregate::NAMES),
+            needed: Optional,
+            about: "How attributions of tokens become one: sum (default), mean, max, or signed_max (the one farthest from zero).",
+        },
+        Field {
+            name: "groups",
+            kind: Text,
+            needed: Optional,
+            about: "Field with a list of [start, end) spans of the context: with `granularity: groups`, which it makes the default, each is one.",
+        },
+        Field {
+            name: "metrics",
+            kind: List(&Chosen(Sort::Metric)),
+            needed: Optional,
+            about: "Metrics of this task instead of the run's.",
         },
     ],
 };

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Vocabulary;
+use super::chosen::{Chosen, Sort};
 use super::data::{self, DataPlan};
 use super::form::{self, Family, FewShot, Form};
 use super::plan::{base, stem};
 use super::template::Template;
 use super::written::{self, Task};
 use crate::diagnostics::{Diagnostic, Located, quote};
+use crate::units::{Aggregate, Granularity};
 
 /// A task whose file has been read and checked; its data have not been, but exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskPlan {
     /// What the file says, else the file's name without extension.
     pub name: String,
@@ -42,7 +45,23 @@ pub struct TaskPlan {
     /// For classifiers: an answer (a label of the options where there are options) and the model's label that is meant.
     pub labels: Vec<(Located<String>, Located<LabelRef>)>,
     pub score: Score,
+    /// Which tokens compete for a rank..
     pub rank: Rank,
+    /// .. and what they compete as. [`Granularity::Groups`] only with `groups`.
+    pub granularity: Granularity,
+    pub aggregate: Aggregate,
+    /// Field with a list of `[start, end)` spans, in Unicode characters of the context field.
+    pub groups: Option<Located<String>>,
+    /// Instead of the run's; then at least one.
+    pub metrics: Option<Vec<Chosen>>,
+}
+
+/// What tasks are read with.
+pub(super) struct Given<'a> {
+    pub vocabulary: &'a Vocabulary<'a>,
+    /// For tasks that do not say it themselves.
+    pub granularity: Option<Granularity>,
+    pub aggregate: Option<Aggregate>,
 }
 
 impl TaskPlan {
@@ -101,8 +120,8 @@ pub enum Rank {
 }
 
 /// The plan of a task file, or mistakes: with any mistake added, what is returned is not to be used.
-pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>) -> Option<TaskPlan> {
-    let mut written = written::task(file, super::text(file, bytes, mistakes)?, mistakes)?;
+pub(super) fn resolve(file: &Path, bytes: &[u8], given: &Given, mistakes: &mut Vec<Diagnostic>) -> Option<TaskPlan> {
+    let mut written = written::task(file, super::text(file, bytes, mistakes)?, given.vocabulary, mistakes)?;
     for form in forms(&written) {
         check_context(&written, form, mistakes);
         check_options(form, mistakes);
@@ -111,6 +130,11 @@ pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>)
     check_answers(&written, mistakes);
     check_labels(&written, mistakes);
     check_score(&written, mistakes);
+    let granularity = granularity(&written, given, file, mistakes);
+    let metrics = written
+        .metrics
+        .take()
+        .map(|listed| super::plan::all_chosen(&listed, Sort::Metric, given.vocabulary.metrics, mistakes));
     let resolved = form::resolve(&written, mistakes);
     let few_shot = written.few_shot.as_ref().and_then(|few_shot| form::few_shot(few_shot, mistakes));
     let data = data::resolve(base(file), written.data.take()?, mistakes);
@@ -142,7 +166,26 @@ pub(super) fn resolve(file: &Path, bytes: &[u8], mistakes: &mut Vec<Diagnostic>)
             "all" => Rank::All,
             _ => Rank::Interior,
         },
+        granularity,
+        aggregate: written.aggregate.or(given.aggregate).unwrap_or_default(),
+        groups: written.groups,
+        metrics,
     })
+}
+
+/// What is ranked; groups need a field that names them.
+fn granularity(written: &Task, given: &Given, file: &Path, mistakes: &mut Vec<Diagnostic>) -> Granularity {
+    let own = written.granularity.as_ref().map(|own| own.value);
+    let found = own.or(written.groups.as_ref().map(|_| Granularity::Groups)).or(given.granularity).unwrap_or_default();
+    if found == Granularity::Groups && written.groups.is_none() {
+        let message = "`granularity: groups` has no groups";
+        let mistake = match &written.granularity {
+            Some(own) => own.mistake("granularity", message).with_width("groups".len()),
+            None => Diagnostic::new(file, 1, 1, "granularity", message),
+        };
+        mistakes.push(mistake.with_help("add `groups: FIELD`, a field with [start, end) spans of the context"));
+    }
+    found
 }
 
 /// All that a task file says of how it is put to models.
@@ -152,12 +195,20 @@ fn forms(written: &Task) -> impl Iterator<Item = &written::Form> {
 
 /// Why a context field is needed, and what asks for it.
 fn needs_context(written: &Task) -> Option<(&Located<String>, &'static str, &'static str)> {
-    match (&written.evidence, &written.selection, written.rank.value == "context") {
-        (Some(evidence), _, _) => Some((evidence, "evidence", "evidence spans index the context")),
-        (None, Some(selection), _) => Some((selection, "selection", "what is selected stands in the context")),
-        (None, None, true) => Some((&written.rank, "rank", "`rank: context` keeps to the context's tokens")),
-        (None, None, false) => None,
+    if let Some(evidence) = &written.evidence {
+        return Some((evidence, "evidence", "evidence spans index the context"));
     }
+    if let Some(selection) = &written.selection {
+        return Some((selection, "selection", "what is selected stands in the context"));
+    }
+    if let Some(groups) = &written.groups {
+        return Some((groups, "groups", "groups are spans of the context"));
+    }
+    (written.rank.value == "context").then_some((
+        &written.rank,
+        "rank",
+        "`rank: context` keeps to the context's tokens",
+    ))
 }
 
 /// What evidence and `rank: context` need: a context field.

@@ -12,6 +12,7 @@ use super::template::Template;
 use super::yaml::{self, Content, Node};
 use crate::diagnostics::{COMMAND_LINE, Diagnostic, Located};
 use crate::tokenizer::SpecialTokens;
+use crate::units::{Aggregate, Granularity};
 
 /// `harness.yaml`.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Harness {
     pub metrics: Option<Vec<Item>>,
     pub limit: Option<Located<u64>>,
     pub sample: Option<Located<u64>>,
+    pub granularity: Option<Granularity>,
+    pub aggregate: Option<Aggregate>,
     pub seed: u64,
     pub device: String,
     pub threads: Option<u64>,
@@ -73,6 +76,10 @@ pub(super) struct Task {
     pub contrast: Option<Located<Template>>,
     pub score: Located<String>,
     pub rank: Located<String>,
+    pub granularity: Option<Located<Granularity>>,
+    pub aggregate: Option<Aggregate>,
+    pub groups: Option<Located<String>>,
+    pub metrics: Option<Vec<Item>>,
 }
 
 /// How a task is put to models, all of them or a family.
@@ -130,6 +137,8 @@ pub(super) fn harness(
         metrics: view.given("metrics").map(|_| items(&view, vocabulary, Sort::Metric)),
         limit: view.located_integer("limit"),
         sample: view.located_integer("sample"),
+        granularity: view.text("granularity").and_then(|name| Granularity::named(&name.value)),
+        aggregate: view.text("aggregate").and_then(|name| Aggregate::named(&name.value)),
         seed: view.integer("seed").unwrap_or_default(),
         device: view.text_or_default("device").value,
         threads: view.integer("threads"),
@@ -210,9 +219,9 @@ pub(super) fn typed_method(typed: &str, vocabulary: &Vocabulary, mistakes: &mut 
     item(&View { file, node: Some(&root), table: &HARNESS }, &root, vocabulary.methods)
 }
 
-pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Task> {
+pub(super) fn task(file: &Path, text: &str, vocabulary: &Vocabulary, mistakes: &mut Vec<Diagnostic>) -> Option<Task> {
     let root = yaml::parse(file, text, mistakes)?;
-    Checker { file, vocabulary: &Vocabulary::EMPTY, mistakes }.mapping(&root, &TASK, "");
+    Checker { file, vocabulary, mistakes }.mapping(&root, &TASK, "");
     let view = View { file, node: Some(&root), table: &TASK };
     Some(Task {
         name: view.name("task").map(|name| name.value),
@@ -231,6 +240,10 @@ pub(super) fn task(file: &Path, text: &str, mistakes: &mut Vec<Diagnostic>) -> O
         contrast: view.template("contrast", mistakes),
         score: view.text_or_default("score"),
         rank: view.text_or_default("rank"),
+        granularity: view.text("granularity").and_then(|name| Some(name.with(Granularity::named(&name.value)?))),
+        aggregate: view.text("aggregate").and_then(|name| Aggregate::named(&name.value)),
+        groups: view.text("groups"),
+        metrics: view.given("metrics").map(|_| items(&view, vocabulary, Sort::Metric)),
     })
 }
 

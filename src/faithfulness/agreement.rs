@@ -84,15 +84,14 @@ impl Metric for Subsets {
         }
         let draw = |number: usize| {
             let mut random = generator(self.seed, number as u64, &evaluated.case);
-            index::sample(&mut random, ranked.len(), size)
-                .into_iter()
-                .map(|which| ranked[which])
-                .collect::<Vec<usize>>()
+            index::sample(&mut random, ranked.len(), size).into_vec()
         };
         let sets: Vec<Vec<usize>> = (0..self.samples).map(draw).collect();
-        let scores = probe.without(self.removal, &sets).await;
+        let places = sets.iter().map(|set| ranked.places_of(set.iter().copied()));
+        let scores = probe.without(self.removal, places).await;
         let lost: Vec<f64> = scores.iter().map(|score| evaluated.full - score).collect();
-        let sum = |set: &Vec<usize>| set.iter().map(|&place| evaluated.values()[place]).sum::<f64>();
+        let own = evaluated.of_units();
+        let sum = |set: &Vec<usize>| set.iter().map(|&unit| own[unit]).sum::<f64>();
         let predicted: Vec<f64> = sets.iter().map(sum).collect();
         let constant = || "either the attributions or the scores are the same for every set".to_owned();
         let correlation = pearson(&predicted, &lost).ok_or_else(constant);
@@ -137,10 +136,9 @@ impl Metric for SingleTokens {
         if let Err(reason) = self.removal.applies(probe) {
             return Measured::none(1, &reason);
         }
-        let ranked = &evaluated.case.ranked;
-        let scores = probe.without(self.removal, ranked.iter().map(|&place| [place])).await;
+        let scores = probe.without(self.removal, evaluated.case.ranked.iter()).await;
         let lost: Vec<f64> = scores.iter().map(|score| evaluated.full - score).collect();
-        let own: Vec<f64> = ranked.iter().map(|&place| evaluated.values()[place]).collect();
+        let own = evaluated.of_units();
         let tau = kendall_tau(&own, &lost);
         let value = tau.ok_or_else(|| "either the attributions or the losses are all the same".to_owned());
         Measured { values: vec![value], curves: Vec::new() }

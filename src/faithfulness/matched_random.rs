@@ -59,7 +59,7 @@ impl Metric for WinRate {
         if ranked.len() < 2 {
             return Measured::none(1, "fewer than two tokens are ranked");
         }
-        let own: Vec<f64> = ranked.iter().map(|&place| evaluated.values()[place]).collect();
+        let own = evaluated.of_units();
         let mut rankings = vec![evaluated.ranking.clone()];
         for draw in 0..self.shuffles {
             // The orders hang on the example alone, so that the rows of one method are those of the others.
@@ -68,9 +68,9 @@ impl Metric for WinRate {
             // The place that the draw puts first gets the largest of the numbers, and so on.
             let mut sorted = own.clone();
             sorted.sort_by(|a, b| b.total_cmp(a));
-            let mut shuffled = vec![f64::NAN; evaluated.case.length()];
-            order.iter().zip(sorted).for_each(|(&which, value)| shuffled[ranked[which]] = value);
-            rankings.push(Ranking::new(&shuffled, ranked));
+            let mut shuffled = vec![f64::NAN; own.len()];
+            order.iter().zip(sorted).for_each(|(&which, value)| shuffled[which] = value);
+            rankings.push(Ranking::of(&shuffled, ranked));
         }
         let steps = steps(ranked.len(), POINTS);
         let sets = rankings.iter().flat_map(|ranking| {

@@ -62,7 +62,7 @@ pub struct Evaluated {
     pub attribution: Rc<Attribution>,
     /// Which of them is judged.
     pub seed: usize,
-    /// Of the ranked places, by the attributions of this seed.
+    /// Of what is ranked, by the attributions of this seed.
     pub ranking: Ranking,
     /// Places of the annotated evidence, ascending; empty where the task has none.
     pub evidence: Rc<[usize]>,
@@ -76,6 +76,11 @@ impl Evaluated {
     /// The attributions that are judged, one a token.
     pub fn values(&self) -> &[f64] {
         self.attribution.values.get(self.seed).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same, one number for each of what is ranked.
+    pub fn of_units(&self) -> Vec<f64> {
+        self.case.ranked.values(self.values())
     }
 }
 

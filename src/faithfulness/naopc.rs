@@ -157,8 +157,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// f without each of some sets.
     async fn scores(&self, sets: &[Set]) -> Vec<f64> {
-        let ranked = &self.evaluated.case.ranked;
-        let places = sets.iter().map(|set| set.iter().map(|&number| ranked[number]).collect::<Vec<usize>>());
+        let places = sets.iter().map(|set| self.evaluated.case.ranked.places_of(set.iter().copied()));
         self.probe.without(self.naopc.removal, places).await
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use async_trait::async_trait;
 
-use super::{Evaluated, Family, Measured, Metric, Output, Ranking, Unit};
+use super::{Evaluated, Family, Measured, Metric, Output, Unit};
 use crate::probe::Probe;
 
 const fn output(name: &'static str, label: &'static str, description: &'static str) -> Output {
@@ -46,8 +46,8 @@ struct Plausibility;
 impl Metric for Plausibility {
     async fn measure(&self, evaluated: &Evaluated, _: &Probe) -> Measured {
         let ranked = &evaluated.case.ranked;
-        let evidence: Vec<usize> =
-            evaluated.evidence.iter().copied().filter(|place| ranked.binary_search(place).is_ok()).collect();
+        // What is ranked is evidence where any of its tokens is.
+        let evidence = ranked.holding(&evaluated.evidence);
         if evaluated.evidence.is_empty() {
             return Measured::none(4, "the example has no annotated evidence");
         }
@@ -55,28 +55,33 @@ impl Metric for Plausibility {
             return Measured::none(4, "no token of the evidence is ranked");
         }
         if evidence.len() == ranked.len() {
-            return Measured::none(4, "all ranked tokens are evidence");
+            return Measured::none(4, "all that is ranked is evidence");
         }
-        let ranking = &evaluated.ranking;
-        let chosen = ranking.highest(evidence.len());
-        let hits = chosen.iter().filter(|place| evidence.binary_search(place).is_ok()).count();
+        let order = evaluated.ranking.order();
+        let is_evidence = |unit: &usize| evidence.binary_search(unit).is_ok();
+        let chosen = &order[..evidence.len()];
+        let hits = chosen.iter().filter(|unit| is_evidence(unit)).count();
         // As many are chosen as there are, so precision, recall and F1 are one number.
         let f1 = hits as f64 / evidence.len() as f64;
-        let pointing = f64::from(u8::from(chosen.first().is_some_and(|place| evidence.binary_search(place).is_ok())));
-        let auprc = average_precision(evaluated.values(), ranking, &evidence);
-        let values = vec![Ok(auprc), Ok(f1), Ok(iou_f1(chosen, &evidence)), Ok(pointing)];
+        let pointing = f64::from(u8::from(chosen.first().is_some_and(is_evidence)));
+        let auprc = average_precision(&evaluated.of_units(), order, &evidence);
+        // Spans of tokens: units are whole in them, and neighbours stand together where no token is between them.
+        let chosen = ranked.places_of(chosen.iter().copied());
+        let iou = iou_f1(&chosen, &ranked.places_of(evidence.iter().copied()));
+        let values = vec![Ok(auprc), Ok(f1), Ok(iou), Ok(pointing)];
         Measured { values, curves: Vec::new() }
     }
 }
 
 /// Mean precision at every step of recall; equal attributions count as one step, as in scikit-learn's
 /// `average_precision_score`.
-fn average_precision(values: &[f64], ranking: &Ranking, evidence: &[usize]) -> f64 {
-    let places = ranking.highest(ranking.len());
-    let value = |&place: &usize| values.get(place).copied().unwrap_or(f64::NAN);
+///
+/// `values`: one a unit; `order`: the units, the highest first; `evidence`: those that are, ascending.
+fn average_precision(values: &[f64], order: &[usize], evidence: &[usize]) -> f64 {
+    let value = |&unit: &usize| values.get(unit).copied().unwrap_or(f64::NAN);
     let (mut taken, mut hits, mut area) = (0usize, 0usize, 0.0);
-    for group in places.chunk_by(|a, b| value(a) == value(b)) {
-        let found = group.iter().filter(|place| evidence.binary_search(place).is_ok()).count();
+    for group in order.chunk_by(|a, b| value(a) == value(b)) {
+        let found = group.iter().filter(|unit| evidence.binary_search(unit).is_ok()).count();
         taken += group.len();
         hits += found;
         area += found as f64 / evidence.len() as f64 * hits as f64 / taken as f64;
@@ -86,9 +91,11 @@ fn average_precision(values: &[f64], ranking: &Ranking, evidence: &[usize]) -> f
 
 /// F1 of spans, one of which is found where it shares at least half of the union with one of the other kind.
 fn iou_f1(chosen: &[usize], evidence: &[usize]) -> f64 {
-    let mut chosen = chosen.to_vec();
-    chosen.sort_unstable();
-    let (chosen, evidence) = (spans(&chosen), spans(evidence));
+    let [chosen, evidence] = [chosen, evidence].map(|places| {
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        spans(&places)
+    });
     let found = |a: &[(usize, usize)], b: &[(usize, usize)]| {
         let close = |x: &&(usize, usize)| b.iter().any(|y| iou(**x, *y) >= 0.5);
         a.iter().filter(close).count() as f64 / a.len().max(1) as f64
@@ -116,10 +123,9 @@ mod tests {
     fn average_precision_is_scikit_learns() {
         // scikit-learn 1.9.1: average_precision_score([0, 1, 1, 0, 1, 0], [.1, .9, .3, .3, .2, .8]) is 0.7.
         let values = [0.1, 0.9, 0.3, 0.3, 0.2, 0.8];
-        let ranking = Ranking::new(&values, &[0, 1, 2, 3, 4, 5]);
-        let found = average_precision(&values, &ranking, &[1, 2, 4]);
+        let found = average_precision(&values, &[1, 5, 2, 3, 4, 0], &[1, 2, 4]);
         assert!((found - 0.7).abs() < 1e-12, "{found}");
-        let best = average_precision(&[3.0, 2.0, 1.0], &Ranking::new(&[3.0, 2.0, 1.0], &[0, 1, 2]), &[0, 1]);
+        let best = average_precision(&[3.0, 2.0, 1.0], &[0, 1, 2], &[0, 1]);
         assert_eq!(best, 1.0);
     }
 

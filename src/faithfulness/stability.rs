@@ -98,10 +98,8 @@ impl Metric for Baselines {
 
 /// Of the ranked tokens' attributions with others of the same prompt.
 fn mean_correlation<'a>(evaluated: &Evaluated, others: impl Iterator<Item = &'a [f64]>) -> super::Value {
-    let ranked = |values: &[f64]| -> Vec<f64> {
-        evaluated.case.ranked.iter().map(|&place| values.get(place).copied().unwrap_or(f64::NAN)).collect()
-    };
-    let own = ranked(evaluated.values());
+    let ranked = |values: &[f64]| evaluated.case.ranked.values(values);
+    let own = evaluated.of_units();
     let (mut sum, mut count) = (0.0, 0.0);
     for other in others {
         sum += spearman(&own, &ranked(other)).ok_or("the attributions of all tokens are the same")?;

@@ -2,6 +2,7 @@
 
 use crate::config::Score;
 use crate::runtime::{self, Change, Prompt, Row};
+use crate::units::Units;
 
 /// The number that is explained, at one position of the model's output.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,8 +53,8 @@ pub struct Case {
     pub question: Question,
     /// The token that stands for a removed one.
     pub baseline: i64,
-    /// Places that are ranked, ascending.
-    pub ranked: Vec<usize>,
+    /// What competes for a rank, and is taken away whole.
+    pub ranked: Units,
 }
 
 impl Case {

@@ -71,6 +71,7 @@ mod tests {
     use super::*;
     use crate::config::Score;
     use crate::probe::Question;
+    use crate::units::Units;
 
     #[test]
     fn each_takes_away_what_it_says() {
@@ -80,7 +81,7 @@ mod tests {
             position: 3,
             question: Question { target: 0, contrast: None, score: Score::Logit },
             baseline: 7,
-            ranked: vec![0, 1, 2],
+            ranked: Units::tokens(0..3),
         };
         let without = |removal: Removal| removal.without(&case, &[2, 0, 3], Some(9));
         assert_eq!(without(Removal::Replace).ids(), [7, 11, 7, 7]);

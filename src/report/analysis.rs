@@ -176,7 +176,8 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
     let mut cells = Vec::new();
     for panel in 0..gathered.panels.len() {
         for method in 0..methods {
-            cells.extend((0..metrics).map(|metric| (panel, method, metric)));
+            let measured = (0..metrics).filter(|&metric| gathered.measures(panel, metric));
+            cells.extend(measured.map(|metric| (panel, method, metric)));
         }
     }
     let summaries = cells
@@ -192,7 +193,7 @@ pub fn analyse(gathered: &Gathered) -> Analysis {
 
     let mut pairs = Vec::new();
     for panel in 0..gathered.panels.len() {
-        for metric in 0..metrics {
+        for metric in (0..metrics).filter(|&metric| gathered.measures(panel, metric)) {
             for a in 0..methods {
                 pairs.extend((a + 1..methods).map(|b| (panel, metric, a, b)));
             }
@@ -346,7 +347,7 @@ fn summarise(declared: &Declared, panel: &Panel, paired: &Paired, method: usize,
                 let weightless = declared.metrics[metric].over_score && weight(panel, example).is_none();
                 add(if weightless { "f(x) is not above 0" } else { "no value for another method" }.to_string(), 1);
             }
-            Cell::Value { .. } => {}
+            Cell::Value { .. } | Cell::Elsewhere => {}
         }
     }
     add("not finished".to_string(), panel.expected() - panel.examples);

@@ -56,6 +56,8 @@ pub enum Cell {
     LeftOut(String),
     /// The example counts, but this metric has no value on it.
     NoValue(String),
+    /// Only other tasks of the run measure it.
+    Elsewhere,
     Value {
         mean: f64,
         by_seed: Vec<f64>,
@@ -97,6 +99,11 @@ impl Panel {
 impl Gathered {
     pub fn units_done(&self) -> usize {
         self.panels.iter().map(Panel::units).sum()
+    }
+
+    /// Whether a task measures a metric, rather than leave it to other tasks of the run.
+    pub fn measures(&self, panel: usize, metric: usize) -> bool {
+        !self.panels[panel].cells[metric].iter().flatten().any(|cell| *cell == Cell::Elsewhere)
     }
 
     pub fn units_expected(&self) -> usize {
@@ -222,6 +229,9 @@ fn cell(unit: &Unit, metric: &str) -> Cell {
     let Some(value) = unit.metrics.iter().find(|value| value.metric == metric) else {
         return Cell::NoValue("not measured".to_string());
     };
+    if value.is_elsewhere() {
+        return Cell::Elsewhere;
+    }
     if let Some(reason) = &value.excluded {
         return Cell::NoValue(reason.clone());
     }

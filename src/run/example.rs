@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use futures::future::join_all;
 
+use super::Metrics;
 use crate::attribution::{self, Attribution, Case, Method, Question};
 use crate::config::Score;
 use crate::faithfulness::{Evaluated, Measured, Measurement, Ranking};
@@ -107,9 +108,10 @@ pub async fn explain(
     index: usize,
     example: Rc<Example>,
     full: f64,
-    measurements: Rc<[Measurement]>,
+    metrics: &Metrics,
     probe: Probe,
 ) -> Unit {
+    let Metrics { measurements, others } = metrics;
     let Wanted { unit, method, known } = wanted;
     let unit = Unit { score: Some(full), ..empty(unit, index, &example) };
     let [for_attribution, for_evaluation] = [(); 2].map(|()| Rc::new(Account::default()));
@@ -126,10 +128,10 @@ pub async fn explain(
     let mut timing = Timing { attribution: attribution_cost, ..Timing::default() };
     let attribution = match attribution {
         Ok(attribution) => Rc::new(attribution),
-        Err(reason) => return Unit { metrics: excluded(&measurements, &reason.0), timing, ..unit },
+        Err(reason) => return Unit { metrics: excluded(metrics, &reason.0), timing, ..unit },
     };
     if let Some(reason) = not_finite(&attribution) {
-        let metrics = excluded(&measurements, &reason);
+        let metrics = excluded(metrics, &reason);
         let Attribution { values: attributions, diagnostics } = (*attribution).clone();
         return Unit { attributions, diagnostics, metrics, timing, ..unit };
     }
@@ -154,7 +156,8 @@ pub async fn explain(
         .map(|measurement| join_all(evaluated.iter().map(|one| measurement.metric.measure(one, &probe))));
     let measured = join_all(by_measurement).await;
     timing.evaluation = for_evaluation.total();
-    let (metrics, curves) = combine(&measurements, &measured);
+    let (mut metrics, curves) = combine(measurements, &measured);
+    metrics.extend(others.iter().cloned().map(MetricValue::elsewhere));
     let Attribution { values: attributions, diagnostics } = (*attribution).clone();
     Unit { attributions, diagnostics, metrics, curves, timing, ..unit }
 }
@@ -183,14 +186,14 @@ fn not_finite(attribution: &Attribution) -> Option<String> {
     Some(format!("the attribution of token {place} is not a finite number"))
 }
 
-fn excluded(measurements: &[Measurement], reason: &str) -> Vec<MetricValue> {
-    let names = measurements.iter().flat_map(|measurement| &measurement.wanted);
-    let value = |(_, metric): &(usize, String)| MetricValue {
+fn excluded(metrics: &Metrics, reason: &str) -> Vec<MetricValue> {
+    let own = metrics.measurements.iter().flat_map(|measurement| &measurement.wanted);
+    let own = own.map(|(_, metric)| MetricValue {
         metric: metric.clone(),
         values: Vec::new(),
         excluded: Some(reason.to_owned()),
-    };
-    names.map(value).collect()
+    });
+    own.chain(metrics.others.iter().cloned().map(MetricValue::elsewhere)).collect()
 }
 
 /// Values by seed, and the curves' mean over the seeds, of what each measurement says of each seed.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::attribution::{self, Method};
-use crate::config::{Chosen, Plan, Vocabulary};
+use crate::config::{Chosen, Plan, TaskPlan, Vocabulary};
 use crate::faithfulness::{self, Measurement};
 use crate::probe::Driver;
 use crate::report::{self, ReportError, Written};
@@ -133,15 +133,16 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     options.threads = Some(sessions.threads);
 
     let methods = attribution::build_all(&plan.methods, plan.seed);
-    let measurements = Measurement::of(&plan.metrics, plan.seed).into();
-    let work = Work { job, methods, measurements, basis: &basis, finished, progress };
+    let metrics = plan.all_metrics();
+    let work = Work { job, methods, metrics, basis: &basis, finished, progress };
     let mut complete = true;
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
         options.prepacking = sessions.prepacking.get(&prepared.name).copied();
         let mut model = Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?;
-        for dataset in &prepared.datasets {
-            let complete_here = match run_task(&work, &mut model, prepared, dataset, &mut store) {
+        for (task, dataset) in plan.tasks.iter().zip(&prepared.datasets) {
+            let metrics = Metrics::new(plan, task, &work.metrics);
+            let complete_here = match run_task(&work, &mut model, prepared, dataset, &metrics, &mut store) {
                 // In the middle of a unit, which will be done again.
                 Err(RunError::Runtime(RuntimeError::Interrupted)) => false,
                 result => result?,
@@ -216,7 +217,8 @@ fn damage_note(damage: &[Damage]) -> String {
 struct Work<'a> {
     job: &'a Job<'a>,
     methods: Vec<(String, Rc<dyn Method>)>,
-    measurements: Rc<[Measurement]>,
+    /// Of all tasks.
+    metrics: Vec<Chosen>,
     basis: &'a Basis,
     /// Units that are in the store.
     finished: HashMap<UnitKey, Finished>,
@@ -238,8 +240,26 @@ impl Work<'_> {
             });
         }
         let has = |metric: &Chosen| finished.metrics.contains(&metric.label);
-        let done = finished.excluded || self.job.plan.metrics.iter().all(has);
+        let done = finished.excluded || self.metrics.iter().all(has);
         Ok(if done { Due::Nothing } else { Due::Metrics })
+    }
+}
+
+/// What a task measures.
+struct Metrics {
+    measurements: Vec<Measurement>,
+    /// The labels of what only other tasks do.
+    others: Vec<String>,
+}
+
+impl Metrics {
+    fn new(plan: &Plan, task: &TaskPlan, all: &[Chosen]) -> Rc<Self> {
+        let own = plan.metrics_of(task);
+        let is_other = |metric: &&Chosen| !own.iter().any(|own| own.label == metric.label);
+        Rc::new(Metrics {
+            measurements: Measurement::of(own, plan.seed),
+            others: all.iter().filter(is_other).map(|metric| metric.label.clone()).collect(),
+        })
     }
 }
 
@@ -255,9 +275,10 @@ fn run_task(
     model: &mut Model,
     prepared: &Prepared,
     dataset: &Dataset,
+    metrics: &Rc<Metrics>,
     store: &mut Store,
 ) -> Result<bool, RunError> {
-    let Work { job, methods, measurements, progress, .. } = work;
+    let Work { job, methods, progress, .. } = work;
     let identify = |example: &Example, method: &str| {
         let key = UnitKey {
             model: prepared.name.clone(),
@@ -338,9 +359,9 @@ fn run_task(
                     open.insert(index, wanted.len());
                     for wanted in wanted {
                         let (example, probe) = (Rc::clone(&example), probe.clone());
-                        let measurements = Rc::clone(measurements);
+                        let metrics = Rc::clone(metrics);
                         driver.take(bytes, async move {
-                            let unit = example::explain(wanted, index, example, score, measurements, probe).await;
+                            let unit = example::explain(wanted, index, example, score, &metrics, probe).await;
                             Done::Unit { index, unit: Box::new(unit) }
                         });
                     }

@@ -12,6 +12,7 @@ use crate::faithfulness;
 use crate::runtime::{Model, Runtime, SessionOptions};
 use crate::store::{DatasetFacts, Declared, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
+use crate::units::Granularity;
 
 /// Facts by name, for people to read and for units to hang on.
 type Facts = BTreeMap<String, String>;
@@ -83,7 +84,15 @@ impl Basis {
             (name.clone(), facts)
         };
         let of_task = |task: &TaskPlan| {
-            (task.name.clone(), Facts::from([(format!("task {}", task.name), task.file_sha256.clone())]))
+            let said = match task.granularity {
+                Granularity::Tokens => "tokens".to_owned(),
+                other => format!("{} by {}", json!(other), json!(task.aggregate)).replace('"', ""),
+            };
+            let facts = Facts::from([
+                (format!("task {}", task.name), task.file_sha256.clone()),
+                (format!("granularity of {}", task.name), said),
+            ]);
+            (task.name.clone(), facts)
         };
         let of_method = |method: &Chosen| {
             (method.label.clone(), Facts::from([(format!("method {}", method.label), method.described())]))
@@ -124,7 +133,7 @@ pub fn declared(plan: &Plan) -> Declared {
             .filter(|method| method.label != method.name)
             .map(|method| (method.label.clone(), method.name.clone()))
             .collect(),
-        metrics: faithfulness::facts(&plan.metrics),
+        metrics: faithfulness::facts(&plan.all_metrics()),
         seed: plan.seed,
         resamples: plan.resamples,
         confidence: plan.confidence,

@@ -52,6 +52,19 @@ pub struct MetricValue {
     pub excluded: Option<String>,
 }
 
+impl MetricValue {
+    const ELSEWHERE: &str = "this task does not measure it";
+
+    /// Of a metric that only other tasks of the run measure.
+    pub fn elsewhere(metric: String) -> Self {
+        MetricValue { metric, values: Vec::new(), excluded: Some(Self::ELSEWHERE.to_owned()) }
+    }
+
+    pub fn is_elsewhere(&self) -> bool {
+        self.excluded.as_deref() == Some(Self::ELSEWHERE)
+    }
+}
+
 /// What a unit cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timing {

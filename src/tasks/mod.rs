@@ -20,6 +20,7 @@ use crate::config::{Score, TaskPlan};
 use crate::diagnostics::Diagnostics;
 use crate::labels::Labels;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::units::Units;
 
 pub use counts::Counts;
 
@@ -99,8 +100,8 @@ pub struct Example {
     pub contrast: Option<i64>,
     /// Tokens or labels of all options in the order of the task file; empty: the whole vocabulary, or all labels.
     pub options: Vec<i64>,
-    /// Positions that compete for a rank, ascending; may be empty.
-    pub ranked: Vec<usize>,
+    /// What competes for a rank; may be empty.
+    pub ranked: Units,
     /// Positions that overlap an evidence span, ascending.
     pub evidence: Vec<usize>,
 }

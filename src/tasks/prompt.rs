@@ -7,6 +7,7 @@ use crate::chat::{ChatTemplate, Message, Role};
 use crate::config::{Chat, Form, TaskPlan};
 use crate::diagnostics::{Diagnostic, quote};
 use crate::tokenizer::{Encoding, SpecialTokens, TokenizerError};
+use crate::units::Granularity;
 
 /// A filled template, in the parts that are treated apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) struct Filled {
     /// The context field, where evidence indexes it; what is before and behind it is all there is without one.
     pub context: Option<String>,
     pub behind: String,
+    /// What was filled in from other fields, in characters of `before` and of `behind`.
+    pub fields: [Vec<Span>; 2],
 }
 
 impl Filled {
@@ -36,6 +39,9 @@ pub(super) struct Prompt {
     pub context: Option<Span>,
     /// In characters of the text.
     pub evidence: Vec<Span>,
+    /// Stretches of the text that are ranked as one, each a number of a group and a part of it; for granularities that are
+    /// not the text's own.
+    pub groups: Vec<(usize, Span)>,
     pub is_shortened: bool,
     /// It brought the begin token itself, and the tokenizer's was left out.
     pub begins_itself: bool,
@@ -55,6 +61,7 @@ pub(super) struct Prompter<'a> {
     /// What stands before the question.
     shots: &'a [Shot],
     separator: &'a str,
+    granularity: Granularity,
     /// The most tokens of a prompt.
     most: Option<usize>,
 }
@@ -89,7 +96,8 @@ impl<'a> Prompter<'a> {
         };
         let separator = plan.few_shot.as_ref().map_or("", |few_shot| few_shot.separator.as_str());
         let most = plan.max_tokens.map(|most| subject.max_tokens.map_or(most, |longest| most.min(longest)));
-        let prompter = Prompter { form, subject, chat, shots, separator, most };
+        let granularity = plan.granularity;
+        let prompter = Prompter { form, subject, chat, shots, separator, granularity, most };
         if chat.is_some()
             && let Err(problem) = prompter.text(&Filled { before: "Is it so?".to_owned(), ..Filled::default() })
         {
@@ -102,9 +110,11 @@ impl<'a> Prompter<'a> {
         self.chat.is_some()
     }
 
-    /// The prompt of a filled template, shortened where it is too long. `evidence` is in characters of the context.
-    pub fn prompt(&self, filled: &Filled, evidence: &[Span]) -> Result<Prompt, Problem> {
-        let whole = self.encoded(filled, evidence, false)?;
+    /// The prompt of a filled template, shortened where it is too long. `evidence` and `groups` are in characters of the
+    /// context.
+    pub fn prompt(&self, filled: &Filled, evidence: &[Span], groups: &[Span]) -> Result<Prompt, Problem> {
+        let numbered: Vec<(usize, Span)> = groups.iter().copied().enumerate().collect();
+        let whole = self.encoded(filled, evidence, &numbered, false)?;
         let Some(most) = self.most.filter(|&most| whole.encoding.ids.len() > most) else { return Ok(whole) };
         let length = whole.encoding.ids.len();
         let Some(context) = &filled.context else {
@@ -116,10 +126,15 @@ impl<'a> Prompter<'a> {
             });
         };
         let fits = |context: &str| {
-            self.encoded(&filled.with_context(context), &[], true).map(|prompt| prompt.encoding.ids.len() <= most)
+            self.encoded(&filled.with_context(context), &[], &[], true).map(|prompt| prompt.encoding.ids.len() <= most)
         };
         match trim::shorten(context, evidence, fits)? {
-            Some(short) => self.encoded(&filled.with_context(&short.text), &short.evidence, true),
+            Some(short) => {
+                let evidence: Vec<Span> = evidence.iter().flat_map(|&span| short.left_of(span)).collect();
+                let left = |&(number, span): &(usize, Span)| short.left_of(span).map(move |span| (number, span));
+                let groups: Vec<(usize, Span)> = numbered.iter().flat_map(left).collect();
+                self.encoded(&filled.with_context(&short.text), &evidence, &groups, true)
+            }
             None => {
                 let what = if evidence.is_empty() { "one word of its context" } else { "its evidence" };
                 Err(Problem {
@@ -132,8 +147,14 @@ impl<'a> Prompter<'a> {
         }
     }
 
-    fn encoded(&self, filled: &Filled, evidence: &[Span], is_shortened: bool) -> Result<Prompt, Problem> {
-        let (text, question) = self.text(filled)?;
+    fn encoded(
+        &self,
+        filled: &Filled,
+        evidence: &[Span],
+        groups: &[(usize, Span)],
+        is_shortened: bool,
+    ) -> Result<Prompt, Problem> {
+        let Written { text, question, shots } = self.text(filled)?;
         let special = if self.chat.is_some() { SpecialTokens::None } else { self.subject.special_tokens };
         let failed =
             |error: TokenizerError| Problem { why: "the prompt cannot be encoded", message: error.to_string() };
@@ -148,50 +169,68 @@ impl<'a> Prompter<'a> {
         let length = filled.context.as_ref().map(|context| context.chars().count());
         let context = length.map(|length| place(0, length));
         let length = length.unwrap_or_default();
-        let evidence = evidence.iter().map(|&(start, end)| place(start.min(length), end.min(length))).collect();
-        Ok(Prompt { text, encoding, context, evidence, is_shortened, begins_itself })
+        let inside = |&(start, end): &Span| place(start.min(length), end.min(length));
+        let evidence = evidence.iter().map(inside).collect();
+        let groups = match self.granularity {
+            Granularity::Groups => groups.iter().map(|(number, span)| (*number, inside(span))).collect(),
+            Granularity::Fields => {
+                let [in_front, behind] = &filled.fields;
+                let behind = behind.iter().map(|&(start, end)| place(length + start, length + end));
+                let in_front = in_front.iter().map(|&(start, end)| question.place(start, end));
+                shots.into_iter().chain(in_front).chain(context).chain(behind).enumerate().collect()
+            }
+            Granularity::Tokens | Granularity::Words | Granularity::Sentences => Vec::new(),
+        };
+        Ok(Prompt { text, encoding, context, evidence, groups, is_shortened, begins_itself })
     }
 
-    /// The text of a prompt, and where the question stands in it.
-    fn text(&self, filled: &Filled) -> Result<(String, Question), Problem> {
+    /// The text of a prompt, and where the question and the shown examples stand in it.
+    fn text(&self, filled: &Filled) -> Result<Written, Problem> {
         let opening = self.form.opening.as_ref().map_or("", |opening| opening.value.as_str());
         // What parts it from the question in plain text, a template's turn does.
         let opening = if self.chat.is_some() { opening.trim_start() } else { opening };
-        let (mut text, question) = match self.chat {
+        let mut written = match self.chat {
             Some(chat) => self.conversation(chat, filled, opening)?,
             None => {
-                let mut text = String::new();
+                let (mut text, mut shots, mut length) = (String::new(), Vec::new(), 0);
                 for shot in self.shots {
-                    text.push_str(&shot.filled.text());
-                    text.push_str(opening);
-                    text.push_str(&shot.answer);
+                    let shown = format!("{}{opening}{}", shot.filled.text(), shot.answer);
+                    let end = length + shown.chars().count();
+                    shots.push((length, end));
+                    text.push_str(&shown);
                     text.push_str(self.separator);
+                    length = end + self.separator.chars().count();
                 }
-                let begins = text.chars().count();
                 text.push_str(&filled.text());
-                (text, Question { begins, cut: 0, length: filled.text().chars().count() })
+                let question = Question { begins: length, cut: 0, length: filled.text().chars().count() };
+                Written { text, question, shots }
             }
         };
-        text.push_str(opening);
-        Ok((text, question))
+        written.text.push_str(opening);
+        Ok(written)
     }
 
     /// Through the chat template.
     ///
     /// Templates may cut white space off a message. Where the question stands is found by writing another one in its
     /// place: what is the same in both surrounds it.
-    fn conversation(&self, chat: &ChatTemplate, filled: &Filled, opening: &str) -> Result<(String, Question), Problem> {
+    fn conversation(&self, chat: &ChatTemplate, filled: &Filled, opening: &str) -> Result<Written, Problem> {
         let problem = |message: String| Problem { why: "the chat template cannot write the prompt", message };
+        let shown: Vec<[String; 2]> = self
+            .shots
+            .iter()
+            // A template puts nothing before an answer, where a space would stand in a text that goes on.
+            .map(|shot| [shot.filled.text(), format!("{opening}{}", shot.answer).trim().to_owned()])
+            .collect();
         let render = |question: &str| {
             let mut messages = Vec::with_capacity(2 * self.shots.len() + 2);
             let mut say = |role, content: String| messages.push(Message { role, content });
             if let Some(system) = &self.form.system {
                 say(Role::System, system.value.clone());
             }
-            for shot in self.shots {
-                say(Role::User, shot.filled.text());
-                // A template puts nothing before an answer, where a space would stand in a text that goes on.
-                say(Role::Assistant, format!("{opening}{}", shot.answer).trim().to_owned());
+            for [asked, answered] in &shown {
+                say(Role::User, asked.clone());
+                say(Role::Assistant, answered.clone());
             }
             say(Role::User, question.to_owned());
             chat.render(&messages).map_err(|error| problem(error.to_string()))
@@ -211,15 +250,44 @@ impl<'a> Prompter<'a> {
             let cut = question[..cut].chars().count();
             Some(Question { begins: before.chars().count(), cut, length: written.chars().count() })
         });
-        match place {
-            Some(place) => Ok((text, place)),
-            None => {
+        let Some(question) = place else {
+            let message = "the chat template writes the question otherwise than it is, so its words cannot be followed";
+            return Err(problem(message.to_owned()));
+        };
+        match stretches(&text, &shown) {
+            Some(shots) => Ok(Written { text, question, shots }),
+            None if self.granularity == Granularity::Fields => {
                 let message =
-                    "the chat template writes the question otherwise than it is, so its words cannot be followed";
+                    "the chat template writes the shown examples otherwise than they are, so they cannot be ranked";
                 Err(problem(message.to_owned()))
             }
+            None => Ok(Written { text, question, shots: Vec::new() }),
         }
     }
+}
+
+/// A prompt's text.
+struct Written {
+    text: String,
+    question: Question,
+    /// Where the shown examples stand, question and answer, in characters of the text.
+    shots: Vec<Span>,
+}
+
+/// Where these pairs of texts stand in a text, one behind the other, but for white space at their ends.
+fn stretches(text: &str, pairs: &[[String; 2]]) -> Option<Vec<Span>> {
+    let mut from = 0;
+    let mut next = |part: &str| {
+        let at = from + text[from..].find(part)?;
+        from = at + part.len();
+        Some((at, from))
+    };
+    let characters = |bytes: usize| text[..bytes].chars().count();
+    let pair = |[asked, answered]: &[String; 2]| {
+        let ((begins, _), (_, ends)) = (next(asked.trim())?, next(answered.trim())?);
+        Some((characters(begins), characters(ends)))
+    };
+    pairs.iter().map(pair).collect()
 }
 
 /// Where the question stands in a prompt, in characters.

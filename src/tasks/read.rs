@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::answers::{Answers, Wrong};
 use super::counts::Counts;
-use super::prompt::{Filled, Problem, Prompter};
+use super::prompt::{Filled, Problem, Prompt, Prompter};
 use super::records::{Cell, Flaw, Place, Records, Row, Value, without_place};
 use super::sample::Sample;
 use super::shots::{Chooser, Shot};
@@ -12,6 +12,7 @@ use super::spans::{self, Span};
 use super::{Example, Subject, Taken, TaskError, selection};
 use crate::config::{BadRows, Form, Part, Rank, TaskPlan, Template};
 use crate::diagnostics::{Capped, Diagnostic, Diagnostics, Located, quote};
+use crate::units::{Granularity, Units};
 
 /// Mistakes of one data file that are shown.
 const SHOWN: usize = 20;
@@ -138,7 +139,12 @@ fn nothing_left(plan: &TaskPlan, counts: &Counts, examples: Option<usize>) -> Op
 
 fn uses(plan: &TaskPlan) -> Vec<Use<'_>> {
     let mut uses = Vec::new();
-    let named = [(&plan.context, "context"), (&plan.evidence, "evidence"), (&plan.selection, "selection")];
+    let named = [
+        (&plan.context, "context"),
+        (&plan.evidence, "evidence"),
+        (&plan.selection, "selection"),
+        (&plan.groups, "groups"),
+    ];
     let named = named.into_iter().filter_map(|(named, key)| named.as_ref().map(|named| (named, key)));
     let filtered = plan.data.filter.iter().map(|(field, _)| (field, "data.where"));
     uses.extend(named.chain(filtered).map(|(Located { value, line, column, .. }, key)| Use {
@@ -214,6 +220,7 @@ struct Asked {
     filled: Filled,
     /// In characters of the context.
     evidence: Vec<Span>,
+    groups: Vec<Span>,
     /// A selection stands in the context more than once.
     is_ambiguous: bool,
     /// The answer's label or text.
@@ -229,6 +236,7 @@ const SAME_ID: &str = "another record has the same id";
 const EMPTY_CONTEXT: &str = "the context is empty";
 const BAD_ANSWER: &str = "the answer cannot be given";
 const BAD_EVIDENCE: &str = "evidence is not where it is said to be";
+const BAD_GROUPS: &str = "groups are not where they are said to be";
 const NO_PROMPT: &str = "the prompt has no token";
 const NO_EMBEDDING: &str = "the model has no embedding for a token";
 
@@ -339,6 +347,7 @@ impl<'a> Reader<'a> {
         let complete = self.complete(row);
         let id = self.id(row);
         let evidence = self.evidence(row);
+        let groups = self.groups(row);
         let texts = self.texts(row);
         let answer = self.answer(row, &self.plan.answer.value, "answer");
         let contrast = match &self.plan.contrast {
@@ -352,11 +361,11 @@ impl<'a> Reader<'a> {
             self.flaw(row, row.place, "contrast", BAD_ANSWER, message);
             return None;
         }
-        let (id, (evidence, is_ambiguous), (), ()) = (id?, evidence?, texts?, complete?);
+        let (id, (evidence, is_ambiguous), groups, (), ()) = (id?, evidence?, groups?, texts?, complete?);
         let filled = self.filled(row);
         let contrast = contrast.and_then(|(_, token)| token);
         let (place, number) = (row.place, row.number);
-        Some(Asked { place, number, id, filled, evidence, is_ambiguous, answer, target, contrast })
+        Some(Asked { place, number, id, filled, evidence, groups, is_ambiguous, answer, target, contrast })
     }
 
     fn cell<'r>(&self, row: &'r Row, field: &str) -> Option<&'r Cell> {
@@ -468,8 +477,8 @@ impl<'a> Reader<'a> {
         let context = self.plan.context.as_ref().map(|context| context.value.as_str());
         let mut filled = Filled::default();
         for part in self.form.prompt.value.parts() {
-            let text = match part {
-                Part::Text(text) => text,
+            let (text, is_field) = match part {
+                Part::Text(text) => (text.as_str(), false),
                 Part::Field(placeholder) => {
                     let text = self.text(row, &placeholder.name);
                     // Where nothing indexes the context, it may stand there more than once; the first counts.
@@ -477,10 +486,18 @@ impl<'a> Reader<'a> {
                         filled.context = Some(text.to_owned());
                         continue;
                     }
-                    text
+                    (text, true)
                 }
             };
-            let side = if filled.context.is_some() { &mut filled.behind } else { &mut filled.before };
+            let [before, behind] = &mut filled.fields;
+            let (side, fields) = match filled.context.is_some() {
+                true => (&mut filled.behind, behind),
+                false => (&mut filled.before, before),
+            };
+            if is_field && !text.is_empty() {
+                let begins = side.chars().count();
+                fields.push((begins, begins + text.chars().count()));
+            }
             side.push_str(text);
         }
         filled
@@ -528,12 +545,36 @@ impl<'a> Reader<'a> {
             return self.selected(row, &selection.value, text?);
         }
         let Some(evidence) = &self.plan.evidence else { return Some((Vec::new(), false)) };
-        let field = evidence.value.as_str();
+        Some((self.spans(row, &evidence.value, text.map(|text| text.chars().count()), BAD_EVIDENCE)?, false))
+    }
+
+    /// Groups in characters of the context field, none of which shares a character with another.
+    fn groups(&mut self, row: &Row) -> Option<Vec<Span>> {
+        let (Some(groups), Some(context)) = (&self.plan.groups, &self.plan.context) else { return Some(Vec::new()) };
+        let text = match self.cell(row, &context.value).map(|cell| &cell.value) {
+            Some(Value::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let field = groups.value.as_str();
+        let groups = self.spans(row, field, text.map(|text| text.chars().count()), BAD_GROUPS)?;
+        let mut sorted = groups.clone();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+            let [(a, b), (c, d)] = [pair[0], pair[1]];
+            let message = format!("the groups [{a}, {b}) and [{c}, {d}) share characters");
+            let place = self.cell(row, field).map_or(row.place, |cell| cell.place);
+            self.flaw(row, place, field, BAD_GROUPS, message);
+            return None;
+        }
+        Some(groups)
+    }
+
+    /// Spans of the context, which has so many characters (`None`: that is not known, and said elsewhere).
+    fn spans(&mut self, row: &Row, field: &str, length: Option<usize>, why: &'static str) -> Option<Vec<Span>> {
         let Cell { value, place } = self.cell(row, field)?;
-        let length = text.map(|text| text.chars().count());
         let listed = match value {
-            Value::Null => return Some((Vec::new(), false)),
-            Value::Text(text) if text.trim().is_empty() => return Some((Vec::new(), false)),
+            Value::Null => return Some(Vec::new()),
+            Value::Text(text) if text.trim().is_empty() => return Some(Vec::new()),
             Value::Spans(spans) => Ok(spans.iter().map(|&(start, end)| serde_json::json!([start, end])).collect()),
             Value::Text(json) | Value::Json(json) => match serde_json::from_str::<serde_json::Value>(json) {
                 Ok(serde_json::Value::Array(listed)) => Ok(listed),
@@ -545,7 +586,7 @@ impl<'a> Reader<'a> {
             Ok(listed) => listed,
             Err(found) => {
                 let message = format!("expected a list of [start, end) spans in {}, found {found}", quote(field));
-                self.flaw(row, *place, field, BAD_EVIDENCE, message);
+                self.flaw(row, *place, field, why, message);
                 return None;
             }
         };
@@ -570,10 +611,10 @@ impl<'a> Reader<'a> {
                     continue;
                 }
             };
-            self.flaw(row, *place, field, BAD_EVIDENCE, message);
+            self.flaw(row, *place, field, why, message);
             spans = None;
         }
-        spans.map(|spans| (spans, false))
+        spans
     }
 
     fn selected(&mut self, row: &Row, field: &str, context: &str) -> Option<(Vec<Span>, bool)> {
@@ -618,8 +659,8 @@ impl<'a> Reader<'a> {
         prompter: &Prompter,
     ) -> Result<Option<Example>, (Place, usize, Problem)> {
         let here = |problem| (asked.place, asked.number, problem);
-        let prompt = prompter.prompt(&asked.filled, &asked.evidence).map_err(here)?;
-        let encoding = prompt.encoding;
+        let prompt = prompter.prompt(&asked.filled, &asked.evidence, &asked.groups).map_err(here)?;
+        let encoding = &prompt.encoding;
         let Some(last) = encoding.ids.len().checked_sub(1) else {
             let message = "the prompt of this record has no token".to_owned();
             return Err(here(Problem { why: NO_PROMPT, message }));
@@ -658,11 +699,25 @@ impl<'a> Reader<'a> {
             target,
             contrast: asked.contrast,
             options: self.answers.options(),
-            ranked,
+            ranked: self.units(&prompt, &ranked, &whitespace),
             evidence,
-            input_ids: encoding.ids,
-            tokens: encoding.tokens,
+            input_ids: prompt.encoding.ids,
+            tokens: prompt.encoding.tokens,
         }))
+    }
+
+    /// The ranked tokens, at places in ascending order, as the task would have them ranked.
+    fn units(&self, prompt: &Prompt, ranked: &[usize], whitespace: &[bool]) -> Units {
+        let (granularity, aggregate) = (self.plan.granularity, self.plan.aggregate);
+        let offsets = &prompt.encoding.offsets;
+        if !matches!(granularity, Granularity::Fields | Granularity::Groups) {
+            return Units::of_text(&prompt.text, offsets, ranked, granularity, aggregate);
+        }
+        let mut group_of: Vec<Option<usize>> = vec![None; whitespace.len()];
+        for &(group, (start, end)) in &prompt.groups {
+            group_of.iter_mut().take(end).skip(start).for_each(|of| *of = Some(group));
+        }
+        Units::of_stretches(offsets, ranked, &group_of, whitespace, aggregate)
     }
 }
 

@@ -7,11 +7,22 @@ use super::spans::Span;
 /// What stands where something was left out between two parts that are kept.
 const GAP: &str = " ... ";
 
-/// A shortened context, and the evidence in characters of it.
+/// A shortened context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shortened {
     pub text: String,
-    pub evidence: Vec<Span>,
+    /// The parts of the context that are kept, in its characters, and where each begins in the text.
+    kept: Vec<(Range<usize>, usize)>,
+}
+
+impl Shortened {
+    /// What is left of a span of the context, in characters of the text.
+    pub fn left_of(&self, (start, end): Span) -> impl Iterator<Item = Span> {
+        self.kept.iter().filter_map(move |(part, at)| {
+            let (from, to) = (start.max(part.start), end.min(part.end));
+            (from < to).then(|| (at + from - part.start, at + to - part.start))
+        })
+    }
 }
 
 /// The longest form of a context that fits: words that are evidence, and as many around each piece of it as there is room
@@ -28,7 +39,7 @@ pub(super) fn shorten<E>(
     let distances = distances(&words, evidence);
     let has_evidence = distances.contains(&0);
     let least = if has_evidence { 0 } else { 1 };
-    let at = |radius: usize| cut(context, &words, &distances, evidence, radius);
+    let at = |radius: usize| cut(context, &words, &distances, radius);
     if words.is_empty() || !fits(&at(least).text)? {
         return Ok(None);
     }
@@ -90,13 +101,7 @@ fn distances(words: &[(Range<usize>, Range<usize>)], evidence: &[Span]) -> Vec<u
 }
 
 /// The words up to a distance, as they stand in the context.
-fn cut(
-    context: &str,
-    words: &[(Range<usize>, Range<usize>)],
-    distances: &[usize],
-    evidence: &[Span],
-    radius: usize,
-) -> Shortened {
+fn cut(context: &str, words: &[(Range<usize>, Range<usize>)], distances: &[usize], radius: usize) -> Shortened {
     let mut text = String::new();
     let mut length = 0;
     let mut kept: Vec<(Range<usize>, usize)> = Vec::new();
@@ -121,16 +126,7 @@ fn cut(
         length += end - start;
         index += 1;
     }
-    let mut spans = Vec::new();
-    for &(start, end) in evidence {
-        for (part, at) in &kept {
-            let (from, to) = (start.max(part.start), end.min(part.end));
-            if from < to {
-                spans.push((at + from - part.start, at + to - part.start));
-            }
-        }
-    }
-    Shortened { text, evidence: spans }
+    Shortened { text, kept }
 }
 
 #[cfg(test)]
@@ -145,8 +141,8 @@ mod tests {
     fn shown(context: &str, evidence: &[Span], characters: usize) -> Option<(String, Vec<String>)> {
         shorten(context, evidence, at_most(characters)).unwrap().map(|shortened| {
             let text: Vec<char> = shortened.text.chars().collect();
-            let spans = shortened.evidence.iter().map(|&(start, end)| text[start..end].iter().collect());
-            (shortened.text.clone(), spans.collect())
+            let spans = evidence.iter().flat_map(|&span| shortened.left_of(span));
+            (shortened.text.clone(), spans.map(|(start, end)| text[start..end].iter().collect()).collect())
         })
     }
 
@@ -181,7 +177,8 @@ mod tests {
             if let Some(shortened) = shorten(&context, &spans, at_most(most)).unwrap() {
                 prop_assert!(shortened.text.chars().count() <= most);
                 let text: Vec<char> = shortened.text.chars().collect();
-                let kept: String = shortened.evidence.iter().map(|&(s, e)| solid(&text[s..e])).collect();
+                let left = spans.iter().flat_map(|&span| shortened.left_of(span));
+                let kept: String = left.map(|(s, e)| solid(&text[s..e])).collect();
                 let asked: String = spans.iter().map(|&(s, e)| solid(&characters[s..e])).collect();
                 prop_assert_eq!(kept, asked);
                 for part in shortened.text.split(GAP) {

@@ -8,7 +8,7 @@ mod readers;
 use std::path::{Path, PathBuf};
 
 use gim_harness::chat::ChatTemplate;
-use gim_harness::config::{ConfigError, TaskPlan, load_task};
+use gim_harness::config::{ConfigError, TaskPlan, Vocabulary, load_task};
 use gim_harness::tasks::{self, Dataset, Example, Subject, Taken, TaskError};
 use gim_harness::tokenizer::{SpecialTokens, Tokenizer};
 
@@ -66,7 +66,7 @@ impl Written {
     }
 
     fn plan(&self) -> Result<TaskPlan, String> {
-        match load_task(&self.0.path().join("t.yaml")) {
+        match load_task(&self.0.path().join("t.yaml"), &Vocabulary::EMPTY) {
             Ok(plan) => Ok(plan),
             Err(ConfigError::Invalid(mistakes)) => Err(self.shown(&mistakes.to_string())),
             Err(error) => panic!("{error}"),
@@ -105,7 +105,9 @@ fn example(name: &str) -> PathBuf {
 }
 
 fn load(path: &Path, model: &Model) -> Dataset {
-    model.load(&load_task(path).unwrap_or_else(|error| panic!("{error}"))).unwrap_or_else(|error| panic!("{error}"))
+    model
+        .load(&load_task(path, &Vocabulary::EMPTY).unwrap_or_else(|error| panic!("{error}")))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The words of some of an example's tokens; some tokens have the space before a word in them, others do not.

@@ -2,6 +2,7 @@
 //! spans of characters are.
 
 use super::*;
+use gim_harness::units::Aggregate;
 use proptest::prelude::*;
 
 const ROWS: &str = concat!(
@@ -65,7 +66,7 @@ fn chat_templates_surround_the_question() {
     assert_eq!(prompts(&data)[0], "<s>[Q] Be brief.The sky is blue.  One? [/Q]\nSo:");
     let first = &data.examples[0];
     assert_eq!(evidence(&data), ["sky", "Rain", "falls", ""]);
-    assert_eq!(words(first, &first.ranked), "The|sky|is|blue.");
+    assert_eq!(words(first, first.ranked.places()), "The|sky|is|blue.");
     assert_eq!(data.counts.begins_itself, 0, "the template's begin token is the only one");
     assert_eq!(first.input_ids.iter().filter(|&&id| id == first.input_ids[0]).count(), 1);
 
@@ -133,6 +134,88 @@ fn shown_examples_are_the_same_for_all_and_asked_no_more() {
         ("few_shot: {count: 65}\n", "65 is not between 1 and 64"),
     ] {
         let said = written(more).load(&Model::bytes()).unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+/// What is ranked as one, of the first example.
+fn units(data: &Dataset) -> Vec<String> {
+    let first = &data.examples[0];
+    let text = |places: &[usize]| places.iter().map(|&place| first.tokens[place].as_str()).collect::<String>();
+    first.ranked.iter().map(text).collect()
+}
+
+#[test]
+fn words_and_sentences_compete_whole() {
+    let words = written("granularity: words\nrank: context\naggregate: signed_max\n").load(&Model::bytes()).unwrap();
+    let first = &words.examples[0];
+    assert_eq!(first.ranked.aggregate(), Aggregate::SignedMax);
+    // The space behind the context belongs to the word behind it, which is not ranked.
+    assert_eq!(units(&words).iter().map(|unit| unit.trim()).collect::<Vec<_>>(), ["The", "sky", "is", "blue", ".", ""]);
+    let sentences = written("granularity: sentences\n").load(&Model::bytes()).unwrap();
+    let found: Vec<String> = units(&sentences).iter().map(|unit| unit.trim().to_owned()).collect();
+    assert!(found.contains(&"The sky is blue.".to_owned()) && found.contains(&"One".to_owned()), "{found:?}");
+    // The last token, where the score is taken, is not ranked: of the last sentence the rest is.
+    let last = first.input_ids.len() - 1;
+    assert!(!sentences.examples[0].ranked.places().contains(&last));
+    let tokens = written("").load(&Model::bytes()).unwrap();
+    assert_eq!(tokens.examples[0].ranked.len(), last - 1);
+}
+
+#[test]
+fn fields_and_shown_examples_compete_whole() {
+    let task = "granularity: fields\nfew_shot: {ids: [b, c]}\nopening: \" So:\"\n";
+    let plain = written(task).load(&Model::bytes()).unwrap();
+    assert_eq!(
+        units(&plain).iter().map(|unit| unit.trim()).collect::<Vec<_>>(),
+        ["Rain falls. Two? So: No", "Snow falls. Six? So: Yes", "The sky is blue.", "One"]
+    );
+    let turns = "granularity: fields\nfew_shot: {ids: [b, c]}\nchat: always\nopening: \"So:\"\n";
+    let turns = written(turns).load(&chatting("chatml")).unwrap();
+    let found = units(&turns);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert!(found[1].starts_with("Snow falls. Six?<|end|>") && found[1].ends_with("So: Yes"), "{found:?}");
+    assert_eq!(found[3].trim(), "One");
+}
+
+#[test]
+fn a_record_names_groups_of_its_context() {
+    let written = |groups: &str, more: &str| {
+        let task = format!(
+            "data: {{file: d.jsonl}}\nprompt: \"{{c}} {{q}}?\"\ncontext: c\ngroups: g\nanswer: \"{{l}}\"\n\
+             options: {{y: \" Yes\", n: \" No\"}}\n{more}"
+        );
+        let rows = format!(
+            "{{\"c\": \"One passage. Another one, with hay hay hay hay hay hay. The third.\", \"g\": {groups}, \"q\": \"Is it\", \"l\": \"y\"}}\n"
+        );
+        Written::new(&task, &[("d.jsonl", rows.as_bytes())])
+    };
+    let three = "[[0, 12], [56, 66], [13, 55]]";
+    let data = written(three, "").load(&Model::bytes()).unwrap();
+    let found: Vec<String> = units(&data).iter().map(|unit| unit.trim().to_owned()).collect();
+    assert_eq!(found, ["One passage.", "Another one, with hay hay hay hay hay hay.", "The third."]);
+    // What a shortened context leaves of them.
+    let data = written(three, "max_tokens: 42\n").load(&Model::bytes()).unwrap();
+    let found: Vec<String> = units(&data).iter().map(|unit| unit.trim().to_owned()).collect();
+    assert_eq!((data.counts.shortened, found.len(), found[0].as_str()), (1, 2, "One passage."), "{found:?}");
+    assert_eq!(
+        written(three, "granularity: tokens\n").load(&Model::bytes()).unwrap().examples[0].ranked.of(0).len(),
+        1
+    );
+    let ungrouped = Written::new(
+        "data: {file: d.jsonl}\nprompt: \"{c}\"\nanswer: \" Yes\"\ngranularity: groups\n",
+        &[("d.jsonl", b"{\"c\": \"x\"}\n")],
+    );
+    for (said, expected) in [
+        (
+            written("[[0, 9], [5, 12]]", "").load(&Model::bytes()).unwrap_err(),
+            "the groups [0, 9) and [5, 12) share characters",
+        ),
+        (written("[[0, 99]]", "").load(&Model::bytes()).unwrap_err(), "ends past the context"),
+        (ungrouped.plan().unwrap_err(), "`granularity: groups` has no groups"),
+        (written(three, "granularity: wrods\n").plan().unwrap_err(), "did you mean `words`?"),
+        (written(three, "metrics: [sufficency]\n").plan().unwrap_err(), "unknown metric"),
+    ] {
         assert!(said.contains(expected), "{said}");
     }
 }

@@ -254,7 +254,9 @@ mod tests {
         let task = path.with_file_name("task of rows.yaml");
         let file = path.file_name().unwrap().to_str().unwrap();
         std::fs::write(&task, format!("data: {{file: {file}{more}}}\nprompt: \"{{a}}\"\nanswer: \"{{a}}\"\n")).unwrap();
-        crate::config::load_task(&task).unwrap_or_else(|error| panic!("{error}")).data
+        crate::config::load_task(&task, &crate::config::Vocabulary::EMPTY)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .data
     }
 
     fn rows(name: &str, content: &[u8], wanted: &[&str]) -> Vec<Row> {
