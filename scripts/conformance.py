@@ -1,13 +1,21 @@
 """Runs the graphs of a bundle in the runtimes that are installed, and compares them.
 
-    pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.31.1     # and any of: openvino tract
-    python scripts/conformance.py bundle [--json FILE] [--tokens 16] [--seconds 2]
+    pip install numpy==2.4.6 onnx==1.23.2 onnxruntime==1.31.1     # and any of the packages in RUNTIMES below
+    python scripts/conformance.py BUNDLE|KIT ... [--only NAME] [--json FILE] [--tokens 16] [--seconds 2]
+    python scripts/conformance.py BUNDLE ... --write-kit FOLDER
 
-The reference is ONNX Runtime's CPU provider with its optimizations off. Every runtime gets the same two prompts, one of them
-padded, at GIM's setting of the knobs with a contrast, in f32. For each runtime: its version, and for each graph the largest
-deviation over the largest number of the reference, or the first line of what it says against the graph; and the time of
-`gradient.onnx` over that of ONNX Runtime as it comes, on one thread each. ONNX Runtime's OpenVINO provider is a build of its own
+All graphs get the same two prompts, one of them padded, at GIM's setting of the knobs with a contrast, in f32. The reference is
+ONNX Runtime's CPU provider with its optimizations off. For each runtime: its version, and for each graph the largest deviation
+over the largest number of the reference, or the first line of what it says against the graph; and the time of `gradient.onnx`
+over that of ONNX Runtime as it comes, on one thread each. ONNX Runtime's OpenVINO provider is a build of its own
 (`onnxruntime-openvino`), which an environment has in place of `onnxruntime`: there it is a second runtime beside the CPU.
+Runtimes that read no external data (MNN, OpenCV, IREE, tinygrad) get a copy of the file with the weights inside, TVM and IREE
+compile the graph, and tinygrad needs a C compiler. `--node FOLDER` runs scripts/conformance.mjs, too, with what npm installed
+there (onnxruntime-node, onnxruntime-web).
+
+`--write-kit` makes a folder of each bundle that says what is right by itself: the graphs, `inputs/NAME.npy` for each input of
+any graph, `expected/GRAPH.OUTPUT.npy`. `tests/fixtures/conformance` holds such kits of small models, so that any runtime in any
+language can be tried with its graphs and an .npy reader.
 
 Exit code 1 if a graph is computed with a deviation above 1e-4: wrong, and without a word.
 """
@@ -16,7 +24,10 @@ import argparse
 import importlib.metadata
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +37,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-GRAPHS = {"embed": ["inputs_embeds"], "forward": ["logits"], "gradient": ["score", "gradient"], "attention": ["attention"]}
+GRAPHS = {"embed": ["inputs_embeds"], "forward": ["logits"], "forward_embeds": ["logits"], "gradient": ["score", "gradient"],
+          "attention": ["attention"]}
 GIM = {"softmax_temperature": 2, "norm_freeze": 1, "product_share": 0.5, "attention_path": 1, "activation_secant": 0}
 LIMIT = 1e-4
 
@@ -38,28 +50,43 @@ def session(path, level=None, providers=("CPUExecutionProvider",)):
     if level is not None:
         options.graph_optimization_level = level
     made = ort.InferenceSession(str(path), options, providers=list(providers))
+    if made.get_providers()[0] != providers[0]:
+        raise RuntimeError(f"{providers[0]} did not start")
     names = [port.name for port in made.get_inputs()]
     return lambda feeds: made.run(None, {name: feeds[name] for name in names})
 
 
 def ports(path):
-    return [port.name for port in onnx.load(path, load_external_data=False).graph.input]
+    """The names of a graph's inputs and outputs."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return [port.name for port in graph.input], [port.name for port in graph.output]
 
 
-def onnx_runtime(path):
+def inlined(path):
+    """A copy with the weights inside, in a folder of its own that goes with the process."""
+    folder = Path(tempfile.mkdtemp(dir=SCRATCH.name))
+    onnx.save(onnx.load(path), folder / path.name)
+    return folder / path.name
+
+
+def listed(results):
+    return list(results) if isinstance(results, (list, tuple)) else [results]
+
+
+def onnx_runtime(path, feeds):
     return session(path)
 
 
-def onnx_runtime_openvino(path):
+def onnx_runtime_openvino(path, feeds):
     return session(path, providers=["OpenVINOExecutionProvider"])
 
 
-def openvino(path):
+def openvino(path, feeds):
     import openvino as ov
 
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     model = ov.Core().compile_model(str(path), "CPU", config)
-    names = ports(path)
+    names, _ = ports(path)
 
     def run(feeds):
         made = model([feeds[name] for name in names])
@@ -68,20 +95,98 @@ def openvino(path):
     return run
 
 
-def tract(path):
+def tract(path, feeds):
     import tract as library
 
     model = library.onnx().load(str(path)).into_model().into_runnable()
-    names = ports(path)
+    names, _ = ports(path)
     return lambda feeds: [made.to_numpy() for made in model.run([feeds[name] for name in names])]
 
 
-def reference_evaluator(path):
+def reference_evaluator(path, feeds):
     from onnx.reference import ReferenceEvaluator
 
     model = ReferenceEvaluator(str(path))
-    names = ports(path)
+    names, _ = ports(path)
     return lambda feeds: model.run(None, {name: feeds[name] for name in names})
+
+
+def opencv(path, feeds):
+    import cv2
+
+    cv2.setNumThreads(1)
+    network = cv2.dnn.readNetFromONNX(str(inlined(path)), cv2.dnn.ENGINE_NEW)
+    names, outputs = ports(path)
+
+    def run(feeds):
+        for name in names:
+            network.setInput(feeds[name], name)
+        return list(network.forward(outputs))
+
+    return run
+
+
+def mnn(path, feeds):
+    import MNN.expr as F
+    import MNN.nn as nn
+
+    source = inlined(path)
+    target = source.with_suffix(".mnn")
+    tool = Path(sys.executable).parent / "mnnconvert"
+    done = subprocess.run([tool, "-f", "ONNX", "--modelFile", source, "--MNNModel", target, "--bizCode", "conformance"],
+                          capture_output=True, text=True)
+    if not target.exists():
+        raise RuntimeError((done.stdout + done.stderr)[-200:])
+    names, outputs = ports(path)
+    model = nn.load_module_from_file(str(target), names, outputs, precision_mode=1)  # 1: high, f32
+
+    def constant(array):
+        # Integers have 32 bits there.
+        kind, array = (F.int, array.astype(np.int32)) if array.dtype == np.int64 else (F.float, array)
+        return F.const(np.ascontiguousarray(array), list(array.shape), F.NCHW, kind)
+
+    return lambda feeds: [F.convert(made, F.NCHW).read() for made in model.onForward([constant(feeds[n]) for n in names])]
+
+
+def tinygrad(path, feeds):
+    from tinygrad import Tensor
+    from tinygrad.nn.onnx import OnnxRunner
+
+    runner = OnnxRunner(str(inlined(path)))
+    names, outputs = ports(path)
+
+    def run(feeds):
+        made = runner({name: Tensor(feeds[name]) for name in names})
+        return [made[name].numpy() for name in outputs]
+
+    return run
+
+
+def iree(path, feeds):
+    import iree.compiler
+    import iree.runtime
+
+    source = inlined(path)
+    target = source.with_suffix(".mlir")
+    subprocess.run([sys.executable, "-m", "iree.compiler.tools.import_onnx", source, "-o", target], check=True, capture_output=True)
+    compiled = iree.compiler.compile_file(str(target), target_backends=["llvm-cpu"], input_type="onnx",
+                                          extra_args=["--iree-llvmcpu-target-cpu=host"])
+    context = iree.runtime.SystemContext(config=iree.runtime.Config("local-sync"))
+    context.add_vm_module(iree.runtime.VmModule.copy_buffer(context.instance, compiled))
+    function = next(module for name, module in context.modules.items() if name != "hal")[path.stem]
+    names, _ = ports(path)
+    return lambda feeds: [np.asarray(made) for made in listed(function(*[feeds[name] for name in names]))]
+
+
+def tvm(path, feeds):
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    names, _ = ports(path)
+    module = from_onnx(onnx.load(path), shape_dict={name: list(feeds[name].shape) for name in names})
+    machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
+    return lambda feeds: [made.numpy() for made in listed(machine["main"](*[tvm.runtime.tensor(feeds[name]) for name in names]))]
 
 
 # What it is called, the package that it comes in, what opens a graph.
@@ -90,7 +195,12 @@ RUNTIMES = [
     ("ONNX Runtime, OpenVINO provider", ["onnxruntime-openvino"], onnx_runtime_openvino),
     ("OpenVINO", ["openvino"], openvino),
     ("tract", ["tract"], tract),
+    ("OpenCV", ["opencv-python-headless", "opencv-python"], opencv),
+    ("MNN", ["mnn"], mnn),
+    ("tinygrad", ["tinygrad"], tinygrad),
     ("ONNX reference evaluator", ["onnx"], reference_evaluator),
+    ("IREE", ["iree-base-compiler"], iree),
+    ("TVM", ["apache-tvm"], tvm),
 ]
 
 
@@ -104,7 +214,12 @@ def version(packages):
 
 
 def questions(bundle, tokens):
-    """The inputs of all graphs, by name, and what the reference makes of them."""
+    """The inputs of all graphs, by name, and what the reference makes of them: of a kit as it is, of a bundle now."""
+    graphs = {graph: names for graph, names in GRAPHS.items() if (bundle / f"{graph}.onnx").is_file()}
+    if (bundle / "inputs").is_dir():
+        feeds = {file.stem: np.load(file) for file in sorted((bundle / "inputs").iterdir())}
+        return feeds, {graph: {name: np.load(bundle / f"expected/{graph}.{name}.npy") for name in names}
+                       for graph, names in graphs.items()}
     manifest = json.loads((bundle / "bundle.json").read_text())
     size = manifest["dimensions"]
     tokens = min(tokens, size["max_positions"] or tokens)
@@ -122,16 +237,28 @@ def questions(bundle, tokens):
         **{name: np.array(value, np.float32) for name, value in GIM.items()},
     }
     wanted = {}
-    for graph, names in GRAPHS.items():
+    for graph, names in graphs.items():
         made = session(bundle / f"{graph}.onnx", ort.GraphOptimizationLevel.ORT_DISABLE_ALL)(feeds)
         wanted[graph] = dict(zip(names, made))
         feeds |= wanted[graph] if graph == "embed" else {}
     return feeds, wanted
 
 
+def write_kit(bundle, folder, feeds, wanted):
+    for part in ("inputs", "expected"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for file in [f"{graph}.onnx" for graph in wanted] + ["weights.bin"]:
+        shutil.copyfile(bundle / file, folder / file)
+    for name, value in feeds.items():
+        np.save(folder / f"inputs/{name}.npy", value)
+    for graph, outputs in wanted.items():
+        for name, value in outputs.items():
+            np.save(folder / f"expected/{graph}.{name}.npy", value)
+
+
 def deviation(found, wanted):
     worst = 0.0
-    for value, reference in zip(found, wanted.values()):
+    for value, reference in zip(found, wanted.values(), strict=True):
         value = np.asarray(value)
         if value.shape != reference.shape or not np.isfinite(value).all():
             return float("inf")
@@ -151,49 +278,86 @@ def seconds(run, feeds, budget):
 
 def first_line(error):
     lines = [line.strip() for line in str(error).split("Stack backtrace")[0].splitlines() if line.strip()]
-    return " ".join(lines[:4])[:200]
+    return f"{type(error).__name__}: {' '.join(lines[:4])}"[:200]
+
+
+def try_runtime(opens, bundle, feeds, wanted, budget):
+    """What a runtime makes of each graph, and how long it takes for the gradient."""
+    result = {"graphs": {}}
+    for graph in wanted:
+        try:
+            run = opens(bundle / f"{graph}.onnx", feeds)
+            result["graphs"][graph] = deviation(run(feeds), wanted[graph])
+            if graph == "gradient":
+                took, count = seconds(run, feeds, budget)
+                result |= {"milliseconds": 1e3 * took, "runs": count}
+        except Exception as error:  # noqa: BLE001 whatever a runtime raises is its answer
+            result["graphs"][graph] = first_line(error)
+    return result
+
+
+def in_node(folder, bundle, feeds, wanted, budget):
+    """The same with the JavaScript packages that `npm` installed in a folder."""
+    kit = Path(tempfile.mkdtemp(dir=SCRATCH.name))
+    write_kit(bundle, kit, feeds, wanted)
+    # Packages are looked for from the script's folder upwards.
+    script = folder.resolve() / ".conformance.mjs"
+    shutil.copyfile(Path(__file__).with_suffix(".mjs"), script)
+    try:
+        for package in ("onnxruntime-node", "onnxruntime-web"):
+            if (folder / "node_modules" / package).is_dir():
+                done = subprocess.run(["node", script, package, kit, str(budget)], capture_output=True, text=True)
+                if done.returncode:
+                    raise RuntimeError(done.stderr[-500:])
+                yield json.loads(done.stdout.splitlines()[-1])
+    finally:
+        script.unlink()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="a bundle, or a kit")
+    parser.add_argument("--only", help="runtimes with this in their name")
     parser.add_argument("--json", type=Path, help="write the results there, too")
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long a runtime is timed")
+    parser.add_argument("--node", type=Path, help="a folder with node_modules")
+    parser.add_argument("--write-kit", type=Path, help="make a kit of each bundle in this folder, and run nothing")
     arguments = parser.parse_args()
-    feeds, wanted = questions(arguments.bundle, arguments.tokens)
-    base, results, wrong = None, [], False
-    for name, packages, opens in RUNTIMES:
-        found = version(packages)
-        if found is None:
-            print(f"{name}: not installed ({' or '.join(packages)})")
+    results, wrong = [], False
+    for bundle in arguments.bundles:
+        feeds, wanted = questions(bundle, arguments.tokens)
+        if arguments.write_kit:
+            write_kit(bundle, arguments.write_kit / bundle.resolve().name, feeds, wanted)
             continue
-        result = {"runtime": name, "version": found, "graphs": {}}
-        for graph in GRAPHS:
-            path = arguments.bundle / f"{graph}.onnx"
-            try:
-                run = opens(path)
-                worst = deviation(run(feeds), wanted[graph])
-                result["graphs"][graph] = worst
-                wrong |= worst > LIMIT
-                if graph == "gradient":
-                    took, count = seconds(run, feeds, arguments.seconds)
-                    base = base or took
-                    result |= {"milliseconds": 1e3 * took, "runs": count, "over_onnx_runtime": took / base}
-            except Exception as error:  # noqa: BLE001 whatever a runtime raises is its answer
-                result["graphs"][graph] = first_line(error)
-        results.append(result)
-        print(f"{name} {found}")
-        for graph, answer in result["graphs"].items():
-            note = answer if isinstance(answer, str) else f"{answer:.1e}" + (" WRONG" if answer > LIMIT else "")
-            print(f"  {graph:10} {note}")
-        if "milliseconds" in result:
-            print(f"  gradient   {result['milliseconds']:.2f} ms of processor time, {result['over_onnx_runtime']:.2f} of "
-                  f"ONNX Runtime's ({result['runs']} runs)")
+        base = None
+        found = ({"runtime": name, "version": version(packages),
+                  **(try_runtime(opens, bundle, feeds, wanted, arguments.seconds) if version(packages) else {})}
+                 for name, packages, opens in RUNTIMES
+                 if not arguments.only or arguments.only.lower() in name.lower() or opens is onnx_runtime)
+        node = in_node(arguments.node, bundle, feeds, wanted, arguments.seconds) if arguments.node else ()
+        for result in [*found, *node]:
+            if result["version"] is None:
+                print(f"{result['runtime']}: not installed")
+                continue
+            results.append({"bundle": bundle.name} | result)
+            print(f"{bundle.name}: {result['runtime']} {result['version']}", flush=True)
+            for graph, answer in result["graphs"].items():
+                answer = float("inf") if answer is None else answer
+                bad = not isinstance(answer, str) and answer > LIMIT
+                wrong |= bad
+                print(f"  {graph:14} {answer if isinstance(answer, str) else f'{answer:.1e}'}{' WRONG' if bad else ''}")
+            if took := result.get("milliseconds"):
+                base = base or took
+                result["over_onnx_runtime"] = results[-1]["over_onnx_runtime"] = took / base
+                print(f"  gradient       {took:.2f} ms of processor time, {took / base:.2f} of ONNX Runtime's "
+                      f"({result['runs']} runs)", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with tempfile.TemporaryDirectory() as folder:
+        SCRATCH = argparse.Namespace(name=folder)
+        sys.exit(main())

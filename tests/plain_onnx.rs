@@ -9,7 +9,12 @@ use std::sync::OnceLock;
 
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::grad::Knobs;
-use gim_harness::runtime::{GradientRow, Model, PINNED_VERSION, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::onnx::proto::ModelProto;
+use gim_harness::runtime::{
+    GradientRow, Model, PINNED_VERSION, Runtime, RuntimeOptions, Session, SessionOptions, Tensor,
+};
+use ndarray::ArrayD;
+use prost::Message as _;
 use tempfile::TempDir;
 
 /// Of the npm packages onnxruntime-node and onnxruntime-web.
@@ -186,5 +191,66 @@ fn the_javascript_example_gives_our_numbers() {
         std::fs::write(&file, code).unwrap();
         let output = run(Command::new("node").arg(&file).current_dir(folder.path())).unwrap();
         assert_same(name, &numbers(&output), &expected);
+    }
+}
+
+/// The kits of `tests/fixtures/conformance`, with which other runtimes are tried: their graphs are those that this program
+/// writes, and ONNX Runtime gets the numbers that they say are right.
+#[test]
+fn the_conformance_kits_are_what_is_written_and_computed() {
+    let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap();
+    for name in ["gpt2-base", "llama-linear", "mistral-a"] {
+        let kit = root().join("tests/fixtures/conformance").join(name);
+        let folder = baked(&format!("architectures/{name}"), None);
+        let bundle = folder.path().join("bundle");
+        assert!(std::fs::read(bundle.join("weights.bin")).unwrap() == std::fs::read(kit.join("weights.bin")).unwrap());
+        for graph in ["embed", "forward", "forward_embeds", "gradient", "attention"] {
+            let file = format!("{graph}.onnx");
+            // What else the files hold, such as the program's version, may differ.
+            let nodes = |folder: &Path| {
+                let bytes = std::fs::read(folder.join(&file)).unwrap();
+                ModelProto::decode(&bytes[..]).unwrap().graph
+            };
+            assert!(
+                nodes(&bundle) == nodes(&kit),
+                "{name}: scripts/conformance.py --write-kit has to write {file} anew"
+            );
+            let mut session = Session::open(&runtime, &kit.join(&file), &SessionOptions::default()).unwrap();
+            let names: Vec<String> = session.input_names().map(str::to_owned).collect();
+            let feeds = names.iter().map(|input| (input.as_str(), npy(&kit.join(format!("inputs/{input}.npy")))));
+            let found = session.run(&feeds.collect::<Vec<_>>()).unwrap();
+            let mut outputs = 0;
+            for (output, value) in found.iter() {
+                let (Tensor::F32(value), Tensor::F32(wanted)) =
+                    (value, &npy(&kit.join(format!("expected/{graph}.{output}.npy"))))
+                else {
+                    panic!("{graph}.{output} is not f32");
+                };
+                assert_eq!(value.shape(), wanted.shape());
+                let largest = wanted.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+                let worst = value.iter().zip(wanted).fold(0.0f32, |most, (x, y)| most.max((x - y).abs()));
+                assert!(worst < 1e-5 * largest, "{name}: {graph}.{output} is off by {worst} of {largest}");
+                outputs += 1;
+            }
+            assert_eq!(outputs, if graph == "gradient" { 2 } else { 1 });
+        }
+    }
+}
+
+/// An array of NumPy's format 1.0, of numbers as graphs have them.
+fn npy(path: &Path) -> Tensor {
+    let bytes = std::fs::read(path).unwrap();
+    let (header, data) = bytes[10..].split_at(usize::from(u16::from_le_bytes([bytes[8], bytes[9]])));
+    let header = std::str::from_utf8(header).unwrap();
+    let sizes = header.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
+    let sizes: Vec<usize> =
+        sizes.split(',').map(str::trim).filter(|size| !size.is_empty()).map(|size| size.parse().unwrap()).collect();
+    if header.contains("'<f4'") {
+        let numbers = data.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        ArrayD::from_shape_vec(sizes, numbers).unwrap().into()
+    } else {
+        assert!(header.contains("'<i8'"), "{header}");
+        let numbers = data.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b)).collect();
+        ArrayD::from_shape_vec(sizes, numbers).unwrap().into()
     }
 }

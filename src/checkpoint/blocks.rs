@@ -9,6 +9,11 @@ use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Tensor};
 /// Added to the scores of what must not be attended to. Finite, so that a row without any key stays a number.
 const MASKED: f64 = -1e30;
 
+/// No text is so long.
+const LONGEST: i64 = 1 << 29;
+/// Where padding stands: out of reach of every query. Sums with it fit 32 bits, in which some runtimes compute places.
+const FAR: i64 = 1 << 30;
+
 /// Which keys a query may look at, padding aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -27,35 +32,37 @@ pub enum Reach {
 pub fn attention_bias(graph: &mut Graph, attention_mask: Id, reach: Reach) -> Result<Id, GraphError> {
     let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
     let present = graph.cast(attention_mask, Dtype::Bool)?;
-    let mut allowed = graph.reshape(present, vec![batch, one.clone(), one.clone(), one.clone(), seq.clone()])?;
-    if reach != Reach::Everywhere {
+    let as_keys = vec![batch, one.clone(), one.clone(), one.clone(), seq.clone()];
+    let allowed = if reach == Reach::Everywhere {
+        graph.reshape(present, as_keys)?
+    } else {
+        // Padding stands behind all queries. One comparison is all there is then: tract loses a size where a comparison of
+        // places is joined to the mask by an operator of its own.
         let places = graph.add(Op::Arange(seq.clone()), &[])?;
-        let queries = graph.reshape(places, vec![seq.clone(), one.clone()])?;
-        let keys = graph.reshape(places, vec![one, seq])?;
-        // No text is so long, and no sum overflows.
+        let far = graph.constant(Tensor::i64(FAR))?;
+        let keys = graph.choose(present, places, far)?;
+        let keys = graph.reshape(keys, as_keys)?;
+        let queries = graph.reshape(places, vec![seq, one])?;
         let mut farther = |from: Id, by: usize| {
-            let by = graph.constant(Tensor::i64(by.min(1 << 40) as i64))?;
+            let by = graph.constant(Tensor::i64(i64::try_from(by).map_or(LONGEST, |by| by.min(LONGEST))))?;
             graph.plus(from, by)
         };
-        let near = match reach {
-            Reach::Everywhere => None,
-            Reach::Before => Some((graph.logic(Logic::LessOrEqual, keys, queries)?, None)),
+        match reach {
+            Reach::Everywhere | Reach::Before => graph.logic(Logic::LessOrEqual, keys, queries)?,
             Reach::Window(size) => {
                 let ends = farther(keys, size)?;
                 let before = graph.logic(Logic::LessOrEqual, keys, queries)?;
-                Some((before, Some(graph.logic(Logic::Less, queries, ends)?)))
+                let within = graph.logic(Logic::Less, queries, ends)?;
+                graph.logic(Logic::And, before, within)?
             }
             Reach::Around(distance) => {
                 let (last, first) = (farther(queries, distance)?, farther(keys, distance)?);
                 let before = graph.logic(Logic::LessOrEqual, keys, last)?;
-                Some((before, Some(graph.logic(Logic::LessOrEqual, queries, first)?)))
+                let after = graph.logic(Logic::LessOrEqual, queries, first)?;
+                graph.logic(Logic::And, before, after)?
             }
-        };
-        if let Some((near, within)) = near {
-            let near = within.map_or(Ok(near), |within| graph.logic(Logic::And, near, within))?;
-            allowed = graph.logic(Logic::And, near, allowed)?;
         }
-    }
+    };
     let zero = graph.constant(Tensor::float(0.0, Dtype::F32))?;
     let masked = graph.constant(Tensor::float(MASKED, Dtype::F32))?;
     graph.choose(allowed, zero, masked)

@@ -3,22 +3,45 @@
 //! This runs after differentiation. Backward rules use the same building blocks ([`inverse_rms`], [`gate`]), and equal
 //! operators on equal inputs are one value, so a backward pass reuses what the forward pass has computed.
 
+use std::collections::{HashMap, HashSet};
+
 use super::dim::Dim;
 use super::graph::{Graph, GraphError, Id};
-use super::op::{Activation, Logic, Op, Reduction, Unary, WeightLayout};
+use super::op::{Activation, Logic, Op, Reduction, Unary, WeightLayout, WeightRef};
 
 /// The same graph without composites and without what `outputs` do not need; `outputs` as they are numbered there.
 pub fn expand(graph: &Graph, outputs: &[Id]) -> Result<(Graph, Vec<Id>), GraphError> {
     let mut out = Graph::new();
     let mut renamed: Vec<Option<Id>> = vec![None; graph.len()];
-    for id in graph.ancestors(outputs) {
+    let ids = graph.ancestors(outputs);
+    let turned = square_in_both_layouts(graph, &ids);
+    for id in ids {
         let value = graph.value(id);
         let inputs: Vec<Id> = value.inputs.iter().filter_map(|input| renamed[input.index()]).collect();
         out.set_scope(&value.scope);
-        renamed[id.index()] = Some(expand_one(&mut out, &value.op, &inputs)?);
+        let expanded = match (&value.op, &value.inputs[..]) {
+            (Op::Linear(WeightLayout::OutIn), [_, weight, ..]) if turned.contains(weight) => {
+                in_halves(&mut out, &inputs)?
+            }
+            _ => expand_one(&mut out, &value.op, &inputs)?,
+        };
+        renamed[id.index()] = Some(expanded);
     }
     let outputs = outputs.iter().filter_map(|id| renamed[id.index()]).collect();
     Ok((out, outputs))
+}
+
+/// The square matrices by which something is multiplied in either layout: forwards in one, backwards in the other.
+fn square_in_both_layouts(graph: &Graph, ids: &[Id]) -> HashSet<Id> {
+    let mut layouts: HashMap<Id, HashSet<WeightLayout>> = HashMap::new();
+    for &id in ids {
+        if let (&Op::Linear(layout), [_, weight, ..]) = (&graph.value(id).op, &graph.value(id).inputs[..])
+            && matches!(graph.shape(*weight), [rows, columns] if rows == columns)
+        {
+            layouts.entry(*weight).or_default().insert(layout);
+        }
+    }
+    layouts.into_iter().filter(|(_, layouts)| layouts.len() == 2).map(|(weight, _)| weight).collect()
 }
 
 fn expand_one(g: &mut Graph, op: &Op, inputs: &[Id]) -> Result<Id, GraphError> {
@@ -61,17 +84,50 @@ fn linear(g: &mut Graph, inputs: &[Id], layout: WeightLayout) -> Result<Id, Grap
             None => Ok(product),
         };
     }
-    let shape = g.shape(x).to_vec();
-    let (last, leading) = match shape.split_last() {
-        Some((last, leading)) => (last.clone(), leading.to_vec()),
-        None => return g.add(Op::Linear(layout), inputs),
-    };
-    let rows = Dim::product(&leading).unwrap_or_else(|| Dim::known(1));
-    let matrix = g.reshape(x, vec![rows, last])?;
+    let Some((matrix, leading)) = as_matrix(g, x)? else { return g.add(Op::Linear(layout), inputs) };
     let operands: Vec<Id> = [matrix, weight].into_iter().chain(bias).collect();
     let product = g.add(Op::Gemm { transpose_b: layout == WeightLayout::OutIn }, &operands)?;
     let size_out = g.shape(product)[1].clone();
     g.reshape(product, leading.into_iter().chain([size_out]).collect())
+}
+
+/// The rows of all leading axes as a matrix, and those axes; nothing of a scalar.
+fn as_matrix(g: &mut Graph, x: Id) -> Result<Option<(Id, Vec<Dim>)>, GraphError> {
+    let shape = g.shape(x).to_vec();
+    let Some((last, leading)) = shape.split_last() else { return Ok(None) };
+    let rows = Dim::product(leading).unwrap_or_else(|| Dim::known(1));
+    Ok(Some((g.reshape(x, vec![rows, last.clone()])?, leading.to_vec())))
+}
+
+/// A product `x W^T`, half of its columns at a time: what another node multiplies by the whole of a square `W`.
+///
+/// OpenVINO 2026.4 packs a weight once for each address and shape. Where a square one is multiplied by as it is and
+/// transposed, both products take what the first of them packed, and the gradient is another model's, without a word. A
+/// half has a shape of its own, and no bytes of its own; ONNX Runtime takes as long either way (docs/runtimes.md).
+fn in_halves(g: &mut Graph, inputs: &[Id]) -> Result<Id, GraphError> {
+    let (x, weight, bias) = (inputs[0], inputs[1], inputs.get(2).copied());
+    let size = g.shape(weight)[0].value().unwrap_or_default();
+    let (Op::Weight(whole), true) = (g.value(weight).op.clone(), size >= 2) else {
+        return linear(g, inputs, WeightLayout::OutIn);
+    };
+    let Some((matrix, leading)) = as_matrix(g, x)? else { return linear(g, inputs, WeightLayout::OutIn) };
+    let mut parts = Vec::with_capacity(2);
+    for (start, end) in [(0, size / 2), (size / 2, size)] {
+        let rows = WeightRef { start: whole.start + start * size, dims: vec![end - start, size], ..whole.clone() };
+        let mut operands = vec![matrix, g.add(Op::Weight(rows), &[])?];
+        if let Some(bias) = bias {
+            operands.push(match g.value(bias).op.clone() {
+                Op::Weight(bias) => {
+                    let part = WeightRef { start: bias.start + start, dims: vec![end - start], ..bias };
+                    g.add(Op::Weight(part), &[])?
+                }
+                _ => g.slice(bias, 0, start, end)?,
+            });
+        }
+        parts.push(g.add(Op::Gemm { transpose_b: true }, &operands)?);
+    }
+    let product = g.concat(&parts, 1)?;
+    g.reshape(product, leading.into_iter().chain([Dim::known(size)]).collect())
 }
 
 /// `1 / sqrt(mean(x^2) + eps)` over the last axis, which stays with size 1.
@@ -196,6 +252,49 @@ mod tests {
             let (expanded, roots) = expand(&graph, &[y]).unwrap();
             assert_eq!(show(expanded.shape(roots[0])), "[3]");
         }
+    }
+
+    /// The weights of the products of a graph with one linear layer and its backward pass, and whether each is
+    /// transposed.
+    fn products(size_out: usize, size_in: usize, bias: bool) -> Vec<(Vec<usize>, usize, bool)> {
+        let mut graph = Graph::new();
+        let mut weight = |index, dims: Vec<usize>| {
+            graph.add(Op::Weight(WeightRef { index, start: 0, dims, dtype: Dtype::F32 }), &[]).unwrap()
+        };
+        let matrix = weight(0, vec![size_out, size_in]);
+        let bias = bias.then(|| weight(1, vec![size_out]));
+        let x = graph.input("x", Dtype::F32, vec![2.into(), Dim::symbol("seq"), size_in.into()]).unwrap();
+        let y = graph.linear(x, matrix, bias, WeightLayout::OutIn).unwrap();
+        let back = graph.linear(y, matrix, None, WeightLayout::InOut).unwrap();
+        assert_eq!(graph.shape(back), graph.shape(x));
+        let (expanded, roots) = expand(&graph, &[back]).unwrap();
+        assert_eq!(expanded.shape(roots[0]), graph.shape(back));
+        let product = |id: Id| {
+            let transposed = match expanded.value(id).op {
+                Op::Gemm { transpose_b } => transpose_b,
+                Op::MatMul => false,
+                _ => return None,
+            };
+            let operands = &expanded.value(id).inputs;
+            if let Some(bias) = operands.get(2) {
+                assert_eq!(expanded.shape(*bias)[0], expanded.shape(operands[1])[0]);
+            }
+            match &expanded.value(operands[1]).op {
+                Op::Weight(weight) => Some((weight.dims.clone(), weight.start, transposed)),
+                other => panic!("{other:?}"),
+            }
+        };
+        expanded.ancestors(&roots).into_iter().filter_map(product).collect()
+    }
+
+    #[test]
+    fn no_square_weight_is_read_both_ways() {
+        for bias in [false, true] {
+            let halves = [(vec![2, 5], 0, true), (vec![3, 5], 10, true), (vec![5, 5], 0, false)];
+            assert_eq!(products(5, 5, bias), halves);
+            assert_eq!(products(4, 6, bias), [(vec![4, 6], 0, true), (vec![4, 6], 0, false)]);
+        }
+        assert_eq!(products(1, 1, false), [(vec![1, 1], 0, true), (vec![1, 1], 0, false)]);
     }
 
     #[test]

@@ -78,6 +78,8 @@ struct Writer<'a> {
     sizes: HashMap<String, (String, usize)>,
     /// Names of what was written once and is used again: sizes, shapes, small constants.
     shared: HashMap<String, String>,
+    /// The most elements from the first one on of each weight that is used: a use of fewer is of a part.
+    whole: HashMap<usize, usize>,
 }
 
 impl<'a> Writer<'a> {
@@ -91,7 +93,16 @@ impl<'a> Writer<'a> {
             reserved: export.outputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
             sizes: HashMap::new(),
             shared: HashMap::new(),
+            whole: HashMap::new(),
         };
+        for id in graph.ids() {
+            if let Op::Weight(weight) = &graph.value(id).op
+                && weight.start == 0
+            {
+                let most = writer.whole.entry(weight.index).or_default();
+                *most = weight.dims.iter().product::<usize>().max(*most);
+            }
+        }
         writer.reserved.extend(export.weights.iter().map(|weight| weight.name.clone()));
         for &id in inputs {
             let Op::Input { name, dtype, shape } = &graph.value(id).op else { continue };
@@ -131,12 +142,14 @@ impl<'a> Writer<'a> {
                 let Some(place) = self.weights.get(weight.index) else {
                     return self.fail(id, format!("names weight {}, of {}", weight.index, self.weights.len()));
                 };
+                let elements: usize = weight.dims.iter().product();
                 let name = match weight.start {
-                    0 => place.name.clone(),
+                    0 if self.whole.get(&weight.index) == Some(&elements) => place.name.clone(),
+                    0 => format!("{}[..{elements}]", place.name),
                     start => format!("{}[{start}..]", place.name),
                 };
                 let size = weight.dtype.size() as u64;
-                let length = weight.dims.iter().map(|&d| d as u64).product::<u64>() * size;
+                let length = elements as u64 * size;
                 self.proto.initializer.push(TensorProto {
                     dims: weight.dims.iter().map(|&d| d as i64).collect(),
                     data_type: Some(weight.dtype.code()),
@@ -159,9 +172,10 @@ impl<'a> Writer<'a> {
             }
             Op::Arange(dim) => {
                 let end = self.size(dim, id)?;
-                let scalar = self.constant(&Tensor::i64s(&[]), None);
-                let end = self.helper("Reshape", &[end, scalar], Vec::new(), id);
                 let zero = self.constant(&Tensor::i64(0), None);
+                // A Reshape to no axes would do, but for a constant without elements, by which ONNX Runtime's OpenVINO
+                // provider makes a graph that is not acyclic.
+                let end = self.helper("Gather", &[end, zero.clone()], vec![attribute_int("axis", 0)], id);
                 let one = self.constant(&Tensor::i64(1), None);
                 inputs = vec![zero, end, one];
                 ("Range", vec![])
