@@ -40,6 +40,8 @@ pub const WEIGHTS: Kind = Kind { what: "a weight file", most: u64::MAX };
 pub const STORE: Kind = Kind { what: "a run's store", most: u64::MAX };
 /// A library or a program, which is looked into or hashed in pieces.
 pub const PROGRAM: Kind = Kind { what: "a program file", most: u64::MAX };
+/// Attributions of another program, and documents beside them.
+pub const ATTRIBUTIONS: Kind = Kind { what: "a file of attributions", most: 1024 * MIB };
 /// A few lines that the system or an installed package says of itself.
 pub const FACTS: Kind = Kind { what: "a file of facts", most: 16 * MIB };
 

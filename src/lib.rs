@@ -20,6 +20,7 @@ mod digest;
 pub mod faithfulness;
 pub mod files;
 pub mod grad;
+pub mod imports;
 pub mod labels;
 pub mod lfs;
 mod lock;

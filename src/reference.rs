@@ -67,7 +67,11 @@ fn write_options(page: &mut String, of: &str, options: &[OptionInfo]) -> std::fm
     for option in options {
         let OptionInfo { name, kind, default, about, .. } = option;
         let only = option.only_with.map(|(other, value)| format!(" Only with `{other}: {value}`.")).unwrap_or_default();
-        writeln!(page, "| `{name}` | {} | `{default}` | {}{only} |", cell(&kind.to_string()), cell(about))?;
+        let default = match default.to_string() {
+            none if none.is_empty() => String::new(),
+            default => format!("`{default}`"),
+        };
+        writeln!(page, "| `{name}` | {} | {default} | {}{only} |", cell(&kind.to_string()), cell(about))?;
     }
     Ok(())
 }

@@ -31,6 +31,13 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A token as one word that is not empty and holds no white space, for forms that keep words apart by spaces.
+pub fn as_word(token: &str) -> String {
+    let bare = token.strip_prefix(' ').filter(|rest| !rest.is_empty()).unwrap_or(token);
+    let word: String = shown(bare).chars().map(|c| if c.is_whitespace() { '␣' } else { c }).collect();
+    if word.is_empty() { "␣".to_owned() } else { word }
+}
+
 /// JSON in which the same characters are escaped inside strings; it means the same, and outside of strings JSON has none
 /// of them but line breaks.
 pub fn shown_json(json: &str) -> Cow<'_, str> {

@@ -220,7 +220,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn schemas() {
-    insta::assert_snapshot!("schema_task", serde_json::to_string_pretty(&schema::task()).unwrap());
+    insta::assert_snapshot!("schema_task", serde_json::to_string_pretty(&schema::task(&VOCABULARY)).unwrap());
     let harness = schema::harness(&VOCABULARY);
     insta::assert_snapshot!("schema_harness", serde_json::to_string_pretty(&harness).unwrap());
     assert_eq!(schema::model()["required"], serde_json::json!(["path"]));

@@ -237,7 +237,7 @@ fn integrated_gradients_double_their_points_until_they_add_up() {
             ("max_steps", OptionValue::Integer(most)),
         ];
         let options = options.map(|(name, value)| (name.to_owned(), value)).into();
-        let method = build("integrated_gradients", &Settings { options, seed: 0 }).unwrap();
+        let method = build("integrated_gradients", &Settings { options, ..Settings::default() }).unwrap();
         let before = model.counters().gradient_rows;
         let found = attributed(&method, &mut model, &cases);
         (found, model.counters().gradient_rows - before)
@@ -280,7 +280,7 @@ fn where_nothing_changes_the_doubling_ends() {
     case.prompt = vec![case.baseline; 5].into();
     case.position = 4;
     let options = [("steps".to_owned(), OptionValue::Word("auto"))].into();
-    let method = build("integrated_gradients", &Settings { options, seed: 0 }).unwrap();
+    let method = build("integrated_gradients", &Settings { options, ..Settings::default() }).unwrap();
     let found = attributed(&method, &mut model, &[case]).remove(0);
     assert_eq!(found.values[0], [0.0; 5]);
     assert_eq!((found.diagnostics["steps"], found.diagnostics["tolerance_missed"]), (15.0, 0.0));

@@ -68,7 +68,7 @@ type Options<'a> = &'a [(&'a str, OptionValue)];
 
 fn attributed(model: &mut Model, name: &str, options: Options, case: &Case) -> (Attribution, Cost) {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-    let method = build(name, &Settings { options, seed: 3 }).unwrap();
+    let method = build(name, &Settings { options, seed: 3, ..Settings::default() }).unwrap();
     let (found, cost) = explain(model, &method, case).unwrap();
     (found.unwrap(), cost)
 }
@@ -233,7 +233,7 @@ fn removals_are_other_questions() {
     }
     // This model names no padding token.
     let options = [("removal".to_owned(), OptionValue::Word("pad"))].into();
-    let method: Rc<_> = build("lime", &Settings { options, seed: 0 }).unwrap();
+    let method: Rc<_> = build("lime", &Settings { options, seed: 0, ..Settings::default() }).unwrap();
     let refused = explain(&mut model, &method, &case()).unwrap().0.unwrap_err();
     assert!(refused.0.contains("padding token"), "{refused}");
 }

@@ -58,7 +58,7 @@ impl Method for Given {
 
 fn settings(options: &[(&str, OptionValue)]) -> Settings {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-    Settings { options, seed: 7 }
+    Settings { options, seed: 7, ..Settings::default() }
 }
 
 /// What the family of a metric says of attributions.

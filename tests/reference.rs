@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gim_harness::attribution::{METHODS, Settings, build};
-use gim_harness::config::{OptionInfo, OptionKind, OptionValue};
+use gim_harness::config::{OptionInfo, OptionKind, OptionValue, WrittenFile};
 use gim_harness::{faithfulness, reference};
 
 #[test]
@@ -70,6 +70,8 @@ fn check_options(of: &str, options: &[OptionInfo]) {
             (OptionKind::Words(words, least), OptionValue::Words(chosen)) => {
                 chosen.iter().count() >= least && chosen.iter().all(|word| words.contains(&word))
             }
+            (OptionKind::Name, OptionValue::Word(word)) => word.is_empty(),
+            (OptionKind::File, OptionValue::File(file)) => file == WrittenFile::NONE,
             _ => false,
         };
         assert!(default_is_allowed, "{what}: {}", option.default);
@@ -78,7 +80,7 @@ fn check_options(of: &str, options: &[OptionInfo]) {
             OptionKind::Number(least, most) => least < most,
             OptionKind::Choice(words) => words.len() > 1,
             OptionKind::Words(words, least) => words.len() > least,
-            OptionKind::Fraction => true,
+            OptionKind::Fraction | OptionKind::Name | OptionKind::File => true,
         };
         assert!(bounds_are_in_order, "{what}: {}", option.kind);
         if let Some((other, value)) = option.only_with {

@@ -7,6 +7,7 @@ mod ablation;
 mod attention_flow;
 mod ensemble;
 mod gradients;
+mod imported;
 mod integrated_gradients;
 mod kernel_shap;
 mod least_squares;
@@ -19,20 +20,22 @@ mod smooth_grad;
 mod sobol;
 mod subsets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 
 use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
+use crate::imports::Given;
 use crate::probe::{self, Probe};
 use crate::runtime::{Graph, Model, RuntimeError};
 
 pub(crate) use random::generator;
 
 pub use crate::probe::{Case, Question};
+pub use imported::{ImportedFile, imported_file};
 pub use options::Settings;
 pub(crate) use options::{REMOVAL, removal};
 
@@ -136,10 +139,12 @@ macro_rules! knobs {
     };
 }
 
-/// All methods, in the order in which they are listed: those that stand by themselves, and ensembles of them.
+/// All methods, in the order in which they are listed: those that stand by themselves, ensembles of them, and what was made
+/// elsewhere.
 pub const METHODS: &[Entry] = &{
-    let mut all = [ensemble::METHOD; SINGLE.len() + 1];
+    let mut all = [ensemble::METHOD; SINGLE.len() + 2];
     all.split_at_mut(SINGLE.len()).0.copy_from_slice(SINGLE);
+    all[SINGLE.len() + 1] = imported::METHOD;
     all
 };
 
@@ -190,14 +195,15 @@ pub fn infos() -> &'static [Offered] {
 /// A method by name, options that are not set at their defaults; `None` for an unknown one.
 pub fn build(name: &str, settings: &Settings) -> Option<Rc<dyn Method>> {
     let entry = METHODS.iter().find(|entry| entry.info.name == name)?;
-    let complete = Settings { options: entry.info.complete(&settings.options), seed: settings.seed };
+    let complete = Settings { options: entry.info.complete(&settings.options), ..settings.clone() };
     Some((entry.build)(&complete))
 }
 
-/// The methods of a plan under their labels.
-pub fn build_all(methods: &[Chosen], seed: u64) -> Vec<(String, Rc<dyn Method>)> {
+/// The methods of a plan under their labels. `given`: by label, what files say of the examples at hand.
+pub fn build_all(methods: &[Chosen], seed: u64, given: &HashMap<String, Arc<Given>>) -> Vec<(String, Rc<dyn Method>)> {
     let built = |method: &Chosen| {
-        let settings = Settings { options: method.options.clone(), seed };
+        let given = given.get(&method.label).cloned();
+        let settings = Settings { options: method.options.clone(), seed, given };
         Some((method.label.clone(), build(&method.name, &settings)?))
     };
     methods.iter().filter_map(built).collect()

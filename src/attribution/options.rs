@@ -1,8 +1,10 @@
 //! Settings of methods and metrics, and the options that several of them share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::{OptionInfo, OptionKind, OptionValue, Words};
+use crate::imports::Given;
 use crate::probe::Removal;
 
 /// Settings of a method or a metric: those the user gave, and the run's seed.
@@ -10,6 +12,8 @@ use crate::probe::Removal;
 pub struct Settings {
     pub options: BTreeMap<String, OptionValue>,
     pub seed: u64,
+    /// For the method that is read from a file: what that says of the examples at hand.
+    pub given: Option<Arc<Given>>,
 }
 
 impl Settings {

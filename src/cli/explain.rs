@@ -1,5 +1,6 @@
 //! `gim-harness explain`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -137,7 +138,7 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let methods = attribution::build_all(&methods(&arguments.method)?, arguments.seed);
+    let methods = attribution::build_all(&methods(&arguments.method)?, arguments.seed, &HashMap::new());
     let watch = signals::watch(STOPPING)?;
     let progress = Terminal::new(&watch);
     let mut model = arguments.model.open(&arguments.bundle, &progress)?;

@@ -70,7 +70,7 @@ pub fn metrics(arguments: &ListArguments) -> anyhow::Result<Ended> {
 pub fn schema(arguments: &SchemaArguments) -> anyhow::Result<Ended> {
     let schema = match arguments.of {
         SchemaOf::Harness => schema::harness(&vocabulary()),
-        SchemaOf::Task => schema::task(),
+        SchemaOf::Task => schema::task(&vocabulary()),
         SchemaOf::Gate => schema::gate(),
         SchemaOf::Acknowledged => schema::acknowledged(),
         SchemaOf::Results => gim_harness::report::results_schema(),

@@ -1,7 +1,9 @@
 //! Methods and metrics as a configuration names them: what their options may be, and what the user set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::Vocabulary;
 
@@ -79,6 +81,10 @@ pub enum OptionKind {
     Choice(&'static [&'static str]),
     /// A list of some of these words, at least so many, in any order.
     Words(&'static [&'static str], usize),
+    /// A name; empty where it is not given.
+    Name,
+    /// An existing file, relative to the one in which it is written; it has to be given.
+    File,
 }
 
 impl fmt::Display for OptionKind {
@@ -90,6 +96,8 @@ impl fmt::Display for OptionKind {
             OptionKind::Number(least, most) => write!(f, "a number from {least} to {most}"),
             OptionKind::Choice(words) => write!(f, "one of {}", words.join(", ")),
             OptionKind::Words(words, least) => write!(f, "a list of {least} or more of {}", words.join(", ")),
+            OptionKind::Name => f.write_str("a name"),
+            OptionKind::File => f.write_str("a file"),
         }
     }
 }
@@ -101,6 +109,49 @@ pub enum OptionValue {
     Number(f64),
     Word(&'static str),
     Words(Words),
+    File(WrittenFile),
+}
+
+/// A file as it is written, and the folder that this is relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenFile {
+    written: &'static str,
+    folder: &'static str,
+}
+
+impl WrittenFile {
+    /// The default of an option that has to be given.
+    pub const NONE: WrittenFile = WrittenFile { written: "", folder: "" };
+
+    pub(super) fn new(written: &str) -> Self {
+        WrittenFile { written: kept(written), ..Self::NONE }
+    }
+
+    pub(super) fn under(self, folder: &Path) -> Self {
+        WrittenFile { folder: kept(&folder.to_string_lossy()), ..self }
+    }
+
+    pub fn path(self) -> PathBuf {
+        Path::new(self.folder).join(self.written)
+    }
+
+    /// As it is written.
+    pub fn written(self) -> &'static str {
+        self.written
+    }
+}
+
+/// A text of the user's as a value that is copied about. Each is kept once, for as long as the program runs: it reads few
+/// configurations, and those are short.
+pub(super) fn kept(text: &str) -> &'static str {
+    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut all = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get(text) {
+        return known;
+    }
+    let new: &'static str = Box::leak(text.to_owned().into_boxed_str());
+    all.insert(new);
+    new
 }
 
 /// Some words of a list, of which each can be there once; in the list's order.
@@ -166,6 +217,7 @@ impl fmt::Display for OptionValue {
             OptionValue::Number(number) => write!(f, "{number}"),
             OptionValue::Word(word) => f.write_str(word),
             OptionValue::Words(words) => words.fmt(f),
+            OptionValue::File(file) => f.write_str(file.written),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::files;
 
 pub(crate) use crate::digest::{sha256, sha256_of_file};
 
-pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue, Words};
+pub use chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue, Words, WrittenFile};
 pub(crate) use data::stays_inside;
 pub use data::{BadRows, Consensus, DataPlan, Format};
 pub use form::{Chat, Family, FewShot, Form, Shots};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::chosen::{Chosen, Offered, Sort};
+use super::chosen::{Chosen, Offered, OptionInfo, OptionKind, OptionValue, Sort};
 use super::schema;
 use super::task::{self, TaskPlan};
 use super::written::{self, Harness};
@@ -444,6 +444,21 @@ pub(super) fn chosen(
         let valid = info.options.iter().map(|option| option.name);
         let valid = valid.chain((!info.options.is_empty()).then_some(schema::LABEL));
         mistakes.push(mistake.with_nearest(&option.value, valid));
+    }
+    for (option, value) in &written.options {
+        if let Some(OptionValue::File(file)) = value
+            && !file.path().is_file()
+        {
+            let message = format!("there is no file {}", quote(file.written()));
+            let mistake = option.mistake(format!("{}.{}.{}", sort.key(), info.name, option.value), message);
+            mistakes.push(mistake.with_width(option.value.chars().count()));
+        }
+    }
+    let is_given = |known: &OptionInfo| written.options.iter().any(|(option, _)| option.value == known.name);
+    for needed in info.options.iter().filter(|known| known.kind == OptionKind::File && !is_given(known)) {
+        let mistake = name.mistake(sort.key(), format!("{} needs a `{}`", quote(info.name), needed.name));
+        let help = format!("write `- {}: {{{}: FILE}}`", info.name, needed.name);
+        mistakes.push(mistake.with_width(name.value.chars().count()).with_help(help));
     }
     let complete = info.complete(&options);
     for (option, _) in &written.options {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Vocabulary;
-use super::chosen::{OptionInfo, OptionKind, OptionValue, Sort, Words};
+use super::chosen::{OptionInfo, OptionKind, OptionValue, Sort, Words, WrittenFile, kept};
 use super::data::Format;
 use super::form::{Chat, FAMILIES};
 use super::task::LabelRef;
@@ -571,6 +571,8 @@ pub(super) fn option(node: &Node, name: &str, kind: OptionKind) -> Result<Option
             Some(Atom::Integer(_)) => integer(node, least, most).map(OptionValue::Integer),
             _ => Err(Complaint::expected(&format!("a whole number or {}", quote(word)), node)),
         },
+        OptionKind::Name => self::name(node).map(|name| OptionValue::Word(kept(name))),
+        OptionKind::File => text(node).map(|file| OptionValue::File(WrittenFile::new(file))),
         OptionKind::Fraction => fraction(node).map(OptionValue::Number),
         OptionKind::Number(least, most) => number(node, least, most).map(OptionValue::Number),
         OptionKind::Choice(words) => {
@@ -966,8 +968,8 @@ pub fn harness(vocabulary: &Vocabulary) -> Value {
 }
 
 /// JSON Schema (draft 2020-12) of a task file.
-pub fn task() -> Value {
-    document(&TASK, &Vocabulary::EMPTY)
+pub fn task(vocabulary: &Vocabulary) -> Value {
+    document(&TASK, vocabulary)
 }
 
 /// JSON Schema (draft 2020-12) of a gate file.
@@ -1023,12 +1025,14 @@ fn option_schema(option: &OptionInfo) -> Value {
         OptionKind::Fraction => json!({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
         OptionKind::Number(least, most) => json!({"type": "number", "minimum": least, "maximum": most}),
         OptionKind::Choice(words) => json!({"enum": words}),
+        OptionKind::Name | OptionKind::File => json!({"type": "string", "minLength": 1}),
         OptionKind::Words(words, least) => {
             json!({"type": "array", "items": {"enum": words}, "minItems": least, "uniqueItems": true})
         }
     };
     schema["description"] = json!(option.about);
     schema["default"] = match option.default {
+        OptionValue::Word("") | OptionValue::File(_) => return schema,
         OptionValue::Integer(number) => json!(number),
         OptionValue::Number(number) => json!(number),
         OptionValue::Word(word) => json!(word),

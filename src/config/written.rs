@@ -202,6 +202,10 @@ fn item(view: &View, item: &Node, known: &[Offered]) -> Option<Item> {
         }
         let kind = info.and_then(|info| info.option(&option.text)).map(|option| option.kind);
         let value = kind.and_then(|kind| schema::option(value, &option.text, kind).ok());
+        let value = value.map(|value| match value {
+            OptionValue::File(written) => OptionValue::File(written.under(super::plan::base(view.file))),
+            other => other,
+        });
         found.options.push((view.key(option), value));
     }
     Some(found)

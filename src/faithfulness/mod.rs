@@ -163,7 +163,7 @@ impl Family {
     /// Its measurement; options that are not set are at their defaults.
     pub fn build(&self, settings: &Settings) -> Rc<dyn Metric> {
         let info = Offered { name: "", options: self.options };
-        (self.build)(&Settings { options: info.complete(&settings.options), seed: settings.seed })
+        (self.build)(&Settings { options: info.complete(&settings.options), ..settings.clone() })
     }
 }
 
@@ -247,7 +247,7 @@ impl Measurement {
                 found[known].wanted.push(wanted);
                 continue;
             }
-            let metric = family.build(&Settings { options: plan.options.clone(), seed });
+            let metric = family.build(&Settings { options: plan.options.clone(), seed, ..Settings::default() });
             let set =
                 key.1.iter().filter(|(name, value)| info.option(name).is_some_and(|info| info.default != **value));
             let set: Vec<String> = set.map(|(name, value)| format!("{name}={value}")).collect();

@@ -132,17 +132,17 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     }
     options.threads = Some(sessions.threads);
 
-    let methods = attribution::build_all(&plan.methods, plan.seed);
     let metrics = plan.all_metrics();
-    let work = Work { job, methods, metrics, basis: &basis, finished, progress };
+    let work = Work { job, metrics, basis: &basis, finished, progress };
     let mut complete = true;
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
         options.prepacking = sessions.prepacking.get(&prepared.name).copied();
         let mut model = Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?;
-        for (task, dataset) in plan.tasks.iter().zip(&prepared.datasets) {
-            let metrics = Metrics::new(plan, task, &work.metrics);
-            let complete_here = match run_task(&work, &mut model, prepared, dataset, &metrics, &mut store) {
+        for ((task, dataset), given) in plan.tasks.iter().zip(&prepared.datasets).zip(&prepared.given) {
+            let methods = attribution::build_all(&plan.methods, plan.seed, given);
+            let choice = Choice { methods, metrics: Metrics::new(plan, task, &work.metrics) };
+            let complete_here = match run_task(&work, &mut model, prepared, dataset, &choice, &mut store) {
                 // In the middle of a unit, which will be done again.
                 Err(RunError::Runtime(RuntimeError::Interrupted)) => false,
                 result => result?,
@@ -216,7 +216,6 @@ fn damage_note(damage: &[Damage]) -> String {
 /// What is the same for every task.
 struct Work<'a> {
     job: &'a Job<'a>,
-    methods: Vec<(String, Rc<dyn Method>)>,
     /// Of all tasks.
     metrics: Vec<Chosen>,
     basis: &'a Basis,
@@ -243,6 +242,12 @@ impl Work<'_> {
         let done = finished.excluded || self.metrics.iter().all(has);
         Ok(if done { Due::Nothing } else { Due::Metrics })
     }
+}
+
+/// What is done with each example of a task.
+struct Choice {
+    methods: Vec<(String, Rc<dyn Method>)>,
+    metrics: Rc<Metrics>,
 }
 
 /// What a task measures.
@@ -275,10 +280,11 @@ fn run_task(
     model: &mut Model,
     prepared: &Prepared,
     dataset: &Dataset,
-    metrics: &Rc<Metrics>,
+    choice: &Choice,
     store: &mut Store,
 ) -> Result<bool, RunError> {
-    let Work { job, methods, progress, .. } = work;
+    let Work { job, progress, .. } = work;
+    let Choice { methods, metrics } = choice;
     let identify = |example: &Example, method: &str| {
         let key = UnitKey {
             model: prepared.name.clone(),

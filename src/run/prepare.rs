@@ -1,14 +1,17 @@
 //! What a run needs before the first model runs: checked data, and bundles.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bundles::resolve_bundle;
 use super::reads::Reads;
 use super::{Job, Progress, RunError};
+use crate::attribution::{ImportedFile, imported_file};
 use crate::bundle::manifest::TOKENIZER_FILE;
 use crate::bundle::{Manifest, OpenedBundle};
 use crate::config::{ModelPlan, Plan};
-use crate::diagnostics::Diagnostics;
+use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::imports::{self, Given, ImportError};
 use crate::runtime::Runtime;
 use crate::tasks::{self, Dataset, Taken, TaskError};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -23,6 +26,8 @@ pub struct Prepared {
     pub baseline: i64,
     /// In the order of the plan's tasks.
     pub datasets: Vec<Dataset>,
+    /// For each of them, by the method's label, what imported files say of its examples.
+    pub given: Vec<HashMap<String, Arc<Given>>>,
 }
 
 /// The mistakes in the data of a plan, as far as its models can be asked. For a plan that has mistakes of its own, so
@@ -46,9 +51,18 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
     for model in &job.plan.models {
         let reads = Reads::open(&model.path, &model.name)?;
         match read_data(job.plan, model, &reads) {
-            Ok(datasets) => read.push((reads.tokenizer, datasets)),
+            Ok((datasets, given)) => read.push((reads.tokenizer, datasets, given)),
             Err(RunError::Invalid(found)) => mistakes.extend(found),
             Err(error) => return Err(error),
+        }
+    }
+    for method in &job.plan.methods {
+        // A file may speak of one model or task alone, but not of none.
+        let mut said =
+            read.iter().flat_map(|(_, _, given)| given).filter_map(|given| given.get(&method.label)).peekable();
+        if said.peek().is_some() {
+            let nothing: Option<Vec<&Diagnostic>> = said.map(|given| given.nothing()).collect();
+            mistakes.0.extend(nothing.into_iter().flatten().take(1).cloned());
         }
     }
     if !mistakes.0.is_empty() {
@@ -58,7 +72,7 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
         .models
         .iter()
         .zip(read)
-        .map(|(model, (tokenizer, datasets))| {
+        .map(|(model, (tokenizer, datasets, given))| {
             let bundle =
                 resolve_bundle(runtime, &model.path, &model.name, job.bundles, Some(job.interrupted), progress)?;
             let manifest = bundle.manifest.clone();
@@ -68,12 +82,15 @@ pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<
             let baseline = baseline(model, &manifest, &tokenizer)?;
             let tokenizer_sha256 = bundle.files.get(TOKENIZER_FILE).cloned().unwrap_or_default();
             let name = model.name.clone();
-            Ok(Prepared { name, bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets })
+            Ok(Prepared { name, bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets, given })
         })
         .collect()
 }
 
-fn read_data(plan: &Plan, model: &ModelPlan, reads: &Reads) -> Result<Vec<Dataset>, RunError> {
+/// A model's tasks, and for each what imported files say of it.
+type Data = (Vec<Dataset>, Vec<HashMap<String, Arc<Given>>>);
+
+fn read_data(plan: &Plan, model: &ModelPlan, reads: &Reads) -> Result<Data, RunError> {
     let subject = reads.subject(&model.name, model.special_tokens);
     let taken = match (plan.sample, plan.limit) {
         (Some(size), _) => Taken::Sample { size, seed: plan.seed },
@@ -89,7 +106,32 @@ fn read_data(plan: &Plan, model: &ModelPlan, reads: &Reads) -> Result<Vec<Datase
             Err(source) => return Err(RunError::Task { task: task.name.clone(), source }),
         }
     }
-    if mistakes.0.is_empty() { Ok(datasets) } else { Err(mistakes.finished().into()) }
+    let mut given = Vec::new();
+    for dataset in &datasets {
+        given.push(imported(plan, &model.name, dataset, &datasets, &mut mistakes)?);
+    }
+    if mistakes.0.is_empty() { Ok((datasets, given)) } else { Err(mistakes.finished().into()) }
+}
+
+/// What the files that a plan imports say of a task's examples, by the method's label.
+fn imported(
+    plan: &Plan,
+    model: &str,
+    dataset: &Dataset,
+    all: &[Dataset],
+    mistakes: &mut Diagnostics,
+) -> Result<HashMap<String, Arc<Given>>, RunError> {
+    let mut given = HashMap::new();
+    for method in &plan.methods {
+        let Some(ImportedFile { file, format, method: of_file }) = imported_file(method) else { continue };
+        let request = imports::Request { path: &file.path(), format, method: of_file, model, dataset, all };
+        match imports::read(&request) {
+            Ok(found) => drop(given.insert(method.label.clone(), Arc::new(found))),
+            Err(ImportError::Invalid(found)) => mistakes.extend(found),
+            Err(ImportError::Io { path, source }) => return Err(RunError::Io { path, source }),
+        }
+    }
+    Ok(given)
 }
 
 /// What the user should know of a model before it is run.

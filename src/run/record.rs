@@ -95,7 +95,10 @@ impl Basis {
             (task.name.clone(), facts)
         };
         let of_method = |method: &Chosen| {
-            (method.label.clone(), Facts::from([(format!("method {}", method.label), method.described())]))
+            let mut facts = Facts::from([(format!("method {}", method.label), method.described())]);
+            let given = models.iter().flat_map(|model| &model.given).find_map(|given| given.get(&method.label));
+            facts.extend(given.map(|given| (format!("file of {}", method.label), given.sha256().to_owned())));
+            (method.label.clone(), facts)
         };
         Basis {
             common,

@@ -12,6 +12,7 @@ mod shots;
 mod spans;
 mod trim;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -82,6 +83,8 @@ pub struct Dataset {
     pub score: Score,
     /// Those that were asked for, in the order of the data file.
     pub examples: Vec<Example>,
+    /// Ids of all records that could be examples, taken or not.
+    pub ids: HashSet<String>,
     /// What became of all records.
     pub counts: Counts,
 }
@@ -114,11 +117,11 @@ pub struct Example {
 /// [`TaskError::Invalid`] with the mistakes in the data (the first twenty, the rest counted) and those of the task file
 /// that only the data or the model show; [`TaskError::Io`]; [`TaskError::Changed`].
 pub fn load(plan: &TaskPlan, subject: &Subject, taken: Taken) -> Result<Dataset, TaskError> {
-    let (examples, counts) = read::read(plan, Some(subject), taken)?;
+    let (examples, ids, counts) = read::read(plan, Some(subject), taken)?;
     let hashes = format!("{}\n{}\n", plan.file_sha256, plan.data.sha256);
     let sha256 = crate::config::sha256(hashes.as_bytes());
     let (name, version, score) = (plan.name.clone(), plan.version, plan.score);
-    Ok(Dataset { name, version, sha256, score, examples, counts })
+    Ok(Dataset { name, version, sha256, score, examples, ids, counts })
 }
 
 /// Checks all of a task's data that can be checked without a model, and says what became of the records.
@@ -126,5 +129,5 @@ pub fn load(plan: &TaskPlan, subject: &Subject, taken: Taken) -> Result<Dataset,
 /// # Errors
 /// As [`load`]; what is or is not one token or a label is not looked at.
 pub fn validate(plan: &TaskPlan) -> Result<Counts, TaskError> {
-    read::read(plan, None, Taken::All).map(|(_, counts)| counts)
+    read::read(plan, None, Taken::All).map(|(_, _, counts)| counts)
 }

@@ -1,6 +1,6 @@
 //! The walk through a data file: rows to examples, and everything that is wrong on the way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::answers::{Answers, Wrong};
 use super::counts::Counts;
@@ -31,7 +31,7 @@ pub(super) fn read(
     plan: &TaskPlan,
     subject: Option<&Subject>,
     taken: Taken,
-) -> Result<(Vec<Example>, Counts), TaskError> {
+) -> Result<(Vec<Example>, HashSet<String>, Counts), TaskError> {
     let path = &plan.data.file.value;
     let io = |source| TaskError::Io { path: path.clone(), source };
     if plan.data.hash().map_err(|(path, source)| TaskError::Io { path, source })? != plan.data.sha256 {
@@ -97,7 +97,8 @@ pub(super) fn read(
             examples.extend(reader.example(asked, subject, prompter));
         }
     }
-    let Reader { seen, absent, mut mistakes, mut counts, .. } = reader;
+    let Reader { seen, absent, mut mistakes, mut counts, ids, .. } = reader;
+    let ids = ids.into_keys().collect();
     counts.chat = prompter.as_ref().is_some_and(|(_, prompter)| prompter.uses_chat());
     for ((&field, absent), seen) in fields.iter().zip(absent).zip(seen) {
         if seen > 0 {
@@ -117,7 +118,7 @@ pub(super) fn read(
     if in_task.is_empty() || counts.records == 0 {
         in_task.extend(nothing_left(plan, &counts, subject.map(|_| examples.len())));
     }
-    if in_task.is_empty() { Ok((examples, counts)) } else { Err(Diagnostics(in_task).finished().into()) }
+    if in_task.is_empty() { Ok((examples, ids, counts)) } else { Err(Diagnostics(in_task).finished().into()) }
 }
 
 /// That no record of the data can be asked about.

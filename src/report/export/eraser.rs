@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::ExportError;
 use crate::report::sections::file_name;
 use crate::store::{Store, Unit};
-use crate::text::{shown, shown_json};
+use crate::text::{as_word, shown_json};
 
 /// What was written of one model on one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl Part {
     fn add(&mut self, units: &[Unit], evidence: &[usize]) -> Result<(), ExportError> {
         let Some(first) = units.first() else { return Ok(()) };
         let id = first.key.example_id.as_str();
-        let words: Vec<String> = first.tokens.iter().map(|token| word(token)).collect();
+        let words: Vec<String> = first.tokens.iter().map(|token| as_word(token)).collect();
         let spans = spans(evidence).into_iter().map(|Span { start_token, end_token }| Evidence {
             docid: id,
             text: words[start_token..end_token].join(" "),
@@ -225,13 +225,6 @@ impl Part {
         }
         Ok(self.exported)
     }
-}
-
-/// A token as one word: ERASER's documents are words between spaces.
-fn word(token: &str) -> String {
-    let bare = token.strip_prefix(' ').filter(|rest| !rest.is_empty()).unwrap_or(token);
-    let word: String = shown(bare).chars().map(|c| if c.is_whitespace() { '␣' } else { c }).collect();
-    if word.is_empty() { "␣".to_owned() } else { word }
 }
 
 /// Spans of the tokens with the highest attributions; of equal ones the first.
@@ -274,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_one_word() {
+    fn a_token_is_one_as_word() {
         for (token, expected) in [
             (" clock", "clock"),
             ("clock", "clock"),
@@ -285,7 +278,7 @@ mod tests {
             ("\u{a0}x", "␣x"),
             ("\u{202e}", r"\u{202e}"),
         ] {
-            assert_eq!(word(token), expected);
+            assert_eq!(as_word(token), expected);
         }
     }
 
