@@ -10,6 +10,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::graphs::{self, Baked};
+use super::inside;
 use super::manifest::{
     Dimensions, FORMAT_VERSION, FileEntry, GraphPorts, MANIFEST_FILE, Manifest, Port, Source, TOKENIZER_FILE,
     WEIGHT_FILE,
@@ -132,13 +133,20 @@ pub fn write(
     if !options.allow_missing_sites {
         check_sites(folder, &audit, source.layers)?;
     }
-    let baked = [
+    let mut baked = vec![
         graphs::embed(&source),
         graphs::forward(&source).map_err(gradient_error)?,
         graphs::forward_embeds(&source).map_err(gradient_error)?,
         gradient,
         graphs::attention(&source).map_err(gradient_error)?,
     ];
+    let mut absent = BTreeMap::new();
+    for (graph, made) in inside::graphs(&source).map_err(gradient_error)? {
+        match made {
+            Ok(made) => baked.push(made),
+            Err(reason) => drop(absent.insert(graph.file().to_owned(), reason)),
+        }
+    }
     let pad = source.pad_token_id.filter(|&id| (id as usize) < source.vocab);
     let mut manifest = Manifest {
         format_version: FORMAT_VERSION,
@@ -166,7 +174,7 @@ pub fn write(
         ignored_fields: source.ignored_fields.clone(),
         files: BTreeMap::new(),
         graphs: BTreeMap::new(),
-        absent: BTreeMap::new(),
+        absent,
         audit,
         manifest_sha256: None,
     };

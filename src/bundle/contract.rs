@@ -4,8 +4,8 @@
 //! where programs of before would refuse, or misread, what is written.
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
-/// may be `forward_embeds.onnx`.
-pub const FORMAT_VERSION: u32 = 3;
+/// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside.
+pub const FORMAT_VERSION: u32 = 4;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
 /// The manifest itself.
@@ -23,10 +23,31 @@ pub enum Graph {
     ForwardEmbeds,
     Gradient,
     Attention,
+    /// The residual stream entering each layer, and its gradient.
+    ResidualGradient,
+    /// As [`Graph::Forward`], with places of what enters one layer at their mean over the prompt.
+    ForwardResidual,
+    /// Attention scores, and the gradients of scores and weights.
+    ScoreGradient,
+    /// As [`Graph::Forward`], with some scores of one row of one head at the row's mean.
+    ForwardScores,
+    /// What each layer makes of its input without the values of some places.
+    ValueZeroing,
 }
 
 impl Graph {
-    pub const ALL: [Graph; 5] = [Graph::Embed, Graph::Forward, Graph::ForwardEmbeds, Graph::Gradient, Graph::Attention];
+    pub const ALL: [Graph; 10] = [
+        Graph::Embed,
+        Graph::Forward,
+        Graph::ForwardEmbeds,
+        Graph::Gradient,
+        Graph::Attention,
+        Graph::ResidualGradient,
+        Graph::ForwardResidual,
+        Graph::ScoreGradient,
+        Graph::ForwardScores,
+        Graph::ValueZeroing,
+    ];
 
     /// The name of its file.
     pub const fn file(self) -> &'static str {
@@ -36,6 +57,11 @@ impl Graph {
             Graph::ForwardEmbeds => "forward_embeds.onnx",
             Graph::Gradient => "gradient.onnx",
             Graph::Attention => "attention.onnx",
+            Graph::ResidualGradient => "residual_gradient.onnx",
+            Graph::ForwardResidual => "forward_residual.onnx",
+            Graph::ScoreGradient => "score_gradient.onnx",
+            Graph::ForwardScores => "forward_scores.onnx",
+            Graph::ValueZeroing => "value_zeroing.onnx",
         }
     }
 
@@ -44,25 +70,36 @@ impl Graph {
         matches!(self, Graph::Embed | Graph::Forward | Graph::Gradient)
     }
 
-    /// Its inputs; the gradient graph has its [knobs](crate::grad::Knobs::NAMES) besides.
+    /// Whether it has the [knobs](crate::grad::Knobs::NAMES) as inputs, besides those of [`Graph::inputs`].
+    pub fn has_knobs(self) -> bool {
+        matches!(self, Graph::Gradient | Graph::ResidualGradient | Graph::ScoreGradient)
+    }
+
+    /// Its inputs but for knobs.
     pub fn inputs(self) -> &'static [&'static str] {
         match self {
             Graph::Embed => &["input_ids"],
             Graph::Forward => &["input_ids", "attention_mask", "position"],
             Graph::ForwardEmbeds => &["inputs_embeds", "attention_mask", "position"],
-            Graph::Gradient => {
+            Graph::Gradient | Graph::ResidualGradient | Graph::ScoreGradient => {
                 &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight"]
             }
             Graph::Attention => &["input_ids", "attention_mask"],
+            Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
+            Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
+            Graph::ValueZeroing => &["input_ids", "attention_mask", "places"],
         }
     }
 
     pub fn outputs(self) -> &'static [&'static str] {
         match self {
             Graph::Embed => &["inputs_embeds"],
-            Graph::Forward | Graph::ForwardEmbeds => &["logits"],
+            Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => &["logits"],
             Graph::Gradient => &["score", "gradient"],
             Graph::Attention => &["attention"],
+            Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
+            Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],
+            Graph::ValueZeroing => &["distance"],
         }
     }
 }

@@ -31,16 +31,35 @@ pub fn embed(source: &ForwardModel) -> Baked {
 }
 
 /// The values of a forward graph that scores are made from, as they are numbered in a copy of it.
-struct Scored {
-    logits: Id,
-    attention_mask: Id,
-    last_places: Vec<Id>,
+pub(super) struct Scored {
+    pub logits: Id,
+    pub attention_mask: Id,
+    pub last_places: Vec<Id>,
+}
+
+impl Scored {
+    /// What a copy has to keep known by number: the logits, the mask, and where the last place is taken.
+    pub fn roots(source: &ForwardModel) -> Vec<Id> {
+        [&[source.logits, source.attention_mask], &source.last_places[..]].concat()
+    }
+
+    /// From the numbers of [`Scored::roots`] in a copy, and others behind them, which are given back.
+    pub fn of_roots(source: &ForwardModel, roots: &[Id]) -> (Scored, Vec<Id>) {
+        let own = 2 + source.last_places.len();
+        let last_places = roots[2..own].to_vec();
+        (Scored { logits: roots[0], attention_mask: roots[1], last_places }, roots[own..].to_vec())
+    }
 }
 
 /// The row of logits that is scored, `[batch, 1, ..]`: a decoder's at `position`, a classifier's at its first token, or where
 /// the file says. A classifier has the input `position` like any other model, so that all bundles are asked alike, and does
 /// not heed it.
-fn scored_row(graph: &mut Graph, source: &ForwardModel, scored: &Scored, position: Id) -> Result<Id, GraphError> {
+pub(super) fn scored_row(
+    graph: &mut Graph,
+    source: &ForwardModel,
+    scored: &Scored,
+    position: Id,
+) -> Result<Id, GraphError> {
     let labels = source.labels.as_ref().map(Labels::count);
     let one_row = |size: usize| vec![Dim::symbol(BATCH), Dim::known(1), Dim::known(size)];
     if !scored.last_places.is_empty() {
@@ -84,7 +103,7 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
 
 /// `forward_embeds.onnx`: the logits at one position, from embeddings that need not be those of tokens.
 pub fn forward_embeds(source: &ForwardModel) -> Result<Baked, GradError> {
-    let (mut graph, scored, inputs_embeds) = from_embeds(source)?;
+    let (mut graph, scored, inputs_embeds, _) = from_embeds(source, &[])?;
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
     let row = scored_row(&mut graph, source, &scored, position)?;
@@ -98,38 +117,54 @@ pub fn forward_embeds(source: &ForwardModel) -> Result<Baked, GradError> {
     })
 }
 
-/// The forward graph behind the token-embedding lookup, and its new input.
-fn from_embeds(source: &ForwardModel) -> Result<(Graph, Scored, Id), GradError> {
+/// The forward graph behind the token-embedding lookup, its new input, and `others` of its values as they are numbered there.
+pub(super) fn from_embeds(source: &ForwardModel, others: &[Id]) -> Result<(Graph, Scored, Id, Vec<Id>), GradError> {
     // All but the logits are outputs of the cut only so that they stay known by number.
-    let roots = [&[source.logits, source.attention_mask], &source.last_places[..]].concat();
+    let roots = [&Scored::roots(source), others].concat();
     let (graph, roots, inputs_embeds) = cut(&source.graph, source.inputs_embeds, "inputs_embeds", &roots)?;
-    let scored = Scored { logits: roots[0], attention_mask: roots[1], last_places: roots[2..].to_vec() };
-    Ok((graph, scored, inputs_embeds))
+    let (scored, others) = Scored::of_roots(source, &roots);
+    Ok((graph, scored, inputs_embeds, others))
+}
+
+/// The score that is differentiated, and all inputs of a graph that differentiates it.
+pub(super) struct Asked {
+    pub score: Id,
+    pub knobs: KnobInputs,
+    pub inputs: Vec<Id>,
+}
+
+impl Asked {
+    /// `logit[target] - contrast_weight * logit[contrast]` at `position`.
+    pub fn declare(
+        graph: &mut Graph,
+        source: &ForwardModel,
+        scored: &Scored,
+        inputs_embeds: Id,
+    ) -> Result<Asked, GradError> {
+        let dtype = graph.dtype(inputs_embeds);
+        let batch = || vec![Dim::symbol(BATCH)];
+        let position = graph.input("position", Dtype::I64, batch())?;
+        let target = graph.input("target", Dtype::I64, batch())?;
+        let contrast = graph.input("contrast", Dtype::I64, batch())?;
+        let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
+        let knobs = KnobInputs::declare(graph, dtype)?;
+
+        let logits = scored_row(graph, source, scored, position)?;
+        let target_logit = logit_of(graph, logits, target)?;
+        let contrast_logit = logit_of(graph, logits, contrast)?;
+        graph.set_scope("score");
+        let against = graph.times(contrast_logit, contrast_weight)?;
+        let score = graph.minus(target_logit, against)?;
+        let inputs = [inputs_embeds, scored.attention_mask, position, target, contrast, contrast_weight];
+        Ok(Asked { score, knobs, inputs: inputs.into_iter().chain(knobs.ids()).collect() })
+    }
 }
 
 /// `gradient.onnx`: the score and its (modified) gradient with respect to the embeddings.
 pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
-    let (mut graph, scored, inputs_embeds) = from_embeds(source)?;
-    let dtype = graph.dtype(inputs_embeds);
-    let batch = || vec![Dim::symbol(BATCH)];
-    let position = graph.input("position", Dtype::I64, batch())?;
-    let target = graph.input("target", Dtype::I64, batch())?;
-    let contrast = graph.input("contrast", Dtype::I64, batch())?;
-    let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
-    let knobs = KnobInputs::declare(&mut graph, dtype)?;
-
-    let logits = scored_row(&mut graph, source, &scored, position)?;
-    let target_logit = logit_of(&mut graph, logits, target)?;
-    let contrast_logit = logit_of(&mut graph, logits, contrast)?;
-    graph.set_scope("score");
-    let against = graph.times(contrast_logit, contrast_weight)?;
-    let score = graph.minus(target_logit, against)?;
-
+    let (mut graph, scored, inputs_embeds, _) = from_embeds(source, &[])?;
+    let Asked { score, knobs, inputs } = Asked::declare(&mut graph, source, &scored, inputs_embeds)?;
     let derivative = differentiate(&mut graph, score, inputs_embeds, &knobs, &SiteKind::ALL)?;
-    let inputs = [inputs_embeds, scored.attention_mask, position, target, contrast, contrast_weight]
-        .into_iter()
-        .chain(knobs.ids())
-        .collect();
     let outputs = vec![("score", score), ("gradient", derivative.gradient)];
     Ok((Baked { file: Contract::Gradient.file(), graph, inputs, outputs }, derivative.audit))
 }

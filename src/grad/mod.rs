@@ -12,6 +12,8 @@ pub mod sites;
 pub use audit::{Audit, Site, SiteKind};
 pub use knobs::{KnobInputs, Knobs};
 
+use std::collections::HashMap;
+
 use crate::onnx::expand::sum_to;
 use crate::onnx::{Dim, Graph, GraphError, Id, Op, Tensor};
 use rules::Vjp;
@@ -51,6 +53,24 @@ pub fn differentiate(
     knobs: &KnobInputs,
     required: &[SiteKind],
 ) -> Result<Derivative, GradError> {
+    let (gradients, audit) = differentiate_at(graph, score, source, &[source], knobs, required)?;
+    let gradient = gradients.first().copied().ok_or(GradError::Independent)?;
+    Ok(Derivative { gradient, audit })
+}
+
+/// The gradients of `sum(score)` with respect to values between `source` and it, in their order, by the same rules; the
+/// audit is that of the whole way from `source`.
+///
+/// # Errors
+/// [`GradError::Independent`] also where the score does not depend on one of them, or one not on the source.
+pub fn differentiate_at(
+    graph: &mut Graph,
+    score: Id,
+    source: Id,
+    targets: &[Id],
+    knobs: &KnobInputs,
+    required: &[SiteKind],
+) -> Result<(Vec<Id>, Audit), GradError> {
     let depends = graph.descendants(source);
     if !depends[score.index()] {
         return Err(GradError::Independent);
@@ -68,10 +88,16 @@ pub fn differentiate(
     let shape = graph.shape(score).to_vec();
     pending[score.index()].push(graph.add(Op::Expand(shape), &[one])?);
 
-    for &id in path.iter().rev() {
+    // What lies before the first of them is not walked through.
+    let first = targets.iter().min().copied().unwrap_or(source);
+    let mut found: HashMap<Id, Id> = HashMap::new();
+    for &id in path.iter().rev().take_while(|&&id| id >= first) {
         let Some(gradient) = accumulate(graph, &pending[id.index()])? else { continue };
-        if id == source {
-            return Ok(Derivative { gradient, audit: sites.into_audit(graph) });
+        if targets.contains(&id) {
+            found.insert(id, gradient);
+        }
+        if id == first {
+            break;
         }
         let value = graph.value(id).clone();
         graph.set_scope(&format!("gradient/{}", value.scope));
@@ -92,7 +118,8 @@ pub fn differentiate(
             pending[input.index()].push(summed);
         }
     }
-    Err(GradError::Independent)
+    let gradients = targets.iter().map(|target| found.get(target).copied().ok_or(GradError::Independent));
+    Ok((gradients.collect::<Result<_, _>>()?, sites.into_audit(graph)))
 }
 
 /// The sum of what flows into one value, from all that uses it.

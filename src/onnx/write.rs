@@ -74,6 +74,8 @@ struct Writer<'a> {
     names: HashMap<Id, String>,
     /// Names that come from elsewhere: of inputs, outputs and weights.
     reserved: HashSet<String>,
+    /// Those of inputs and outputs alone.
+    ports: HashSet<String>,
     /// Where a symbol's size can be read at run time: a graph input and the axis.
     sizes: HashMap<String, (String, usize)>,
     /// Names of what was written once and is used again: sizes, shapes, small constants.
@@ -91,6 +93,7 @@ impl<'a> Writer<'a> {
             proto: GraphProto { name: Some(export.name.to_owned()), ..GraphProto::default() },
             names: HashMap::new(),
             reserved: export.outputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            ports: export.outputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
             sizes: HashMap::new(),
             shared: HashMap::new(),
             whole: HashMap::new(),
@@ -107,6 +110,7 @@ impl<'a> Writer<'a> {
         for &id in inputs {
             let Op::Input { name, dtype, shape } = &graph.value(id).op else { continue };
             writer.reserved.insert(name.clone());
+            writer.ports.insert(name.clone());
             writer.proto.input.push(port(name, *dtype, shape));
             writer.names.insert(id, name.clone());
             for (axis, dim) in shape.iter().enumerate() {
@@ -144,8 +148,10 @@ impl<'a> Writer<'a> {
                 };
                 let elements: usize = weight.dims.iter().product();
                 let name = match weight.start {
-                    0 if self.whole.get(&weight.index) == Some(&elements) => place.name.clone(),
-                    0 => format!("{}[..{elements}]", place.name),
+                    0 if self.whole.get(&weight.index) != Some(&elements) => format!("{}[..{elements}]", place.name),
+                    // Somebody's weight may be called as a port of ours is.
+                    0 if self.ports.contains(&place.name) => self.unreserved(place.name.clone()),
+                    0 => place.name.clone(),
                     start => format!("{}[{start}..]", place.name),
                 };
                 let size = weight.dtype.size() as u64;
@@ -481,6 +487,34 @@ mod tests {
         let x = graph.input("x", Dtype::F32, vec![]).unwrap();
         let y = graph.unary(Unary::Neg, x).unwrap();
         assert_eq!(model(&graph, &[], y).unwrap_err().problem, "'x' is used but is no input of this graph");
+    }
+
+    /// Files of others call their weights what they like.
+    #[test]
+    fn weights_stay_clear_of_inputs_and_outputs() {
+        let mut graph = Graph::new();
+        let x = graph.input("head", Dtype::F32, vec![2.into()]).unwrap();
+        let weights: Vec<WeightLocation> =
+            ["head", "out"].map(|name| WeightLocation { name: name.to_owned(), offset: 0 }).into();
+        let mut sum = x;
+        for index in 0..2 {
+            let weight = crate::onnx::op::WeightRef { index, start: 0, dims: vec![2], dtype: Dtype::F32 };
+            let weight = graph.add(Op::Weight(weight), &[]).unwrap();
+            sum = graph.plus(sum, weight).unwrap();
+        }
+        let outputs = [("out", sum)];
+        let export = Export {
+            name: "test",
+            graph: &graph,
+            inputs: &[x],
+            outputs: &outputs,
+            weights: &weights,
+            weight_file: "weights.bin",
+            metadata: &[],
+        };
+        let proto = to_model(&export).unwrap().graph.unwrap();
+        assert_eq!([0, 1].map(|at| proto.initializer[at].name().to_owned()), ["head_", "out_"]);
+        assert_eq!(proto.node[0].input, ["head", "head_"]);
     }
 
     /// Files of others use such names for their inputs.

@@ -5,12 +5,12 @@ use std::future::pending;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array3, Array4};
 
 use super::cost::Account;
 use super::{Case, Question, Removal};
 use crate::grad::Knobs;
-use crate::runtime::{Gradient, GradientRow, Graph, Row, Score};
+use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Residual, Row, Score};
 
 /// Embeddings to be differentiated at, made one after another when they are run rather than held all at once.
 pub struct Points {
@@ -47,6 +47,20 @@ pub(super) enum Ask {
     Attention {
         row: Row,
         answer: oneshot::Sender<Array4<f32>>,
+    },
+    Residual {
+        point: GradientRow,
+        knobs: Knobs,
+        answer: oneshot::Sender<Residual>,
+    },
+    AttentionScores {
+        point: GradientRow,
+        knobs: Knobs,
+        answer: oneshot::Sender<AttentionScores>,
+    },
+    ValueZeroing {
+        row: Row,
+        answer: oneshot::Sender<Array3<f32>>,
     },
     Embeddings {
         case: Rc<Case>,
@@ -175,13 +189,7 @@ impl Probe {
         if points.count == 0 {
             return Vec::new();
         }
-        let question = self.case.question.differentiated();
-        let like = GradientRow {
-            embeds: Array2::default((0, 0)),
-            position: self.case.position,
-            target: question.target,
-            contrast: question.contrast,
-        };
+        let like = self.point(Array2::default((0, 0)));
         self.ask(|answer| Ask::Gradients { points, like, knobs, answer }).await
     }
 
@@ -190,6 +198,32 @@ impl Probe {
         let embeddings = self.embeddings().await;
         let found = self.gradients(Points::at(embeddings.inputs.clone()), knobs).await;
         found.into_iter().next().map(|found| found.gradient.mapv(f64::from)).unwrap_or_default()
+    }
+
+    /// The question, to be differentiated at `embeds`.
+    fn point(&self, embeds: Array2<f32>) -> GradientRow {
+        let question = self.case.question.differentiated();
+        GradientRow { embeds, position: self.case.position, target: question.target, contrast: question.contrast }
+    }
+
+    /// What enters each layer, and the gradients of the question with respect to it. Only where the model
+    /// [has](Probe::has) the graph.
+    pub async fn residual(&self, knobs: Knobs) -> Residual {
+        let point = self.point(self.embeddings().await.inputs.clone());
+        self.ask(|answer| Ask::Residual { point, knobs, answer }).await
+    }
+
+    /// The prompt's attention scores, and the gradients of the question with respect to them and to the weights. Only where
+    /// the model [has](Probe::has) the graph.
+    pub async fn attention_scores(&self, knobs: Knobs) -> AttentionScores {
+        let point = self.point(self.embeddings().await.inputs.clone());
+        self.ask(|answer| Ask::AttentionScores { point, knobs, answer }).await
+    }
+
+    /// How far what each layer gives at each place turns without the values of each place, `[layers, seq, seq]`. Only where
+    /// the model [has](Probe::has) the graph.
+    pub async fn value_zeroing(&self, row: Row) -> Array3<f32> {
+        self.ask(|answer| Ask::ValueZeroing { row, answer }).await
     }
 
     /// The attention weights of a row, `[layers, heads, seq, seq]`. Only where the model [has](Probe::has) the graph.

@@ -164,6 +164,19 @@ impl<'m, T: 'static> Driver<'m, T> {
                 let rows: Vec<GradientRow> = (0..points.count).map(point).collect();
                 let _ = answer.send(self.model.gradients(&rows, &knobs)?);
             }
+            Ask::Residual { point, knobs, answer } => {
+                if let Some(found) = self.model.residuals(&[point], &knobs)?.pop() {
+                    let _ = answer.send(found);
+                }
+            }
+            Ask::AttentionScores { point, knobs, answer } => {
+                if let Some(found) = self.model.attention_scores(&[point], &knobs)?.pop() {
+                    let _ = answer.send(found);
+                }
+            }
+            Ask::ValueZeroing { row, answer } => {
+                let _ = answer.send(self.model.value_zeroing(&row)?);
+            }
             Ask::Attention { row, answer } => {
                 if let Some(attention) = self.model.attention(&[row])?.pop() {
                     let _ = answer.send(attention);

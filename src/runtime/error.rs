@@ -100,6 +100,8 @@ pub enum InputError {
     PositionOutside { position: usize, length: usize },
     #[error("its embeddings are {found} wide, the model's are {expected}")]
     Width { found: usize, expected: usize },
+    #[error("{what} {number} is outside those there are (0 to {})", of.saturating_sub(1))]
+    Inside { what: &'static str, number: usize, of: usize },
 }
 
 impl RuntimeError {

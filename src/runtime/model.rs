@@ -10,6 +10,7 @@ use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
 use super::batch::{Bounds, batches};
 use super::error::{InputError, RuntimeError};
 use super::external;
+use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
 use super::reuse::Reuse;
@@ -84,11 +85,11 @@ pub struct Model {
     prepacking: Prepacking,
     sessions: HashMap<Graph, Session>,
     reuse: Reuse,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 /// Outputs of one batch are kept below this many numbers (256 MiB).
-const OUTPUT_LIMIT: usize = 64 << 20;
+pub(super) const OUTPUT_LIMIT: usize = 64 << 20;
 
 impl Model {
     /// Opens a bundle, all of whose files are read to see that they are the ones that were baked. No graph is loaded yet.
@@ -267,7 +268,7 @@ impl Model {
         for (row, wanted) in rows.iter().enumerate() {
             self.check_gradient_row(wanted).map_err(|error| RuntimeError::Input { row, error })?;
         }
-        let knobs = self.known_knobs(knobs)?;
+        let knobs = self.known_knobs(Graph::Gradient, knobs)?;
         let hidden = self.manifest().dimensions.hidden;
         let (distinct, copy_of) = distinct(rows.iter().map(Bits));
         let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
@@ -275,24 +276,8 @@ impl Model {
         let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
             let rows: Vec<&GradientRow> = rows.iter().map(|&row| distinct[row].0).collect();
             model.counters.gradient_rows += rows.len() as u64;
-            let mut embeds = Array3::<f32>::zeros((rows.len(), longest, hidden));
-            for (mut space, row) in embeds.axis_iter_mut(Axis(0)).zip(&rows) {
-                space.slice_mut(s![..row.embeds.nrows(), ..]).assign(&row.embeds);
-            }
             let lengths: Vec<usize> = rows.iter().map(|row| row.embeds.nrows()).collect();
-            let positions: Array1<i64> = rows.iter().map(|row| row.position as i64).collect();
-            let targets: Array1<i64> = rows.iter().map(|row| row.target).collect();
-            let contrasts: Array1<i64> = rows.iter().map(|row| row.contrast.unwrap_or(row.target)).collect();
-            let weights: Array1<f32> = rows.iter().map(|row| if row.contrast.is_some() { 1.0 } else { 0.0 }).collect();
-            let mut inputs = vec![
-                ("inputs_embeds", embeds.into()),
-                ("attention_mask", mask(&lengths, longest).into()),
-                ("position", positions.into()),
-                ("target", targets.into()),
-                ("contrast", contrasts.into()),
-                ("contrast_weight", weights.into()),
-            ];
-            inputs.extend(knobs.iter().map(|&(name, value)| (name, Tensor::from(value))));
+            let inputs = gradient_inputs(&rows, longest, hidden, &knobs);
             let mut outputs = model.run(Graph::Gradient, &inputs)?;
             let scores = outputs.take_f32("score", &[rows.len()])?;
             let gradients = outputs.take_f32("gradient", &[rows.len(), longest, hidden])?;
@@ -303,12 +288,16 @@ impl Model {
         Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
     }
 
-    /// The knobs that the gradient graph has.
+    /// The knobs that a gradient graph has.
     ///
     /// # Errors
     /// [`RuntimeError::Bundle`] where it lacks one that is not at calculus.
-    fn known_knobs(&mut self, knobs: &Knobs) -> Result<Vec<(&'static str, f32)>, RuntimeError> {
-        let session = self.load(Graph::Gradient)?;
+    pub(super) fn known_knobs(
+        &mut self,
+        graph: Graph,
+        knobs: &Knobs,
+    ) -> Result<Vec<(&'static str, f32)>, RuntimeError> {
+        let session = self.load(graph)?;
         let names: Vec<String> = session.input_names().map(str::to_owned).collect();
         let mut known = Vec::with_capacity(Knobs::NAMES.len());
         let settings = knobs.values().into_iter().zip(Knobs::GRADIENT.values());
@@ -316,7 +305,7 @@ impl Model {
             if names.iter().any(|found| found == name) {
                 known.push((name, value));
             } else if value != calculus {
-                let path = self.bundle.path().join(Graph::Gradient.file());
+                let path = self.bundle.path().join(graph.file());
                 let problem = format!("it was baked before there was the knob `{name}`; bake the model anew");
                 return Err(RuntimeError::Bundle { path, problem });
             }
@@ -378,7 +367,7 @@ impl Model {
                 self.bundle.check_unchanged(WEIGHT_FILE)?;
                 let names: Vec<&str> = session.input_names().collect();
                 // A knob that came later may be missing; one that this program does not know cannot be fed.
-                let knobs: &[&str] = if graph == Graph::Gradient { &Knobs::NAMES } else { &[] };
+                let knobs: &[&str] = if graph.has_knobs() { &Knobs::NAMES } else { &[] };
                 let lacks = graph.inputs().iter().any(|name| !names.contains(name));
                 if lacks || names.iter().any(|name| !graph.inputs().contains(name) && !knobs.contains(name)) {
                     let expected: Vec<&str> = graph.inputs().iter().chain(knobs).copied().collect();
@@ -398,7 +387,7 @@ impl Model {
         self.sessions.contains_key(&graph)
     }
 
-    fn run(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Result<Outputs, RuntimeError> {
+    pub(super) fn run(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Result<Outputs, RuntimeError> {
         self.load(graph)?.run(inputs)
     }
 
@@ -409,13 +398,10 @@ impl Model {
         mut keep: impl FnMut(&mut Model, &Row, &[f32]) -> T,
     ) -> Result<Vec<T>, RuntimeError> {
         let mut found: Vec<Option<T>> = rows.iter().map(|_| None).collect();
-        for means in [false, true] {
-            let places: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].has_means() == means).collect();
+        for graph in [Graph::Forward, Graph::ForwardEmbeds, Graph::ForwardResidual, Graph::ForwardScores] {
+            let places: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].graph() == graph).collect();
             let part: Vec<&Row> = places.iter().map(|&row| rows[row]).collect();
-            let results = match means {
-                false => self.forward_from(Graph::Forward, &part, &mut keep)?,
-                true => self.forward_from(Graph::ForwardEmbeds, &part, &mut keep)?,
-            };
+            let results = self.forward_from(graph, &part, &mut keep)?;
             places.into_iter().zip(results).for_each(|(place, result)| found[place] = Some(result));
         }
         Ok(found.into_iter().flatten().collect())
@@ -442,7 +428,9 @@ impl Model {
                 _ => ("input_ids", padded_rows(&run, longest).into()),
             };
             let positions: Array1<i64> = run.iter().map(|row| row.position() as i64).collect();
-            let inputs = [first, ("attention_mask", mask_of(&run, longest).into()), ("position", positions.into())];
+            let mut inputs =
+                vec![first, ("attention_mask", mask_of(&run, longest).into()), ("position", positions.into())];
+            inputs.extend(inside::replacements(graph, &run, longest));
             let logits = model.run(graph, &inputs)?.take_f32("logits", &[run.len(), vocab])?;
             // Outputs are in standard layout, so the rows lie one after another.
             let (logits, _) = logits.into_raw_vec_and_offset();
@@ -469,7 +457,7 @@ impl Model {
 
     /// Calls `run` with the rows of each batch and the longest length among them, and puts what it gives for each row in
     /// the order of `lengths`.
-    fn in_batches<T>(
+    pub(super) fn in_batches<T>(
         &mut self,
         lengths: &[usize],
         bounds: Bounds,
@@ -493,29 +481,30 @@ impl Model {
         Ok(results.into_iter().flatten().collect())
     }
 
-    fn bounds(&self) -> Bounds {
+    pub(super) fn bounds(&self) -> Bounds {
         Bounds::of_tokens(self.options.batch_tokens, self.options.padding)
     }
 
-    fn check_rows(&self, rows: &[Row]) -> Result<(), RuntimeError> {
+    pub(super) fn check_rows(&self, rows: &[Row]) -> Result<(), RuntimeError> {
         // Rows share prompts, which need to be looked at once.
         let mut sound: Option<&Prompt> = None;
         for (index, row) in rows.iter().enumerate() {
             let changed = row.changes().iter().filter_map(|&(place, change)| match change {
                 Change::Token(id) => Some((place as usize, id)),
-                Change::Mean | Change::Masked => None,
+                Change::Mean | Change::Masked | Change::Residual { .. } | Change::Score { .. } => None,
             });
             let prompt = if sound == Some(row.prompt()) { Ok(()) } else { self.check_ids(row.prompt()) };
             prompt
                 .and_then(|()| self.check_tokens(changed))
                 .and_then(|()| check_position(row.position(), row.length()))
+                .and_then(|()| inside::check(row, &self.manifest().dimensions))
                 .map_err(|error| RuntimeError::Input { row: index, error })?;
             sound = Some(row.prompt());
         }
         Ok(())
     }
 
-    fn check_gradient_row(&self, row: &GradientRow) -> Result<(), InputError> {
+    pub(super) fn check_gradient_row(&self, row: &GradientRow) -> Result<(), InputError> {
         let (length, width) = row.embeds.dim();
         let expected = self.manifest().dimensions.hidden;
         if width != expected {
@@ -552,6 +541,34 @@ impl Model {
         let vocab = self.manifest().outputs();
         if in_vocabulary(id, vocab) { Ok(()) } else { Err(InputError::WantedOutsideVocabulary { role, id, vocab }) }
     }
+}
+
+/// What a graph that differentiates is asked: the rows' embeddings, `[rows, longest, hidden]`, and the rest.
+pub(super) fn gradient_inputs(
+    rows: &[&GradientRow],
+    longest: usize,
+    hidden: usize,
+    knobs: &[(&'static str, f32)],
+) -> Vec<(&'static str, Tensor)> {
+    let mut embeds = Array3::<f32>::zeros((rows.len(), longest, hidden));
+    for (mut space, row) in embeds.axis_iter_mut(Axis(0)).zip(rows) {
+        space.slice_mut(s![..row.embeds.nrows(), ..]).assign(&row.embeds);
+    }
+    let lengths: Vec<usize> = rows.iter().map(|row| row.embeds.nrows()).collect();
+    let positions: Array1<i64> = rows.iter().map(|row| row.position as i64).collect();
+    let targets: Array1<i64> = rows.iter().map(|row| row.target).collect();
+    let contrasts: Array1<i64> = rows.iter().map(|row| row.contrast.unwrap_or(row.target)).collect();
+    let weights: Array1<f32> = rows.iter().map(|row| if row.contrast.is_some() { 1.0 } else { 0.0 }).collect();
+    let mut inputs = vec![
+        ("inputs_embeds", embeds.into()),
+        ("attention_mask", mask(&lengths, longest).into()),
+        ("position", positions.into()),
+        ("target", targets.into()),
+        ("contrast", contrasts.into()),
+        ("contrast_weight", weights.into()),
+    ];
+    inputs.extend(knobs.iter().map(|&(name, value)| (name, Tensor::from(value))));
+    inputs
 }
 
 fn check_position(position: usize, length: usize) -> Result<(), InputError> {
@@ -608,7 +625,7 @@ fn lengths_of(rows: &[&[i64]]) -> Vec<usize> {
 }
 
 /// Token ids, `[rows, longest]`; what stands in the padding is masked, but must be in the vocabulary.
-fn padded(rows: &[&[i64]], longest: usize) -> Array2<i64> {
+pub(super) fn padded(rows: &[&[i64]], longest: usize) -> Array2<i64> {
     Array2::from_shape_fn((rows.len(), longest), |(row, position)| rows[row].get(position).copied().unwrap_or(0))
 }
 
@@ -637,7 +654,7 @@ fn mask_of(rows: &[&Row], longest: usize) -> Array2<i64> {
 }
 
 /// 1 for real tokens, 0 for padding, `[rows, longest]`.
-fn mask(lengths: &[usize], longest: usize) -> Array2<i64> {
+pub(super) fn mask(lengths: &[usize], longest: usize) -> Array2<i64> {
     Array2::from_shape_fn((lengths.len(), longest), |(row, position)| i64::from(position < lengths[row]))
 }
 

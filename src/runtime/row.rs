@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::bundle::Graph;
+
 /// What a row is known by: the first half of a SHA-256. The ids themselves would take most of the room where rows are
 /// remembered, and two rows with one such key will not be met.
 pub(crate) type Key = [u8; 16];
@@ -88,6 +90,10 @@ pub enum Change {
     Mean,
     /// Its token, which attention does not see: the mask says that there is nothing.
     Masked,
+    /// The mean over the prompt of what enters a layer, in the place of what enters it there.
+    Residual { layer: u16 },
+    /// The mean score of one row of attention, in the place of the score that its query has for this place as a key.
+    Score { layer: u16, head: u16, query: u32 },
 }
 
 /// A sequence to be scored, and the position whose logits are meant: a prompt that many rows share, and what is changed of it.
@@ -149,9 +155,20 @@ impl Row {
         self.changes.iter().filter(move |(_, change)| *change == of).map(|&(place, _)| place as usize)
     }
 
-    /// Whether it starts from embeddings, since it has some that no token has.
-    pub(crate) fn has_means(&self) -> bool {
-        self.changes.iter().any(|(_, change)| *change == Change::Mean)
+    /// What is changed. The changes of a row are all of one kind, and inside the model all in one layer.
+    pub(crate) fn kind(&self) -> Option<Change> {
+        self.changes.first().map(|&(_, change)| change)
+    }
+
+    /// The graph that it goes through.
+    pub(crate) fn graph(&self) -> Graph {
+        match self.kind() {
+            // It starts from embeddings, since it has some that no token has.
+            Some(Change::Mean) => Graph::ForwardEmbeds,
+            Some(Change::Residual { .. }) => Graph::ForwardResidual,
+            Some(Change::Score { .. }) => Graph::ForwardScores,
+            None | Some(Change::Token(_) | Change::Masked) => Graph::Forward,
+        }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -163,6 +180,10 @@ impl Row {
                 Change::Token(id) => (0, id),
                 Change::Mean => (1, 0),
                 Change::Masked => (2, 0),
+                Change::Residual { layer } => (3, i64::from(layer)),
+                Change::Score { layer, head, query } => {
+                    (4, i64::from(layer) << 48 | i64::from(head) << 32 | i64::from(query))
+                }
             };
             bytes.extend(place.to_le_bytes());
             bytes.push(kind);
@@ -209,6 +230,12 @@ mod tests {
             row.changed(&[0], Change::Mean),
             row.changed(&[0], Change::Masked),
             row.changed(&[0, 1], Change::Masked),
+            row.changed(&[0], Change::Residual { layer: 0 }),
+            row.changed(&[0], Change::Residual { layer: 1 }),
+            row.changed(&[1], Change::Residual { layer: 1 }),
+            row.changed(&[0], Change::Score { layer: 0, head: 0, query: 1 }),
+            row.changed(&[0], Change::Score { layer: 0, head: 1, query: 0 }),
+            row.changed(&[0], Change::Score { layer: 1, head: 0, query: 0 }),
         ];
         for (i, a) in rows.iter().enumerate() {
             for (j, b) in rows.iter().enumerate() {
@@ -216,6 +243,8 @@ mod tests {
             }
         }
         assert_eq!(rows[6].ids(), [5, 6, 7]);
-        assert!(rows[6].has_means() && !rows[7].has_means());
+        let graphs =
+            [Graph::ForwardEmbeds, Graph::Forward, Graph::Forward, Graph::ForwardResidual, Graph::ForwardScores];
+        assert_eq!([6, 7, 0, 9, 12].map(|row| rows[row].graph()), graphs);
     }
 }

@@ -11,11 +11,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::exact::{Exact, asked, prompts};
+use super::inside::Inside;
 use super::reference::WeightFile;
 use super::reference::array::Shared;
 use super::reference::machine::{Feeds, Machine};
 use super::reference::sites::Sites;
-use super::reference::tangents::{Moved, Movement, inner};
+use super::reference::tangents::{Moved, inner};
 use super::sample::{CONTRAST_WEIGHT, Sample};
 use super::{Check, VerifyError};
 use crate::bundle::{Manifest, OpenedBundle};
@@ -24,11 +25,14 @@ use crate::runtime::{Graph, Model, Runtime, Tensor};
 
 type Checked = Result<Check, VerifyError>;
 
+/// What the runtime computes, what it should, and how far single precision is off.
+pub type Computed = (ArrayD<f64>, ArrayD<f64>, f64);
+
 /// What two computations in double precision may differ by, relative, in a model of ordinary condition.
 const EXACT: f64 = 1e-9;
 /// The same for a derivative: its rules hold numbers such as `1 / sqrt(2 pi)`, which a graph of f32 rounds to 3e-8 of
 /// themselves, once a layer.
-const DERIVATIVE: f64 = 2e-6;
+pub(super) const DERIVATIVE: f64 = 2e-6;
 /// What is added to that, as a multiple of what single precision is off by: 500 times the ratio of the two precisions,
 /// 2^-29. A model in which f32 has no right digit left may differ by 1e-6.
 const CONDITION: f64 = 1e-6;
@@ -37,7 +41,7 @@ const SINGLE: f64 = 1e-5;
 /// What is added to that, as a multiple of what computations in single precision are off by.
 const RUNTIME: f64 = 10.0;
 
-const FAULT: &str = "a fault of this program, not of the model: please report it with the model's name";
+pub(super) const FAULT: &str = "a fault of this program, not of the model: please report it with the model's name";
 
 /// What is computed once and used by several checks.
 pub struct Evidence {
@@ -46,20 +50,20 @@ pub struct Evidence {
     /// What `forward_embeds.onnx` makes of `embeds`, where there is one: `[batch, vocab]`.
     from_embeds: Option<ArrayD<f64>>,
     attention: Option<Attention>,
-    settings: [(&'static str, Knobs); 3],
+    pub(super) settings: [(&'static str, Knobs); 3],
     sites: Sites,
     /// `[batch, seq, hidden]`, rounded to f32.
-    embeds: ArrayD<f64>,
+    pub(super) embeds: ArrayD<f64>,
     /// `[batch, vocab]`.
     pub(super) logits: ArrayD<f64>,
     /// One for each lane that the score has.
     scores: Vec<ArrayD<f64>>,
     /// `[batch, seq, hidden]`, one for each of the settings.
     gradients: Vec<ArrayD<f64>>,
-    moved: Moved,
-    directions: Vec<ArrayD<f64>>,
+    pub(super) moved: Moved,
+    pub(super) directions: Vec<ArrayD<f64>>,
     /// How far single precision is off, relative, at best and at worst.
-    single: Single,
+    pub(super) single: Single,
 }
 
 /// What `attention.onnx` gives, `[layers, batch, heads, seq, seq]`.
@@ -71,9 +75,9 @@ struct Attention {
 
 /// The relative deviation of computations in f32.
 #[derive(Clone, Copy, Debug)]
-struct Single {
-    logits: f64,
-    gradients: f64,
+pub(super) struct Single {
+    pub logits: f64,
+    pub gradients: f64,
 }
 
 impl Single {
@@ -129,12 +133,7 @@ impl Evidence {
         let directions: Vec<ArrayD<f64>> =
             gradients.iter().map(|gradient| direction(gradient, &embeds, &mut random)).collect();
         let sites = gradient.sites()?;
-        let movements: Vec<Movement> = settings
-            .iter()
-            .zip(&directions)
-            .map(|((_, knobs), direction)| Movement { direction: direction.clone(), knobs: *knobs })
-            .collect();
-        let moved = gradient.movements(&machine, &feeds, &sites, &movements)?;
+        let moved = gradient.movements(&machine, &feeds, &sites, &directions, &settings.map(|(_, knobs)| knobs))?;
 
         let plain = Machine { single: true, ..machine };
         let plain_logits = forward.one(&plain, &prompts(&sample), "logits")?;
@@ -169,7 +168,7 @@ impl Evidence {
     }
 
     /// What two computations in double precision may differ by in this model.
-    fn exact(&self) -> f64 {
+    pub(super) fn exact(&self) -> f64 {
         EXACT + CONDITION * if self.single.worst().is_nan() { 1.0 } else { self.single.worst() }
     }
 
@@ -325,7 +324,7 @@ impl Evidence {
     }
 
     /// The runtime computes what the graphs mean.
-    pub fn runtime(&self, model: &mut Model) -> Result<Vec<Check>, VerifyError> {
+    pub fn runtime(&self, model: &mut Model, inside: &Inside) -> Result<Vec<Check>, VerifyError> {
         let sample = &self.sample;
         let (batch, width) = sample.ids.dim();
         let (hidden, outputs) = (model.manifest().dimensions.hidden, model.manifest().outputs());
@@ -368,12 +367,13 @@ impl Evidence {
             let weights = model.load(Graph::Attention)?.run(&inputs)?.take_f32("attention", &shape)?.mapv(f64::from);
             found.push((weights, attention.weights.clone(), attention.single));
         }
+        found.extend(inside.runtime(model)?);
         Ok(judged(&found))
     }
 }
 
 /// Numbers of the runtime against exact ones: whether all are numbers, and the one that takes most of what it may be off.
-fn judged(found: &[(ArrayD<f64>, ArrayD<f64>, f64)]) -> Vec<Check> {
+fn judged(found: &[Computed]) -> Vec<Check> {
     let parts = found.iter().map(|(array, expected, single)| {
         // Where single precision overflows, there is no telling how far off a number may be.
         let allowed = SINGLE + RUNTIME * if single.is_nan() { f64::INFINITY } else { *single };
@@ -455,7 +455,7 @@ fn norm<D: Dimension>(values: &ArrayView<f64, D>) -> f64 {
 }
 
 /// `a / b`; nothing of nothing is nothing.
-fn ratio(a: f64, b: f64) -> f64 {
+pub(super) fn ratio(a: f64, b: f64) -> f64 {
     if a == 0.0 { 0.0 } else { a / b.max(f64::MIN_POSITIVE) }
 }
 

@@ -7,10 +7,10 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::VerifyError;
 use super::reference::array::{Shared, Value};
-use super::reference::machine::{Feeds, Lanes, Machine, Stopped};
-use super::reference::program::Program;
+use super::reference::machine::{Edits, Feeds, Lanes, Machine, Stopped};
+use super::reference::program::{Operator, Program, Step};
 use super::reference::sites::Sites;
-use super::reference::tangents::{Moved, Movement, movements};
+use super::reference::tangents::{Beginnings, Moved, movements};
 use super::reference::{ReferenceError, WeightFile};
 use super::sample::{CONTRAST_WEIGHT, Sample};
 use crate::bundle::OpenedBundle;
@@ -78,21 +78,77 @@ impl Exact {
         Ok(Sites::find(&self.program, &active))
     }
 
-    /// How the score moves with the embeddings.
+    /// How the score moves with the embeddings: in each direction, subject to the knobs at its side.
     pub fn movements(
         &self,
         machine: &Machine,
         feeds: &Feeds,
         sites: &Sites,
-        wanted: &[Movement],
+        directions: &[ArrayD<f64>],
+        knobs: &[Knobs],
     ) -> Result<Moved, VerifyError> {
-        let output = self.output("score")?;
-        movements(machine, &self.program, feeds, "inputs_embeds", output, sites, wanted)
+        self.moved(machine, feeds, sites, &self.beginning_at_embeddings(directions)?, "score", knobs)
+    }
+
+    /// Movements that begin at the embeddings.
+    pub fn beginning_at_embeddings(&self, directions: &[ArrayD<f64>]) -> Result<Beginnings, ReferenceError> {
+        let is_source = |step: &Step| matches!(&step.operator, Operator::Input(name) if name == "inputs_embeds");
+        let source = self.program.steps.iter().position(is_source);
+        let source = source.ok_or_else(|| self.problem("has no input 'inputs_embeds'"))?;
+        Ok(Beginnings::from([(source, directions.to_vec())]))
+    }
+
+    /// How an output moves with what `beginnings` names.
+    pub fn moved(
+        &self,
+        machine: &Machine,
+        feeds: &Feeds,
+        sites: &Sites,
+        beginnings: &Beginnings,
+        output: &str,
+        knobs: &[Knobs],
+    ) -> Result<Moved, VerifyError> {
+        movements(machine, &self.program, feeds, beginnings, self.output(output)?, sites, knobs)
             .map_err(|stopped| self.error(stopped))
+    }
+
+    /// The values of steps, in the first lane, where something is made of those of some steps before others use them.
+    pub fn edited(
+        &self,
+        machine: &Machine,
+        feeds: &Feeds,
+        wanted: &[usize],
+        edits: &Edits,
+    ) -> Result<Vec<ArrayD<f64>>, VerifyError> {
+        let found = machine.run_edited(&self.program, feeds, wanted, edits).map_err(|stopped| self.error(stopped))?;
+        let first = |lanes: &Lanes| match lanes.first() {
+            Some(value) => self.real(value),
+            None => Err(self.problem("gives nothing")),
+        };
+        Ok(found.iter().map(first).collect::<Result<_, _>>()?)
+    }
+
+    /// The steps that an output is stacked of, one a layer, before their shapes were changed for it.
+    pub fn layers(&self, output: &str) -> Result<Vec<usize>, ReferenceError> {
+        let output = self.output(output)?;
+        let unmoved = |mut id: usize| {
+            while let (Operator::Reshape | Operator::Same, Some(&input)) =
+                (&self.program.steps[id].operator, self.program.steps[id].inputs.first())
+            {
+                id = input;
+            }
+            id
+        };
+        let step = &self.program.steps[unmoved(output)];
+        Ok(match step.operator {
+            Operator::Concat { .. } => step.inputs.iter().map(|&input| unmoved(input)).collect(),
+            _ => vec![unmoved(output)],
+        })
     }
 }
 
-fn one(value: Value) -> Vec<Shared> {
+/// One value, in one lane.
+pub fn one(value: Value) -> Vec<Shared> {
     vec![Arc::new(value)]
 }
 

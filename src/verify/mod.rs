@@ -10,6 +10,7 @@ mod bake;
 mod checks;
 mod effort;
 mod exact;
+mod inside;
 pub mod reference;
 mod sample;
 mod source;
@@ -23,6 +24,7 @@ use crate::bundle::{BundleError, OpenedBundle, Opening};
 use crate::onnx::weights::CopyError;
 use crate::runtime::{Model, Runtime, RuntimeError, SessionOptions};
 use checks::Evidence;
+use inside::Inside;
 use reference::{ReferenceError, WeightFile};
 
 pub use bake::{Step, VerifiedBakeError, bake};
@@ -130,8 +132,11 @@ fn checked(
     done.push(evidence.padding(runtime)?);
     progress("attention");
     done.extend(evidence.attention());
+    progress("inside");
+    let inside = Inside::gather(runtime, bundle, &weights, &evidence, seed)?;
+    done.extend(inside.checks.iter().cloned());
     progress("runtime");
-    done.extend(evidence.runtime(&mut model)?);
+    done.extend(evidence.runtime(&mut model, &inside)?);
     Ok((done, evidence))
 }
 

@@ -278,3 +278,109 @@ pub const EXPANSIONS: &[Fault] = &[
         by: "forward equality",
     },
 ];
+
+/// In the graphs that look inside.
+pub const INSIDE: &[Fault] = &[
+    Fault {
+        what: "stream: layers in the wrong order",
+        model: "llama-a",
+        files: &["residual_gradient.onnx"],
+        plant: |s| {
+            let all = s.nth("residual", "Concat", "Reshape", 0);
+            s.node(all).input.reverse();
+        },
+        by: "residual stream",
+    },
+    Fault {
+        what: "stream: what leaves attention, not what enters the layer",
+        model: "llama-a",
+        files: &["residual_gradient.onnx"],
+        plant: |s| {
+            let inner = s.nth("layers.1.self_attn", "Add", "Reshape", 1);
+            let inner = s.nodes()[inner].output[0].clone();
+            let taken = s.nth("residual", "Reshape", "Add", 0);
+            s.set_input(taken, 0, &inner);
+        },
+        by: "residual stream",
+    },
+    Fault {
+        what: "stream: one layer's softmax has no temperature",
+        model: "llama-a",
+        files: &["residual_gradient.onnx"],
+        plant: |s| s.keep(s.find(LAYER, "Div", "softmax_temperature"), 0),
+        by: "residual stream",
+    },
+    Fault {
+        what: "replaced: the next layer's entry",
+        model: "llama-a",
+        files: &["forward_residual.onnx"],
+        plant: |s| {
+            let one = s.find("replaced/1", "Equal", "layer");
+            let zero = s.find("replaced/0", "Equal", "layer");
+            let (a, b) = (s.input(one, 1), s.input(zero, 1));
+            s.set_input(one, 1, &b);
+            s.set_input(zero, 1, &a);
+        },
+        by: "residual replaced",
+    },
+    Fault {
+        what: "replaced: padding is in the mean",
+        model: "llama-a",
+        files: &["forward_residual.onnx"],
+        plant: |s| s.keep(s.find("replaced/2", "Mul", ""), 0),
+        by: "residual replaced",
+    },
+    Fault {
+        what: "scores: the gradient of weights is that of scores",
+        model: "llama-a",
+        files: &["score_gradient.onnx"],
+        plant: |s| {
+            let (scores, weights) = (s.nth("scores", "Concat", "Reshape", 1), s.nth("scores", "Concat", "Reshape", 2));
+            let other = s.nodes()[scores].input.clone();
+            s.node(weights).input = other;
+        },
+        by: "score gradient",
+    },
+    Fault {
+        what: "scores: before the mask",
+        model: "llama-a",
+        files: &["score_gradient.onnx"],
+        plant: |s| {
+            let taken = s.nth("scores", "Reshape", "Add", 1);
+            let unmasked = s.maker(&s.input(taken, 0)).unwrap().input[0].clone();
+            s.set_input(taken, 0, &unmasked);
+        },
+        by: "attention scores",
+    },
+    Fault {
+        what: "replaced scores: of all heads",
+        model: "llama-a",
+        files: &["forward_scores.onnx"],
+        plant: |s| {
+            let both = s.nth("replaced", "And", "Equal", 0);
+            s.keep(both, 1);
+        },
+        by: "scores replaced",
+    },
+    Fault {
+        what: "replaced scores: the mask is in the mean",
+        model: "llama-a",
+        files: &["forward_scores.onnx"],
+        plant: |s| s.keep(s.nth("replaced/1", "Where", "Reshape", 0), 1),
+        by: "scores replaced",
+    },
+    Fault {
+        what: "zeroed: the values stay",
+        model: "llama-a",
+        files: &["value_zeroing.onnx"],
+        plant: |s| s.keep(s.find("zeroed/1", "Mul", "Transpose"), 0),
+        by: "value zeroing",
+    },
+    Fault {
+        what: "zeroed: all other values",
+        model: "llama-a",
+        files: &["value_zeroing.onnx"],
+        plant: |s| s.keep(s.find("zeroed", "Sub", ""), 1),
+        by: "value zeroing",
+    },
+];

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use faults::{EXPANSIONS, Fault, RULES};
+use faults::{EXPANSIONS, Fault, INSIDE, RULES};
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::bundle::{Manifest, OpenedBundle, Opening};
 use gim_harness::runtime::{Runtime, RuntimeOptions, SessionOptions};
@@ -123,6 +123,11 @@ fn wrong_rules_are_found() {
 #[test]
 fn wrong_expansions_are_found() {
     all(EXPANSIONS);
+}
+
+#[test]
+fn wrong_looks_inside_are_found() {
+    all(INSIDE);
 }
 
 /// Where a tensor lies in `weights.bin`: by the place that the forward graph reads it from.

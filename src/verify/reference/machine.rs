@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayD, ArrayView2};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -22,6 +22,9 @@ pub type Feeds = HashMap<&'static str, Vec<Shared>>;
 
 /// One value in each lane, or one that all lanes share.
 pub type Lanes = Vec<Shared>;
+
+/// What is made of a step's values, by step.
+pub type Edits<'a> = HashMap<usize, Box<dyn Fn(&ArrayD<f64>) -> ArrayD<f64> + 'a>>;
 
 /// What ends a run before its results are there.
 #[derive(Debug)]
@@ -51,6 +54,17 @@ pub struct Machine<'a> {
 impl Machine<'_> {
     /// Runs the steps that `wanted` needs, and gives those values.
     pub fn run(&self, program: &Program, feeds: &Feeds, wanted: &[usize]) -> Result<Vec<Lanes>, Stopped> {
+        self.run_edited(program, feeds, wanted, &Edits::new())
+    }
+
+    /// The same, where something is made of the values of some steps before others use them.
+    pub fn run_edited(
+        &self,
+        program: &Program,
+        feeds: &Feeds,
+        wanted: &[usize],
+        edits: &Edits,
+    ) -> Result<Vec<Lanes>, Stopped> {
         let needed = program.needed(wanted);
         // A value is forgotten after its last use.
         let mut uses = vec![0usize; program.steps.len()];
@@ -61,7 +75,11 @@ impl Machine<'_> {
         let mut values: Vec<Option<Lanes>> = vec![None; program.steps.len()];
         for (id, step) in program.steps.iter().enumerate().filter(|(id, _)| needed[*id]) {
             self.go_on()?;
-            let result = self.step(step, &values, feeds).map_err(|problem| (id, problem))?;
+            let mut result = self.step(step, &values, feeds).map_err(|problem| (id, problem))?;
+            if let Some(edit) = edits.get(&id) {
+                let edited = result.iter().map(|value| Ok(Arc::new(Value::Real(edit(value.real()?)))));
+                result = edited.collect::<Computed<Lanes>>().map_err(|problem| (id, problem))?;
+            }
             values[id] = Some(result);
             for &input in &step.inputs {
                 uses[input] -= 1;

@@ -5,6 +5,7 @@
 //! graph's own. Both must give the same number: `sum(gradient * direction)`. Unlike a difference of two scores, a
 //! derivative of this kind has no step, so that neither the curvature of a model nor its rounding comes into it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ndarray::{ArrayD, Axis, Zip, concatenate};
@@ -19,11 +20,8 @@ use super::sites::{Role, Sites};
 use crate::grad::Knobs;
 use crate::onnx::op::{Binary, Reduction, Unary};
 
-/// A direction in which the source moves, and the knobs that the movement is subject to.
-pub struct Movement {
-    pub direction: ArrayD<f64>,
-    pub knobs: Knobs,
-}
+/// Where movements begin, by step: what is added there to what comes from elsewhere, one direction for each movement.
+pub type Beginnings = HashMap<usize, Vec<ArrayD<f64>>>;
 
 /// How much the output moves in each of the movements, and the values of the attention softmaxes.
 pub struct Moved {
@@ -38,15 +36,15 @@ struct Dual {
     moves: Vec<ArrayD<f64>>,
 }
 
-/// Runs the steps that `output` needs, while the input called `source` moves.
+/// Runs the steps that `output` needs, while what `beginnings` names moves; each movement is subject to knobs of its own.
 pub fn movements(
     machine: &Machine,
     program: &Program,
     feeds: &Feeds,
-    source: &str,
+    beginnings: &Beginnings,
     output: usize,
     sites: &Sites,
-    movements: &[Movement],
+    knobs: &[Knobs],
 ) -> Result<Moved, Stopped> {
     let needed = program.needed(&[output]);
     let mut uses = vec![0usize; program.steps.len()];
@@ -59,18 +57,19 @@ pub fn movements(
     for (id, step) in program.steps.iter().enumerate().filter(|(id, _)| needed[*id]) {
         machine.go_on()?;
         let fail = |problem: String| (id, problem);
-        let dual = match &step.operator {
+        let mut dual = match &step.operator {
             Operator::Input(name) => {
                 let value = feeds.get(name.as_str()).and_then(|lanes| lanes.first()).cloned();
-                let value = value.ok_or_else(|| fail(format!("'{name}' is not fed")))?;
-                let moves = match name == source {
-                    true => movements.iter().map(|movement| movement.direction.clone()).collect(),
-                    false => Vec::new(),
-                };
-                Dual { value, moves }
+                Dual { value: value.ok_or_else(|| fail(format!("'{name}' is not fed")))?, moves: Vec::new() }
             }
-            _ => advance(machine, step, sites.roles[id], &duals, movements).map_err(fail)?,
+            _ => advance(machine, step, sites.roles[id], &duals, knobs).map_err(fail)?,
         };
+        if let Some(begun) = beginnings.get(&id) {
+            dual.moves = match dual.moves.is_empty() {
+                true => begun.clone(),
+                false => dual.moves.iter().zip(begun).map(|(moves, begun)| moves + begun).collect(),
+            };
+        }
         if sites.roles[id] == Role::AttentionSoftmax {
             attention.push(Arc::clone(&dual.value));
         }
@@ -85,19 +84,13 @@ pub fn movements(
     let dual = duals[output].take().ok_or((output, "was not computed".to_owned()))?;
     let still = || Ok(ArrayD::zeros(dual.value.real()?.raw_dim()));
     let output = match dual.moves.is_empty() {
-        true => movements.iter().map(|_| still()).collect::<Computed<_>>().map_err(|problem| (output, problem))?,
+        true => knobs.iter().map(|_| still()).collect::<Computed<_>>().map_err(|problem| (output, problem))?,
         false => dual.moves,
     };
     Ok(Moved { output, attention })
 }
 
-fn advance(
-    machine: &Machine,
-    step: &Step,
-    role: Role,
-    duals: &[Option<Dual>],
-    movements: &[Movement],
-) -> Computed<Dual> {
+fn advance(machine: &Machine, step: &Step, role: Role, duals: &[Option<Dual>], knobs: &[Knobs]) -> Computed<Dual> {
     let inputs = step.inputs.iter().map(|&input| duals[input].as_ref().ok_or("uses what was not computed"));
     let inputs = inputs.collect::<Result<Vec<&Dual>, _>>()?;
     let values: Vec<&Shared> = inputs.iter().map(|dual| &dual.value).collect();
@@ -118,9 +111,9 @@ fn advance(
     if !matches!(&*value, Value::Real(_)) {
         return Ok(Dual { value, moves: Vec::new() });
     }
-    let moves = movements.iter().enumerate().map(|(lane, movement)| {
+    let moves = knobs.iter().enumerate().map(|(lane, knobs)| {
         let operands = Operands { inputs: &inputs, lane, output: value.real()? };
-        let moved = operands.moved(&step.operator, role, &movement.knobs)?;
+        let moved = operands.moved(&step.operator, role, knobs)?;
         // Steps may hand on a movement in a shape that is still to be broadcast.
         stretch(&moved, value.shape())
     });
