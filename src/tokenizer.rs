@@ -304,6 +304,22 @@ impl Tokenizer {
         }
     }
 
+    /// The ids of an answer's text, encoded without special tokens; at least one.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Unknown`] where a part of it is in no token; [`TokenizerError::NotOneToken`] where it has none.
+    pub fn ids_of_answer(&self, text: &str) -> Result<Vec<i64>, TokenizerError> {
+        let encoding = self.encode(text, false)?;
+        let text = text.to_owned();
+        match self.unknown.filter(|unknown| encoding.ids.contains(unknown) && self.named(&text) != Some(*unknown)) {
+            Some(unknown) => Err(TokenizerError::Unknown { text, unknown: self.token(unknown), alternative: None }),
+            None if encoding.ids.is_empty() => {
+                Err(TokenizerError::NotOneToken { text, pieces: Vec::new(), alternative: None })
+            }
+            None => Ok(encoding.ids),
+        }
+    }
+
     fn single(&self, text: &str) -> Result<Single, TokenizerError> {
         let encoding = self.encode(text, false)?;
         Ok(match encoding.ids[..] {

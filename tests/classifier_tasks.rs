@@ -66,12 +66,12 @@ fn one_task_file_serves_decoders_and_classifiers() {
     };
     let first = tasks::load(&plan, &subject, Taken::All).unwrap().examples.remove(0);
     let [yes, no] = [" Yes", " No"].map(|text| decoder.id_of_single_token(text).unwrap());
-    assert_eq!((first.target, first.contrast, first.options), (yes, Some(no), vec![yes, no]));
+    assert_eq!((first.target, first.contrast, first.options), (yes, Some(no), vec![vec![yes], vec![no]]));
 
     // The same labels in other letters and in another order.
     let names = labels(&["NEUTRAL", "NEGATIVE", "POSITIVE"]);
     let first = put(&plan, &names).unwrap().examples.remove(0);
-    assert_eq!((first.target, first.contrast, first.options), (2, Some(1), vec![2, 1]));
+    assert_eq!((first.target, first.contrast, first.options), (2, Some(1), vec![vec![2], vec![1]]));
     let last = first.input_ids.len() - 1;
     assert_eq!((first.input_ids[0], first.input_ids[last]), (2, 3), "[CLS] and [SEP]");
     assert!(!first.ranked.is_empty() && !first.ranked.places().contains(&0) && !first.ranked.places().contains(&last));

@@ -58,7 +58,7 @@ fn examples_of_a_byte_level_tokenizer() {
 
     let first = &data.examples[0];
     assert_eq!((first.id.as_str(), first.target, first.contrast), ("a", id(" Yes"), Some(id(" No"))));
-    assert_eq!(first.options, [id(" Yes"), id(" No")]);
+    assert_eq!(first.options, [[id(" Yes")], [id(" No")]]);
     assert_eq!(first.tokens[..4], ["The", " film", " was", " good"]);
     assert_eq!((first.ranked.places(), first.evidence.as_slice()), (&[0, 1, 2, 3][..], &[3][..]));
 

@@ -102,6 +102,7 @@ fn case(golden: &Golden, example: &Example) -> Case {
         position: example.input_ids.len() - 1,
         question: Question { target: example.target, contrast: None, score: Score::Logit },
         baseline: golden.baseline_token_id,
+        following: Vec::new(),
         ranked: Units::tokens(1..example.input_ids.len() - 1),
     }
 }
@@ -290,7 +291,7 @@ fn where_nothing_changes_the_doubling_ends() {
 #[test]
 fn the_bundle_verifies() {
     let checks = verify(&runtime(), bundle(), &SessionOptions::default(), Effort::FULL, 0, &|_| {}).unwrap();
-    assert_eq!(checks.len(), 11);
+    assert_eq!(checks.len(), 19);
     for check in checks {
         assert!(check.passed(), "{check:?}");
     }

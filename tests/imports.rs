@@ -22,6 +22,7 @@ fn example(id: &str, ids: &[i64], tokens: &[&str]) -> Example {
         input_ids: ids.to_vec(),
         tokens: tokens.iter().map(|&token| token.to_owned()).collect(),
         target: 20,
+        following: Vec::new(),
         contrast: None,
         options: Vec::new(),
         ranked: Units::tokens(1..ids.len() - 1),

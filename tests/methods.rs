@@ -59,6 +59,7 @@ fn case() -> Case {
         position: golden.prompt.len() - 1,
         question: Question { target: golden.target, contrast: None, score: Score::Logit },
         baseline: golden.baseline,
+        following: Vec::new(),
         ranked: Units::tokens(golden.ranked.iter().copied()),
     }
 }

@@ -9,8 +9,9 @@ use gim_harness::attribution::{Attribution, Case, Inapplicable, METHODS, Method,
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::config::{OptionValue, Score};
 use gim_harness::faithfulness::{Evaluated, FAMILIES, Measured, Ranking, measure, metrics};
+use gim_harness::grad::Knobs;
 use gim_harness::probe::{Driver, Probe, Removal, ask};
-use gim_harness::runtime::{Graph, Model, Row, Runtime, RuntimeOptions, SessionOptions};
+use gim_harness::runtime::{GradientRow, Graph, Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::units::{Aggregate, Units};
 
 fn bundle() -> PathBuf {
@@ -37,6 +38,7 @@ fn case(key: &str, ids: &[i64]) -> Case {
         position: ids.len() - 1,
         question: Question { target: 20, contrast: None, score: Score::Logit },
         baseline: 1,
+        following: Vec::new(),
         ranked: Units::tokens(1..ids.len() - 1),
     }
 }
@@ -454,4 +456,94 @@ fn perturbation_methods_take_words_away_whole() {
     let drawn = explain(&mut model, &random, &case).unwrap().0.unwrap().values;
     let wins = drawn.iter().filter(|values| Ranking::new(values, &case.ranked).order()[0] == 2).count();
     assert!((5..=30).contains(&wins), "{wins} of 50 for the word of three tokens, a third expected");
+}
+
+/// log p of an answer behind some tokens, by the model's logits and nothing else of the program's.
+fn log_probability(model: &mut Model, prompt: &[i64], answer: &[i64]) -> f64 {
+    let mut all = prompt.to_vec();
+    let mut sum = 0.0;
+    for &token in answer {
+        let logits = model.logits(&[Row::new(all.clone(), all.len() - 1)]).unwrap().remove(0);
+        let most = logits.iter().fold(f64::NEG_INFINITY, |most, &x| most.max(f64::from(x)));
+        let log_sum = most + logits.iter().map(|&x| (f64::from(x) - most).exp()).sum::<f64>().ln();
+        sum += f64::from(logits[token as usize]) - log_sum;
+        all.push(token);
+    }
+    sum
+}
+
+const ANSWER: [i64; 3] = [20, 33, 7];
+
+#[test]
+fn an_answer_of_several_tokens_is_worth_its_probability() {
+    let mut model = model();
+    let plain = cases().remove(1);
+    let case = plain.answered(&ANSWER, Score::LogProbability);
+    assert_eq!((case.length(), case.tokens()), (plain.length(), plain.tokens()));
+    assert_eq!(case.prompt.len(), case.length() + 2);
+    let full = log_probability(&mut model, case.tokens(), &ANSWER);
+    close(scores(&mut model, &case, vec![case.row()])[0], full);
+    let probable = plain.answered(&ANSWER, Score::Probability);
+    close(scores(&mut model, &probable, vec![case.row()])[0], full.exp());
+    // One token, too.
+    let single = plain.answered(&ANSWER[..1], Score::LogProbability);
+    close(scores(&mut model, &single, vec![single.row()])[0], log_probability(&mut model, case.tokens(), &ANSWER[..1]));
+
+    let removed = |model: &mut Model, places: &[usize]| {
+        let mut ids = case.tokens().to_vec();
+        places.iter().for_each(|&place| ids[place] = case.baseline);
+        log_probability(model, &ids, &ANSWER)
+    };
+    let values: Vec<f64> = (0..case.length()).map(|place| (place as f64 * 1.7).sin()).collect();
+    let order = Ranking::new(&values, &case.ranked).highest(usize::MAX).to_vec();
+    let falls: Vec<f64> = (1..=order.len()).map(|k| full - removed(&mut model, &order[..k])).collect();
+    let expected = falls.iter().sum::<f64>() / falls.len() as f64;
+    close(value(&mut model, "comprehensiveness", &[], &case, &values), expected);
+    // Deleted tokens are gone, and the answer stays.
+    let ids: Vec<i64> =
+        (0..case.length()).filter(|place| ![1, 3].contains(place)).map(|place| case.prompt[place]).collect();
+    let deleted = Removal::Delete.without(&case, &[1, 3], None);
+    close(scores(&mut model, &case, vec![deleted])[0], log_probability(&mut model, &ids, &ANSWER));
+    let ablation = explain(&mut model, &build("ablation", &settings(&[])).unwrap(), &case).unwrap().0.unwrap();
+    assert_eq!(ablation.values[0].len(), case.length());
+    close(ablation.values[0][2], full - removed(&mut model, &[2]));
+    // ERASER's are about the probability of all of it.
+    let eraser = value(&mut model, "eraser_sufficiency", &[], &case, &values);
+    assert!((-1.0..=1.0).contains(&eraser), "{eraser}");
+}
+
+#[test]
+fn gradients_of_an_answer_of_several_tokens_are_those_of_its_log_probability() {
+    let mut model = model();
+    let case = cases().remove(1).answered(&ANSWER, Score::LogProbability);
+    let embeddings = ask(&mut model, case.clone(), |probe| async move { probe.embeddings().await }).unwrap().0;
+    assert_eq!((embeddings.inputs.nrows(), embeddings.following.nrows()), (case.length(), 2));
+    // What the program says of each token by itself..
+    let mut sum = ndarray::Array2::<f64>::zeros(embeddings.inputs.raw_dim());
+    for (behind, target) in case.answer().enumerate() {
+        let all =
+            ndarray::concatenate(ndarray::Axis(0), &[embeddings.inputs.view(), embeddings.following.view()]).unwrap();
+        let embeds = all.slice(ndarray::s![..case.length() + behind, ..]).to_owned();
+        let row = GradientRow { position: embeds.nrows() - 1, embeds, target, contrast: None };
+        let found = model.gradients_by(Graph::GradientLogProbability, &[row], &Knobs::GRADIENT).unwrap().remove(0);
+        sum += &found.gradient.slice(ndarray::s![..case.length(), ..]).mapv(f64::from);
+    }
+    let found = ask(&mut model, case.clone(), |probe| async move { probe.gradient(Knobs::GRADIENT).await }).unwrap().0;
+    let size = sum.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    assert!(found.iter().zip(&sum).all(|(a, b)| (a - b).abs() < 1e-4 * size));
+    // .. and integrated along the path they add up to the change of the log-probability.
+    let gradients = build("integrated_gradients", &settings(&[("steps", OptionValue::Integer(300))])).unwrap();
+    let found = explain(&mut model, &gradients, &case).unwrap().0.unwrap();
+    let change = log_probability(&mut model, case.tokens(), &ANSWER)
+        - log_probability(&mut model, &vec![case.baseline; case.length()], &ANSWER);
+    assert!(change.abs() > 0.1, "{change}");
+    assert!((found.values[0].iter().sum::<f64>() - change).abs() < 0.02 * change.abs(), "{change} {found:?}");
+    // A probability is explained by its logarithm; rollout looks back from the first token.
+    let probable = case.answered(&ANSWER, Score::Probability);
+    let of = |model: &mut Model, name: &str, case: &Case| {
+        explain(model, &build(name, &settings(&[])).unwrap(), case).unwrap().0.map(|found| found.values)
+    };
+    assert_eq!(of(&mut model, "gim", &probable), of(&mut model, "gim", &case));
+    let plain = cases().remove(1);
+    assert_eq!(of(&mut model, "attention_rollout", &case), of(&mut model, "attention_rollout", &plain));
 }

@@ -148,6 +148,85 @@ fn tasks_choose_their_metrics_and_what_is_ranked() {
         .stderr(predicate::str::contains("the label `fall` stands for something else"));
 }
 
+/// Answers of several tokens, with options and without.
+#[test]
+fn answers_may_be_several_tokens() {
+    let place = workplace();
+    let rows = fs::read_to_string(place.path().join("words.jsonl")).unwrap();
+    let long = rows.replace("\"w20\"", "\"long\"").replace("\"w21\"", "\"short\"");
+    fs::write(place.path().join("long.jsonl"), long).unwrap();
+    let task = |more: &str| {
+        format!(
+            "data: {{file: long.jsonl, id: id}}\nprompt: \"{{text}} w9\"\ncontext: text\nanswer: \"{{label}}\"\n{more}"
+        )
+    };
+    fs::write(
+        place.path().join("words.yaml"),
+        task("options: {long: \"w20 w30 w40\", short: \"w21\"}\nscore: log_probability\n"),
+    )
+    .unwrap();
+    let harness = "name: small\nmodels: [bundle]\ntasks: [words.yaml]\nmethods: [gim, attention_rollout, ablation]\n\
+                   metrics: [comprehensiveness, srg]\nstatistics: {resamples: 50}\n";
+    fs::write(place.path().join("harness.yaml"), harness).unwrap();
+    let (whole, parts) = (place.path().join("whole"), place.path().join("parts"));
+    assert!(run_units(&plan(place.path()), &whole, Existing::Continue, u64::MAX).unwrap().1);
+    assert!(!run_units(&plan(place.path()), &parts, Existing::Continue, 20).unwrap().1);
+    assert!(run_units(&plan(place.path()), &parts, Existing::Resume, u64::MAX).unwrap().1);
+    let mut reader = csv::Reader::from_path(whole.join("examples.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let explained: Vec<&csv::StringRecord> = rows.iter().filter(|row| row[row.len() - 1].is_empty()).collect();
+    assert!(!explained.is_empty() && explained.len() < rows.len(), "{rows:?}");
+    for row in explained {
+        let score: f64 = row[6].parse().unwrap();
+        assert!(score < 0.0, "a probability's logarithm: {row:?}");
+        assert!(row[7].parse::<f64>().is_ok() && row[8].parse::<f64>().is_ok(), "{row:?}");
+    }
+    for name in ["examples.csv", "curves.csv", "attributions.jsonl", "summary.csv"] {
+        assert!(fs::read(whole.join(name)).unwrap() == fs::read(parts.join(name)).unwrap(), "{name}");
+    }
+    let refused = |more: &str, expected: &str| {
+        fs::write(place.path().join("words.yaml"), task(more)).unwrap();
+        let run = program().current_dir(place.path()).args(["run", "--fresh"]).assert().code(2);
+        run.stderr(predicate::str::contains(expected));
+    };
+    refused("options: {long: \"w20 w30\", short: \"w21\"}\n", "must be one token, but for `score: log_probability`");
+    refused("options: {long: w20, short: w21}\ncontrast: short\nscore: log_probability\n", "`contrast` stands beside");
+    refused("options: {long: w20 w30, short: w20 w30}\nscore: log_probability\n", "has the text");
+}
+
+#[test]
+fn several_tokens_are_explained_together() {
+    let place = workplace();
+    let explain = |more: &[&str]| {
+        let output = program()
+            .current_dir(place.path())
+            .args(["explain", "bundle", "--prompt", "w3 w4 w5", "--format", "json"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let three = explain(&["--max-new", "3"]);
+    let ids: Vec<i64> = serde_json::from_value(three["target_ids"].clone()).unwrap();
+    assert_eq!(
+        (ids.len(), three["attributions"].as_array().unwrap().len()),
+        (3, 3),
+        "one number a token of the prompt"
+    );
+    assert_eq!(explain(&[])["target_id"], three["target_id"], "the first is what the model answers");
+    let text: Vec<String> = ids.iter().map(|id| format!("w{id}")).collect();
+    let named = explain(&["--target", &text.join(" ")]);
+    assert_eq!((&named["target_ids"], &named["attributions"]), (&three["target_ids"], &three["attributions"]));
+    assert!(named["score"].as_f64().unwrap() < 0.0);
+    program()
+        .current_dir(place.path())
+        .args(["explain", "bundle", "--prompt", "w3 w4", "--target", "w5 w6", "--contrast", "w7"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("an answer of several tokens is compared with all others"));
+}
+
 #[test]
 fn another_run_is_not_resumed() {
     let place = workplace();

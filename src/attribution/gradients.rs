@@ -14,6 +14,10 @@ pub struct GradientTimesInput {
 
 #[async_trait(?Send)]
 impl Method for GradientTimesInput {
+    fn differentiates(&self) -> bool {
+        true
+    }
+
     async fn attribute(&self, _: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         let gradient = probe.gradient(self.knobs).await;
         let difference = probe.embeddings().await.difference();

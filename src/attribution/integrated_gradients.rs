@@ -11,7 +11,6 @@ use super::{Attribution, Case, Entry, Inapplicable, Method, OptionInfo, OptionKi
 use crate::config::Offered;
 use crate::grad::Knobs;
 use crate::probe::{Points, Probe};
-use crate::runtime::Row;
 
 const AUTO: &str = "auto";
 /// Points with which `steps: auto` begins. It goes on with twice as many and one, so that all are used again.
@@ -96,6 +95,10 @@ impl IntegratedGradients {
 
 #[async_trait(?Send)]
 impl Method for IntegratedGradients {
+    fn differentiates(&self) -> bool {
+        true
+    }
+
     async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         let ends = match self.rules == Knobs::GRADIENT {
             true => Some(ends(case, probe).await),
@@ -118,8 +121,8 @@ impl Method for IntegratedGradients {
 /// The scores at the ends of the path.
 async fn ends(case: &Case, probe: &Probe) -> Ends {
     // What is integrated is the logit, whatever the perturbations are measured in.
-    let start = Row::new(vec![case.baseline; case.length()], case.position);
-    let ends = probe.scores_of(case.question.differentiated(), vec![case.row(), start]).await;
+    let start = case.without(&(0..case.length()).collect::<Vec<usize>>());
+    let ends = probe.scores_of(case.differentiated(), vec![case.row(), start]).await;
     Ends { change: ends[0] - ends[1], size: ends[0].abs() + ends[1].abs() }
 }
 

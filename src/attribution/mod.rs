@@ -27,7 +27,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 
-use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue};
+use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue, Score};
 use crate::imports::Given;
 use crate::probe::{self, Probe};
 use crate::runtime::{Graph, Model, RuntimeError};
@@ -90,12 +90,26 @@ pub trait Method {
     fn needs(&self) -> &'static [Graph] {
         &[]
     }
+
+    /// Whether it asks for gradients of the question, which take a graph of their own where that is about the logarithm of a
+    /// probability.
+    fn differentiates(&self) -> bool {
+        false
+    }
 }
 
 /// What `method` says of the case that `probe` is about; [`Inapplicable`] also where the bundle lacks a graph.
 pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution, Inapplicable> {
-    if let Some(graph) = method.needs().iter().find(|&&graph| !probe.has(graph)) {
-        return Err(Inapplicable(probe.lacks(*graph)));
+    let of_logarithm = probe.case().differentiated().score == Score::LogProbability;
+    let own = (method.differentiates() && of_logarithm).then_some(Graph::GradientLogProbability);
+    if let Some(graph) = own.into_iter().chain(method.needs().iter().copied()).find(|&graph| !probe.has(graph)) {
+        return Err(Inapplicable(probe.lacks(graph)));
+    }
+    let of_logits = |graph: &&Graph| matches!(graph, Graph::ResidualGradient | Graph::ScoreGradient);
+    if let Some(graph) = method.needs().iter().find(of_logits).filter(|_| of_logarithm) {
+        let reason =
+            format!("{} differentiates logits, and what is explained is the logarithm of a probability", graph.file());
+        return Err(Inapplicable(reason));
     }
     method.attribute(probe.case(), probe).await
 }

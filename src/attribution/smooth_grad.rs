@@ -93,6 +93,10 @@ impl NoisyGradients {
 
 #[async_trait(?Send)]
 impl Method for NoisyGradients {
+    fn differentiates(&self) -> bool {
+        true
+    }
+
     async fn attribute(&self, _: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         let embeddings = probe.embeddings().await;
         let difference = embeddings.difference();

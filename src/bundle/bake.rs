@@ -138,6 +138,7 @@ pub fn write(
         graphs::forward(&source).map_err(gradient_error)?,
         graphs::forward_embeds(&source).map_err(gradient_error)?,
         gradient,
+        graphs::gradient_log_probability(&source).map_err(gradient_error)?,
         graphs::attention(&source).map_err(gradient_error)?,
     ];
     let mut absent = BTreeMap::new();

@@ -4,7 +4,8 @@
 //! where programs of before would refuse, or misread, what is written.
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
-/// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside.
+/// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside and that of
+/// logarithms of probabilities.
 pub const FORMAT_VERSION: u32 = 4;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
@@ -22,6 +23,8 @@ pub enum Graph {
     /// From embeddings rather than from token ids.
     ForwardEmbeds,
     Gradient,
+    /// As [`Graph::Gradient`], of the logarithm of the target's probability.
+    GradientLogProbability,
     Attention,
     /// The residual stream entering each layer, and its gradient.
     ResidualGradient,
@@ -36,11 +39,12 @@ pub enum Graph {
 }
 
 impl Graph {
-    pub const ALL: [Graph; 10] = [
+    pub const ALL: [Graph; 11] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
         Graph::Gradient,
+        Graph::GradientLogProbability,
         Graph::Attention,
         Graph::ResidualGradient,
         Graph::ForwardResidual,
@@ -56,6 +60,7 @@ impl Graph {
             Graph::Forward => "forward.onnx",
             Graph::ForwardEmbeds => "forward_embeds.onnx",
             Graph::Gradient => "gradient.onnx",
+            Graph::GradientLogProbability => "gradient_log_probability.onnx",
             Graph::Attention => "attention.onnx",
             Graph::ResidualGradient => "residual_gradient.onnx",
             Graph::ForwardResidual => "forward_residual.onnx",
@@ -72,7 +77,7 @@ impl Graph {
 
     /// Whether it has the [knobs](crate::grad::Knobs::NAMES) as inputs, besides those of [`Graph::inputs`].
     pub fn has_knobs(self) -> bool {
-        matches!(self, Graph::Gradient | Graph::ResidualGradient | Graph::ScoreGradient)
+        matches!(self, Graph::Gradient | Graph::GradientLogProbability | Graph::ResidualGradient | Graph::ScoreGradient)
     }
 
     /// Its inputs but for knobs.
@@ -84,6 +89,7 @@ impl Graph {
             Graph::Gradient | Graph::ResidualGradient | Graph::ScoreGradient => {
                 &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight"]
             }
+            Graph::GradientLogProbability => &["inputs_embeds", "attention_mask", "position", "target"],
             Graph::Attention => &["input_ids", "attention_mask"],
             Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
             Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
@@ -95,7 +101,7 @@ impl Graph {
         match self {
             Graph::Embed => &["inputs_embeds"],
             Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => &["logits"],
-            Graph::Gradient => &["score", "gradient"],
+            Graph::Gradient | Graph::GradientLogProbability => &["score", "gradient"],
             Graph::Attention => &["attention"],
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],

@@ -4,6 +4,7 @@ use crate::grad::sites::Sites;
 use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
 use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ};
+use crate::onnx::op::{Reduction, Unary};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
@@ -167,6 +168,33 @@ pub fn gradient(source: &ForwardModel) -> Result<(Baked, Audit), GradError> {
     let derivative = differentiate(&mut graph, score, inputs_embeds, &knobs, &SiteKind::ALL)?;
     let outputs = vec![("score", score), ("gradient", derivative.gradient)];
     Ok((Baked { file: Contract::Gradient.file(), graph, inputs, outputs }, derivative.audit))
+}
+
+/// `gradient_log_probability.onnx`: the logarithm of the target's probability among all tokens or labels, and its (modified)
+/// gradient. The softmax over the logits is differentiated by plain calculus: it is no part of the network's attention.
+pub fn gradient_log_probability(source: &ForwardModel) -> Result<Baked, GradError> {
+    let (mut graph, scored, inputs_embeds, _) = from_embeds(source, &[])?;
+    let dtype = graph.dtype(inputs_embeds);
+    let position = graph.input("position", Dtype::I64, vec![Dim::symbol(BATCH)])?;
+    let target = graph.input("target", Dtype::I64, vec![Dim::symbol(BATCH)])?;
+    let knobs = KnobInputs::declare(&mut graph, dtype)?;
+    let logits = scored_row(&mut graph, source, &scored, position)?;
+    let target_logit = logit_of(&mut graph, logits, target)?;
+    graph.set_scope("score");
+    let count = source.labels.as_ref().map_or(source.vocab, Labels::count);
+    let logits = graph.reshape(logits, vec![Dim::symbol(BATCH), Dim::known(count)])?;
+    let largest = graph.reduce(Reduction::Max, logits, &[1], true)?;
+    let below = graph.minus(logits, largest)?;
+    let terms = graph.unary(Unary::Exp, below)?;
+    let sum = graph.reduce(Reduction::Sum, terms, &[1], false)?;
+    let log_sum = graph.unary(Unary::Log, sum)?;
+    let largest = graph.reshape(largest, vec![Dim::symbol(BATCH)])?;
+    let log_sum = graph.plus(log_sum, largest)?;
+    let score = graph.minus(target_logit, log_sum)?;
+    let derivative = differentiate(&mut graph, score, inputs_embeds, &knobs, &SiteKind::ALL)?;
+    let inputs = [inputs_embeds, scored.attention_mask, position, target].into_iter().chain(knobs.ids()).collect();
+    let outputs = vec![("score", score), ("gradient", derivative.gradient)];
+    Ok(Baked { file: Contract::GradientLogProbability.file(), graph, inputs, outputs })
 }
 
 /// `attention.onnx`: the attention weights of every layer, `[layers, batch, heads, seq, seq]`.

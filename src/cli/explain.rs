@@ -9,8 +9,9 @@ use gim_harness::bundle::Manifest;
 use gim_harness::config::{self, Chosen, Score};
 use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::labels::{LabelError, Labels};
+use gim_harness::probe;
 use gim_harness::runtime::{Model, Row};
-use gim_harness::tokenizer::{Encoding, SpecialTokens, Tokenizer};
+use gim_harness::tokenizer::{Encoding, SpecialTokens, Tokenizer, TokenizerError};
 use gim_harness::units::{Aggregate, Granularity, Units};
 
 use super::explanation::{Explained, Explanation};
@@ -35,12 +36,16 @@ pub struct Arguments {
     /// The prompt as token ids, taken as they are
     #[arg(long, group = "input", value_delimiter = ',', value_name = "0,5,9")]
     input_ids: Option<Vec<i64>>,
-    /// The answer to explain: one token of text, or a classifier's label [default: what the model answers]
+    /// The answer to explain: text, or a classifier's label; of several tokens the logarithm of their probability
+    /// [default: what the model answers]
     #[arg(long, value_name = "TOKEN", conflicts_with = "target_id")]
     target: Option<String>,
     /// The answer to explain, as a token id or a label's number
     #[arg(long, value_name = "N")]
     target_id: Option<i64>,
+    /// Without a target: so many tokens that the model goes on with, each the most probable, up to a special one
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), conflicts_with_all = ["target", "target_id"])]
+    max_new: u16,
     /// Explain why the target rather than this token or label
     #[arg(long, value_name = "TOKEN", conflicts_with = "contrast_id")]
     contrast: Option<String>,
@@ -148,9 +153,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     notes(arguments, model.manifest(), &tokenizer).iter().for_each(|note| progress.line(&format!("note: {note}")));
     let asked = asked(arguments, answers.tokenizer)?;
     let case = case(arguments, &mut model, &answers, &asked)?;
-    let needed: Vec<i64> = case.question.tokens().collect();
-    let scores = model.scores(&[case.row()], &needed)?;
-    let tokens: Vec<String> = case.prompt.iter().map(|&id| tokenizer.token(id)).collect();
+    let row = case.row();
+    let (score, _) = probe::ask(&mut model, case.clone(), |probe| async move { probe.scores(vec![row]).await })?;
+    let tokens: Vec<String> = case.tokens().iter().map(|&id| tokenizer.token(id)).collect();
     let mut explained = Vec::with_capacity(methods.len());
     for (label, method) in methods {
         let (found, _) = attribution::explain(&mut model, &method, &case)?;
@@ -166,15 +171,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let explanation = Explanation {
         parts: asked.parts(&tokens),
         tokens,
-        units: case.ranked,
+        units: case.ranked.clone(),
         position: case.position,
         target_id: case.question.target,
-        target: answers.name(case.question.target),
+        target: case.answer().map(|id| answers.name(id)).collect(),
+        target_ids: case.answer().collect(),
         contrast_id: case.question.contrast,
         contrast: case.question.contrast.map(|id| answers.name(id)),
-        score: case.question.value(&needed, &scores[0]),
+        score: score.first().copied().unwrap_or(f64::NAN),
+        unit: case.question.score,
         baseline_id: case.baseline,
-        input_ids: case.prompt.to_vec(),
+        input_ids: case.tokens().to_vec(),
         explained,
     };
     match arguments.format {
@@ -237,6 +244,16 @@ impl Answers<'_> {
             };
             format!("the model {error}{hint}")
         })
+    }
+
+    /// The tokens of a text that is more than one, of a decoder.
+    fn several(&self, text: Option<&str>, outputs: i64) -> Result<Option<Vec<i64>>, Usage> {
+        let (Some(text), None) = (text, self.labels) else { return Ok(None) };
+        let Err(TokenizerError::NotOneToken { .. }) = self.tokenizer.id_of_single_token(text) else { return Ok(None) };
+        let said = |problem: String| Usage(format!("--target: {problem}"));
+        let ids = self.tokenizer.ids_of_answer(text).map_err(|error| said(error.to_string()))?;
+        ids.iter().try_for_each(|&id| self.check(id, outputs).map(drop)).map_err(said)?;
+        Ok(Some(ids).filter(|ids| ids.len() > 1))
     }
 
     /// An id that the model has a logit for.
@@ -330,14 +347,53 @@ fn case(arguments: &Arguments, model: &mut Model, answers: &Answers, asked: &Ask
             .map_err(|problem| Usage(format!("{option}: {problem}")))
     };
     let contrast = named(&arguments.contrast, arguments.contrast_id, "--contrast")?;
-    let target = match named(&arguments.target, arguments.target_id, "--target")? {
-        Some(target) => target,
-        None => model.scores(&[Row::new(input_ids.clone(), position)], &[])?[0].argmax,
+    let answer = match (answers.several(arguments.target.as_deref(), outputs)?, arguments.target_id) {
+        (Some(several), _) => several,
+        (None, None) if arguments.target.is_none() => going_on(arguments, model, answers, &input_ids, position)?,
+        _ => named(&arguments.target, arguments.target_id, "--target")?.into_iter().collect(),
     };
     let Some(baseline) = arguments.baseline_id.or(model.manifest().baseline_token_id) else {
         return Err(Usage("this bundle has no baseline token; name one with --baseline-id".to_owned()).into());
     };
     let score = if contrast.is_some() { Score::LogitDifference } else { Score::Logit };
-    let question = Question { target, contrast, score };
-    Ok(Case { key: String::new(), prompt: input_ids.into(), position, question, baseline, ranked })
+    let question = Question { target: answer[0], contrast, score };
+    let following = Vec::new();
+    let case = Case { key: String::new(), prompt: input_ids.into(), position, question, following, baseline, ranked };
+    match (answer.len(), contrast) {
+        (1, _) => Ok(case),
+        (_, None) => {
+            let (length, longest) = (case.prompt.len() + answer.len() - 1, model.manifest().dimensions.max_positions);
+            match longest.filter(|&longest| length > longest) {
+                None => Ok(case.answered(&answer, Score::LogProbability)),
+                Some(longest) => {
+                    let problem = format!("prompt and answer have {length} tokens, and the model {longest} positions");
+                    Err(Usage(problem).into())
+                }
+            }
+        }
+        (_, Some(_)) => {
+            Err(Usage("--contrast: an answer of several tokens is compared with all others".to_owned()).into())
+        }
+    }
+}
+
+/// What the model answers: its most probable token, or with `--max-new` some, one after another.
+fn going_on(
+    arguments: &Arguments,
+    model: &mut Model,
+    answers: &Answers,
+    input_ids: &[i64],
+    position: usize,
+) -> anyhow::Result<Vec<i64>> {
+    let mut answer = vec![model.scores(&[Row::new(input_ids.to_vec(), position)], &[])?[0].argmax];
+    while answer.len() < usize::from(arguments.max_new) && answers.labels.is_none() {
+        let all = [input_ids, &answer].concat();
+        let at = model.manifest().dimensions.scored_position(all.len());
+        let next = model.scores(&[Row::new(all, at)], &[])?[0].argmax;
+        if answers.tokenizer.is_special(next) {
+            break;
+        }
+        answer.push(next);
+    }
+    Ok(answer)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anstyle::{Color, RgbColor, Style};
 use gim_harness::attribution::{Attribution, LARGE_GAP, relative_gap};
+use gim_harness::config::Score;
 use gim_harness::text::shown;
 use gim_harness::units::Units;
 use serde_json::{Map, Value, json};
@@ -23,12 +24,16 @@ pub struct Explanation {
     /// The scored one.
     pub position: usize,
     pub target_id: i64,
-    /// Text of a decoder's token, name of a classifier's label.
+    /// Text of a decoder's tokens, name of a classifier's label.
     pub target: String,
+    /// All tokens of the answer, of which `target_id` is the first.
+    pub target_ids: Vec<i64>,
     pub contrast_id: Option<i64>,
     pub contrast: Option<String>,
-    /// f(x): the target's logit, or its difference from the contrast's.
+    /// f(x)..
     pub score: f64,
+    /// .. and what it is: the target's logit, its difference from the contrast's, or a probability's logarithm.
+    pub unit: Score,
     pub baseline_id: i64,
     /// At least one.
     pub explained: Vec<Explained>,
@@ -119,6 +124,7 @@ impl Explanation {
             "tokens": self.tokens,
             "position": self.position,
             "target_id": self.target_id,
+            "target_ids": self.target_ids,
             "target": self.target,
             "contrast_id": self.contrast_id,
             "score": self.score,
@@ -136,7 +142,7 @@ impl Explanation {
 
     fn heading(&self) -> String {
         let rather = self.contrast.as_ref().map(|contrast| format!(" rather than '{contrast}'")).unwrap_or_default();
-        let unit = if self.contrast.is_some() { "logit difference" } else { "logit" };
+        let unit = self.unit.name().replace('_', " ");
         let methods: Vec<&str> = self.explained.iter().map(|one| one.method.as_str()).collect();
         format!("why '{}'{rather}? ({}, {unit} {:.3})", self.target, methods.join(", "), self.score)
     }
@@ -303,9 +309,11 @@ mod tests {
             position: 1,
             target_id: 7,
             target: "yes".into(),
+            target_ids: vec![7],
             contrast_id: None,
             contrast: None,
             score: 1.5,
+            unit: Score::Logit,
             baseline_id: 0,
             explained,
         }

@@ -308,9 +308,9 @@ pub(super) static TASK: Table = Table {
         },
         Field {
             name: "score",
-            kind: Choice(&["logit", "probability", "logit_difference"]),
+            kind: Choice(&["logit", "probability", "logit_difference", "log_probability"]),
             needed: Needed::Text("logit"),
-            about: "What is explained.",
+            about: "What is explained. With log_probability answers and options may be several tokens: the sum over them, each behind those before it.",
         },
         Field {
             name: "rank",

@@ -95,6 +95,9 @@ pub enum Score {
     Probability,
     /// Logit of the answer less that of the contrast.
     LogitDifference,
+    /// Logarithm of the probability of the answer; of an answer of several tokens the sum over them, each behind those
+    /// before it.
+    LogProbability,
 }
 
 impl Score {
@@ -104,6 +107,7 @@ impl Score {
             Score::Logit => "logit",
             Score::Probability => "probability",
             Score::LogitDifference => "logit_difference",
+            Score::LogProbability => "log_probability",
         }
     }
 }
@@ -159,6 +163,7 @@ pub(super) fn resolve(file: &Path, bytes: &[u8], given: &Given, mistakes: &mut V
         score: match written.score.value.as_str() {
             "logit_difference" => Score::LogitDifference,
             "probability" => Score::Probability,
+            "log_probability" => Score::LogProbability,
             _ => Score::Logit,
         },
         rank: match written.rank.value.as_str() {
@@ -295,8 +300,12 @@ fn check_labels(written: &Task, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A difference needs something to subtract.
+/// A difference needs something to subtract, and only a difference does.
 fn check_score(written: &Task, mistakes: &mut Vec<Diagnostic>) {
+    if let (Some(contrast), "log_probability") = (&written.contrast, written.score.value.as_str()) {
+        let message = "`contrast` stands beside `score: log_probability`, which compares with all other answers";
+        mistakes.push(contrast.mistake("contrast", message).with_help("`score: logit_difference` compares with one"));
+    }
     if written.score.value == "logit_difference" && written.contrast.is_none() && written.form.options.is_empty() {
         let message = "`score: logit_difference` has nothing to subtract";
         let mistake = written.score.mistake("score", message).with_width("logit_difference".len());

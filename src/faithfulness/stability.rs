@@ -78,7 +78,7 @@ impl Metric for Baselines {
     async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
         let case = &evaluated.case;
         // Tokens of the prompt: the model knows them, and no list of a vocabulary's oddities is needed.
-        let others: Vec<i64> = case.prompt.iter().copied().filter(|&id| id != case.baseline).collect();
+        let others: Vec<i64> = case.tokens().iter().copied().filter(|&id| id != case.baseline).collect();
         if others.is_empty() {
             return Measured::none(1, "the prompt has no token but the baseline");
         }

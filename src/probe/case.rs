@@ -28,6 +28,7 @@ impl Question {
         };
         match (self.score, self.contrast) {
             (Score::Probability, _) => (logit(self.target) - score.log_sum_exp).exp(),
+            (Score::LogProbability, _) => logit(self.target) - score.log_sum_exp,
             (Score::LogitDifference, Some(contrast)) => logit(self.target) - logit(contrast),
             (Score::Logit | Score::LogitDifference, _) => logit(self.target),
         }
@@ -47,10 +48,17 @@ impl Question {
 pub struct Case {
     /// What sets its random numbers apart from those of others: the example's name.
     pub key: String,
+    ///
+    /// Behind the prompt itself stand those tokens of an answer of several that others follow: as many as there are
+    /// `following`.
     pub prompt: Prompt,
-    /// The scored position.
+    /// The scored position: where the answer, or its first token, is given.
     pub position: usize,
+    /// With `following`, of the answer's first token.
     pub question: Question,
+    /// The answer's other tokens, each asked for one position farther on; none but with a score that is a probability or
+    /// its logarithm.
+    pub following: Vec<i64>,
     /// The token that stands for a removed one.
     pub baseline: i64,
     /// What competes for a rank, and is taken away whole.
@@ -58,9 +66,42 @@ pub struct Case {
 }
 
 impl Case {
-    /// How many tokens it has.
+    /// How many tokens the prompt has, without those of an answer of several.
     pub fn length(&self) -> usize {
-        self.prompt.len()
+        self.prompt.len() - self.following.len().min(self.prompt.len())
+    }
+
+    /// The tokens of the prompt, without those of an answer of several.
+    pub fn tokens(&self) -> &[i64] {
+        &self.prompt.ids()[..self.length()]
+    }
+
+    /// All tokens of the answer.
+    pub fn answer(&self) -> impl Iterator<Item = i64> + '_ {
+        std::iter::once(self.question.target).chain(self.following.iter().copied())
+    }
+
+    /// The question that gradients explain. In several saturated softmaxes there is no single logit to fall back on, so
+    /// the probability of an answer of several tokens is explained by its logarithm.
+    pub fn differentiated(&self) -> Question {
+        match (self.question.score, self.following.is_empty()) {
+            (Score::Probability, false) => Question { score: Score::LogProbability, contrast: None, ..self.question },
+            _ => self.question.differentiated(),
+        }
+    }
+
+    /// The same prompt with this answer, one token or more, asked for its probability.
+    pub fn answered(&self, answer: &[i64], score: Score) -> Case {
+        let (target, following) =
+            answer.split_first().map_or((self.question.target, &[][..]), |(&first, rest)| (first, rest));
+        // All but the last are followed by one.
+        let prompt: Vec<i64> = self.tokens().iter().chain(&answer[..following.len()]).copied().collect();
+        Case {
+            prompt: prompt.into(),
+            question: Question { target, contrast: None, score },
+            following: following.to_vec(),
+            ..self.clone()
+        }
     }
 
     pub fn row(&self) -> Row {

@@ -5,10 +5,11 @@ use std::future::pending;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
-use ndarray::{Array2, Array3, Array4};
+use ndarray::{Array2, Array3, Array4, Axis, concatenate, s};
 
 use super::cost::Account;
 use super::{Case, Question, Removal};
+use crate::config;
 use crate::grad::Knobs;
 use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Residual, Row, Score};
 
@@ -39,8 +40,10 @@ pub(super) enum Ask {
     },
     Gradients {
         points: Points,
-        /// All but its embeddings.
-        like: GradientRow,
+        /// All but the embeddings; each point is differentiated at in each of these ways, one after the other.
+        like: Vec<GradientRow>,
+        /// Which graph of gradients.
+        graph: Graph,
         knobs: Knobs,
         answer: oneshot::Sender<Vec<Gradient>>,
     },
@@ -95,6 +98,8 @@ pub(super) struct Offer {
 pub struct Embeddings {
     /// `[seq, hidden]`.
     pub inputs: Array2<f32>,
+    /// Of those tokens of an answer of several that others follow, `[.., hidden]`.
+    pub following: Array2<f32>,
     /// `[1, hidden]`.
     pub baseline: Array2<f32>,
 }
@@ -161,13 +166,30 @@ impl Probe {
         self.scores_of(self.case.question, rows).await
     }
 
-    /// Another question's number of rows, in order.
+    /// Another question's number of rows, in order: of an answer of several tokens, of all of them.
     pub async fn scores_of(&self, question: Question, rows: Vec<Row>) -> Vec<f64> {
-        let mut tokens: Vec<i64> = question.tokens().collect();
+        let following = &self.case.following;
+        let mut tokens: Vec<i64> = question.tokens().chain(following.iter().copied()).collect();
         tokens.sort_unstable();
         tokens.dedup();
-        let scores = self.logits(rows, tokens.clone()).await;
-        scores.iter().map(|score| question.value(&tokens, score)).collect()
+        if following.is_empty() {
+            let scores = self.logits(rows, tokens.clone()).await;
+            return scores.iter().map(|score| question.value(&tokens, score)).collect();
+        }
+        let answer = 1 + following.len();
+        let all = rows.iter().flat_map(|row| (0..answer).map(move |behind| row.moved(behind))).collect();
+        let scores = self.logits(all, tokens.clone()).await;
+        let log_probability = |scores: &[Score]| -> f64 {
+            let each = self.case.answer().zip(scores).map(|(target, score)| {
+                Question { target, contrast: None, score: config::Score::LogProbability }.value(&tokens, score)
+            });
+            each.sum()
+        };
+        let sums = scores.chunks_exact(answer).map(log_probability);
+        match question.score {
+            config::Score::Probability => sums.map(f64::exp).collect(),
+            _ => sums.collect(),
+        }
     }
 
     /// f of the prompt without each of some sets of places.
@@ -189,8 +211,41 @@ impl Probe {
         if points.count == 0 {
             return Vec::new();
         }
-        let like = self.point(Array2::default((0, 0)));
-        self.ask(|answer| Ask::Gradients { points, like, knobs, answer }).await
+        let question = self.case.differentiated();
+        let like = |behind: usize, target: i64| GradientRow {
+            embeds: Array2::default((0, 0)),
+            position: self.case.position + behind,
+            target,
+            contrast: question.contrast,
+        };
+        let graph = match question.score {
+            config::Score::LogProbability => Graph::GradientLogProbability,
+            _ => Graph::Gradient,
+        };
+        if self.case.following.is_empty() {
+            let like = vec![like(0, question.target)];
+            return self.ask(|answer| Ask::Gradients { points, like, graph, knobs, answer }).await;
+        }
+        // Behind the prompt stands what was answered so far, at its own embeddings.
+        let following = self.embeddings().await.following.clone();
+        let (count, length) = (points.count, self.case.length());
+        let with_answer = Points::new(count, move |number| {
+            let point = (points.make)(number);
+            concatenate(Axis(0), &[point.view(), following.view()]).unwrap_or(point)
+        });
+        let like: Vec<GradientRow> =
+            self.case.answer().enumerate().map(|(behind, target)| like(behind, target)).collect();
+        let tokens = like.len();
+        let found = self.ask(|answer| Ask::Gradients { points: with_answer, like, graph, knobs, answer }).await;
+        // A derivative of a sum; the answer's own tokens are no part of what is explained.
+        let sum = |of_point: &[Gradient]| Gradient {
+            score: of_point.iter().map(|one| one.score).sum(),
+            gradient: of_point.iter().fold(Array2::zeros((length, 0)), |sum, one| {
+                let own = one.gradient.slice(s![..length, ..]);
+                if sum.is_empty() { own.to_owned() } else { sum + own }
+            }),
+        };
+        found.chunks_exact(tokens).map(sum).collect()
     }
 
     /// The gradient of the question at the prompt's own embeddings, `[seq, hidden]`.
@@ -227,7 +282,13 @@ impl Probe {
     }
 
     /// The attention weights of a row, `[layers, heads, seq, seq]`. Only where the model [has](Probe::has) the graph.
+    ///
+    /// Of an answer of several tokens nothing is seen: the prompt looks back from where the first of them is given.
     pub async fn attention(&self, row: Row) -> Array4<f32> {
+        let row = match self.case.following.is_empty() {
+            true => row,
+            false => Row::new(row.ids()[..row.length() - self.case.following.len()].to_vec(), row.position()),
+        };
         self.ask(|answer| Ask::Attention { row, answer }).await
     }
 

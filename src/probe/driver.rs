@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
+use ndarray::s;
 
 use super::Case;
 use super::cost::{Account, Cost, shares};
@@ -156,13 +157,21 @@ impl<'m, T: 'static> Driver<'m, T> {
     fn answer_one(&mut self, ask: Ask) -> Result<(), RuntimeError> {
         match ask {
             Ask::Embeddings { case, answer } => {
-                let [inputs, baseline] = [case.prompt.ids(), &[case.baseline]].map(|ids| self.model.embed(ids));
-                let _ = answer.send(Embeddings { inputs: inputs?, baseline: baseline? });
+                let [all, baseline] = [case.prompt.ids(), &[case.baseline]].map(|ids| self.model.embed(ids));
+                let (mut inputs, length) = (all?, case.length());
+                let following = inputs.slice(s![length.., ..]).to_owned();
+                if !following.is_empty() {
+                    inputs = inputs.slice(s![..length, ..]).to_owned();
+                }
+                let _ = answer.send(Embeddings { inputs, following, baseline: baseline? });
             }
-            Ask::Gradients { points, like, knobs, answer } => {
-                let point = |number| GradientRow { embeds: (points.make)(number), ..like.clone() };
-                let rows: Vec<GradientRow> = (0..points.count).map(point).collect();
-                let _ = answer.send(self.model.gradients(&rows, &knobs)?);
+            Ask::Gradients { points, like, graph, knobs, answer } => {
+                let at = |number| {
+                    let embeds = (points.make)(number);
+                    like.iter().map(move |like| GradientRow { embeds: embeds.clone(), ..like.clone() })
+                };
+                let rows: Vec<GradientRow> = (0..points.count).flat_map(at).collect();
+                let _ = answer.send(self.model.gradients_by(graph, &rows, &knobs)?);
             }
             Ask::Residual { point, knobs, answer } => {
                 if let Some(found) = self.model.residuals(&[point], &knobs)?.pop() {

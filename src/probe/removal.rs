@@ -58,7 +58,7 @@ impl Removal {
             Removal::Delete => {
                 let gone = others();
                 let stays = |place: &usize| !gone.contains(place);
-                let ids: Vec<i64> = (0..case.length()).filter(stays).map(|place| case.prompt[place]).collect();
+                let ids: Vec<i64> = (0..case.prompt.len()).filter(stays).map(|place| case.prompt[place]).collect();
                 let before = gone.iter().filter(|&&place| place < case.position).count();
                 Row::new(ids, case.position - before)
             }
@@ -80,6 +80,7 @@ mod tests {
             prompt: vec![10, 11, 12, 13].into(),
             position: 3,
             question: Question { target: 0, contrast: None, score: Score::Logit },
+            following: Vec::new(),
             baseline: 7,
             ranked: Units::tokens(0..3),
         };

@@ -43,20 +43,25 @@ pub enum Seen {
 
 /// The case of an example before its contrast is known.
 pub fn case(example: &Example, position: usize, score: Score, baseline: i64) -> Case {
-    Case {
+    let one = Case {
         key: example.id.clone(),
         prompt: example.input_ids.as_slice().into(),
         position,
         question: Question { target: example.target, contrast: example.contrast, score },
+        following: Vec::new(),
         baseline,
         ranked: example.ranked.clone(),
+    };
+    match example.following.is_empty() {
+        true => one,
+        false => one.answered(&[&[example.target], &example.following[..]].concat(), score),
     }
 }
 
 /// Why an example cannot be explained, from its size alone. `longest`: the model's positions.
 pub fn unfit(example: &Example, longest: Option<usize>) -> Option<String> {
     match longest {
-        Some(longest) if example.input_ids.len() > longest => {
+        Some(longest) if example.input_ids.len() + example.following.len() > longest => {
             Some(format!("longer than the model's {longest} positions"))
         }
         _ if example.ranked.is_empty() => Some("no token to rank".to_owned()),
@@ -67,15 +72,18 @@ pub fn unfit(example: &Example, longest: Option<usize>) -> Option<String> {
 /// Scores an example's prompt, and leaves out what the model answers wrongly.
 pub async fn see(example: Rc<Example>, probe: Probe) -> Seen {
     let case = probe.case();
-    let mut tokens: Vec<i64> =
-        example.options.iter().copied().chain([example.target]).chain(example.contrast).collect();
+    if !example.following.is_empty() || example.options.iter().any(|option| option.len() > 1) {
+        return see_several(&example, &probe).await;
+    }
+    let options: Vec<i64> = example.options.iter().flatten().copied().collect();
+    let mut tokens: Vec<i64> = options.iter().copied().chain([example.target]).chain(example.contrast).collect();
     tokens.sort_unstable();
     tokens.dedup();
     let Some(found) = probe.logits(vec![case.row()], tokens.clone()).await.pop() else {
         return Seen::LeftOut { reason: "the model gave no score".to_owned(), score: None };
     };
     let logit = |id: i64| tokens.binary_search(&id).map_or(f32::NAN, |at| found.logits[at]);
-    let others = example.options.iter().copied().filter(|&id| id != example.target);
+    let others = options.iter().copied().filter(|&id| id != example.target);
     let best_other = others.max_by(|&a, &b| logit(a).total_cmp(&logit(b)));
     let contrast = match case.question.score {
         Score::LogitDifference => example.contrast.or(best_other),
@@ -94,6 +102,34 @@ pub async fn see(example: Rc<Example>, probe: Probe) -> Seen {
         Seen::LeftOut { reason: "answered wrongly".to_owned(), score: Some(full) }
     } else {
         Seen::Explained { case: Case { question, ..(**case).clone() }, score: full }
+    }
+}
+
+/// The same, where answers are several tokens: among options the most probable is what the model answers, else what it
+/// says token by token.
+async fn see_several(example: &Example, probe: &Probe) -> Seen {
+    let case = probe.case();
+    let full = probe.scores(vec![case.row()]).await.first().copied().unwrap_or(f64::NAN);
+    let own: Vec<i64> = case.answer().collect();
+    let others = example.options.iter().filter(|option| **option != own);
+    let asked: Vec<Probe> = others.map(|option| probe.about(case.answered(option, Score::LogProbability))).collect();
+    let right = match asked.is_empty() {
+        true => {
+            let rows = (0..own.len()).map(|behind| case.row().moved(behind)).collect();
+            let said = probe.logits(rows, own.clone()).await;
+            said.iter().map(|score| score.argmax).eq(own)
+        }
+        false => {
+            let own = probe.about(case.answered(&own, Score::LogProbability));
+            let own = own.scores(vec![own.case().row()]).await;
+            let others = join_all(asked.iter().map(|other| other.scores(vec![other.case().row()]))).await;
+            others.iter().flatten().all(|other| own.first().is_some_and(|own| own > other))
+        }
+    };
+    match (full.is_finite(), right) {
+        (false, _) => Seen::LeftOut { reason: "the score is not a finite number".to_owned(), score: None },
+        (true, false) => Seen::LeftOut { reason: "answered wrongly".to_owned(), score: Some(full) },
+        (true, true) => Seen::Explained { case: (**case).clone(), score: full },
     }
 }
 

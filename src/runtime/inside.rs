@@ -88,7 +88,7 @@ impl Model {
         self.in_batches(&lengths, bounds, |model, batch, longest| {
             let rows: Vec<&GradientRow> = batch.iter().map(|&row| &rows[row]).collect();
             model.counters.gradient_rows += rows.len() as u64;
-            let mut outputs = model.run(graph, &gradient_inputs(&rows, longest, hidden, &knobs))?;
+            let mut outputs = model.run(graph, &gradient_inputs(graph, &rows, longest, hidden, &knobs))?;
             Ok(vec![read(&mut outputs, longest)?])
         })
     }

@@ -265,10 +265,24 @@ impl Model {
     /// # Errors
     /// As [`Model::scores`].
     pub fn gradients(&mut self, rows: &[GradientRow], knobs: &Knobs) -> Result<Vec<Gradient>, RuntimeError> {
+        self.gradients_by(Graph::Gradient, rows, knobs)
+    }
+
+    /// The same by a graph of gradients: [`Graph::Gradient`], or [`Graph::GradientLogProbability`], for which the score is the
+    /// logarithm of the target's probability and a contrast is not heeded.
+    ///
+    /// # Errors
+    /// As [`Model::scores`]; [`RuntimeError::Bundle`] when the bundle has no such graph.
+    pub fn gradients_by(
+        &mut self,
+        graph: Graph,
+        rows: &[GradientRow],
+        knobs: &Knobs,
+    ) -> Result<Vec<Gradient>, RuntimeError> {
         for (row, wanted) in rows.iter().enumerate() {
             self.check_gradient_row(wanted).map_err(|error| RuntimeError::Input { row, error })?;
         }
-        let knobs = self.known_knobs(Graph::Gradient, knobs)?;
+        let knobs = self.known_knobs(graph, knobs)?;
         let hidden = self.manifest().dimensions.hidden;
         let (distinct, copy_of) = distinct(rows.iter().map(Bits));
         let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
@@ -277,8 +291,8 @@ impl Model {
             let rows: Vec<&GradientRow> = rows.iter().map(|&row| distinct[row].0).collect();
             model.counters.gradient_rows += rows.len() as u64;
             let lengths: Vec<usize> = rows.iter().map(|row| row.embeds.nrows()).collect();
-            let inputs = gradient_inputs(&rows, longest, hidden, &knobs);
-            let mut outputs = model.run(Graph::Gradient, &inputs)?;
+            let inputs = gradient_inputs(graph, &rows, longest, hidden, &knobs);
+            let mut outputs = model.run(graph, &inputs)?;
             let scores = outputs.take_f32("score", &[rows.len()])?;
             let gradients = outputs.take_f32("gradient", &[rows.len(), longest, hidden])?;
             let gradients = cropped(&gradients, &lengths);
@@ -545,6 +559,7 @@ impl Model {
 
 /// What a graph that differentiates is asked: the rows' embeddings, `[rows, longest, hidden]`, and the rest.
 pub(super) fn gradient_inputs(
+    graph: Graph,
     rows: &[&GradientRow],
     longest: usize,
     hidden: usize,
@@ -567,6 +582,7 @@ pub(super) fn gradient_inputs(
         ("contrast", contrasts.into()),
         ("contrast_weight", weights.into()),
     ];
+    inputs.retain(|(name, _)| graph.inputs().contains(name));
     inputs.extend(knobs.iter().map(|&(name, value)| (name, Tensor::from(value))));
     inputs
 }

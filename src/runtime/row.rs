@@ -122,6 +122,12 @@ impl Row {
         Row { prompt: self.prompt.clone(), changes: changes.into(), position: self.position }
     }
 
+    /// The same, asked so many positions farther on.
+    pub fn moved(&self, behind: usize) -> Self {
+        let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+        Row { position: self.position.saturating_add(behind), ..self.clone() }
+    }
+
     pub fn prompt(&self) -> &Prompt {
         &self.prompt
     }

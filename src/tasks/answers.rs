@@ -1,9 +1,11 @@
 //! Answers to what a model has logits for: tokens of a decoder, labels of a classifier.
+//!
+//! An answer is one token or label, unless the task explains the probability of whole answers.
 
 use std::collections::HashMap;
 
 use super::Subject;
-use crate::config::{Form, LabelRef, TaskPlan};
+use crate::config::{Form, LabelRef, Score, TaskPlan};
 use crate::diagnostics::{Diagnostic, Located, quote};
 use crate::labels::{LabelError, Labels};
 use crate::tokenizer::TokenizerError;
@@ -14,19 +16,19 @@ pub(super) struct Answers<'a> {
     form: &'a Form,
     subject: Option<&'a Subject<'a>>,
     /// In the order of the task file.
-    options: Vec<Option<i64>>,
+    options: Vec<Option<Vec<i64>>>,
     by_label: HashMap<&'a str, usize>,
     /// For classifiers: what the task file says of answers; `None` for a mistake already reported.
     mapped: HashMap<&'a str, Option<i64>>,
     /// Without options: texts met so far. What is wrong with one is said at every record that has it.
-    texts: HashMap<String, Result<i64, String>>,
+    texts: HashMap<String, Result<Vec<i64>, String>>,
 }
 
 /// What is wrong with an answer.
 pub(super) enum Wrong<'a> {
     /// It is none of the options, whose labels are given.
     Option(Vec<&'a str>),
-    /// It is not one token.
+    /// It is not one token, or none at all.
     Text(String),
     /// It names no label of the classifier; [`Answers::not_a_label`] says so.
     Label(LabelError),
@@ -54,34 +56,55 @@ impl<'a> Answers<'a> {
     }
 
     /// The options as tokens of a decoder.
-    fn tokens(&self, subject: &Subject, mistakes: &mut Vec<Diagnostic>) -> Vec<Option<i64>> {
+    fn tokens(&self, subject: &Subject, mistakes: &mut Vec<Diagnostic>) -> Vec<Option<Vec<i64>>> {
         let mut options = Vec::with_capacity(self.form.options.len());
-        let mut lines: HashMap<i64, (&str, usize)> = HashMap::new();
+        let mut lines: HashMap<Vec<i64>, (&str, usize)> = HashMap::new();
         for (label, text) in &self.form.options {
             let mistake = |message: String| {
                 let key = format!("options.{}", label.value);
                 text.mistake(key, message).with_width(text.value.chars().count())
             };
-            let id = match subject.tokenizer.id_of_single_token(&text.value) {
-                Err(error) => {
-                    mistakes.push(mistake(error.to_string()).with_help("the text of an option must be one token"));
+            let ids = match self.ids(subject, &text.value) {
+                Err(NoIds::Tokenizer(error)) => {
+                    let help = match self.has_several() {
+                        true => "",
+                        false => "the text of an option must be one token, but for `score: log_probability`",
+                    };
+                    mistakes.push(mistake(error.to_string()).with_help(help));
                     None
                 }
-                Ok(id) if id >= subject.vocab as i64 => {
+                Err(NoIds::NoLogit) => {
                     mistakes.push(mistake(format!("the model has no logit for {}", quote(&text.value))));
                     None
                 }
-                Ok(id) => Some(id),
+                Ok(ids) => Some(ids),
             };
-            if let Some(id) = id
-                && let Some((other, line)) = lines.insert(id, (&text.value, text.line))
+            if let Some(ids) = &ids
+                && let Some((other, line)) = lines.insert(ids.clone(), (&text.value, text.line))
             {
                 let (text, other) = (quote(&text.value), quote(other));
                 mistakes.push(mistake(format!("{text} is the same token as {other} in line {line}")));
             }
-            options.push(id);
+            options.push(ids);
         }
         options
+    }
+
+    /// Whether answers may be several tokens.
+    fn has_several(&self) -> bool {
+        self.plan.score == Score::LogProbability
+    }
+
+    /// The tokens of an answer's text.
+    fn ids(&self, subject: &Subject, text: &str) -> Result<Vec<i64>, NoIds> {
+        let ids = match self.has_several() {
+            true => subject.tokenizer.ids_of_answer(text),
+            false => subject.tokenizer.id_of_single_token(text).map(|id| vec![id]),
+        };
+        match ids.map_err(NoIds::Tokenizer)? {
+            ids if ids.iter().any(|&id| id >= subject.vocab as i64) => Err(NoIds::NoLogit),
+            ids => Ok(ids),
+        }
     }
 
     /// The answers that the task file maps to labels of a classifier.
@@ -108,7 +131,7 @@ impl<'a> Answers<'a> {
 
     /// The options as labels of a classifier: those that the task file maps, else those called like the option, else
     /// those called like its text.
-    fn labels(&self, labels: &Labels, mistakes: &mut Vec<Diagnostic>) -> Vec<Option<i64>> {
+    fn labels(&self, labels: &Labels, mistakes: &mut Vec<Diagnostic>) -> Vec<Option<Vec<i64>>> {
         let mut options = Vec::with_capacity(self.form.options.len());
         let mut lines: HashMap<i64, (&str, usize)> = HashMap::new();
         for (option, text) in &self.form.options {
@@ -140,7 +163,7 @@ impl<'a> Answers<'a> {
                 let (option, other, name) = (quote(&option.value), quote(other), quote(name));
                 mistakes.push(mistake(format!("{option} is the same label, {name}, as {other} in line {line}")));
             }
-            options.push(found);
+            options.push(found.map(|id| vec![id]));
         }
         options
     }
@@ -169,8 +192,8 @@ impl<'a> Answers<'a> {
     }
 
     /// The tokens or labels of all options; empty if there are none, or where one could not be resolved.
-    pub fn options(&self) -> Vec<i64> {
-        self.options.iter().copied().collect::<Option<Vec<i64>>>().unwrap_or_default()
+    pub fn options(&self) -> Vec<Vec<i64>> {
+        self.options.iter().cloned().collect::<Option<Vec<Vec<i64>>>>().unwrap_or_default()
     }
 
     /// The text with which a model would give an answer.
@@ -178,33 +201,37 @@ impl<'a> Answers<'a> {
         self.by_label.get(answer).map_or(answer, |&index| self.form.options[index].1.value.as_str())
     }
 
-    /// The token or label of an answer; `None` where the model is not known, or for a mistake already reported.
-    pub fn target(&mut self, answer: &str) -> Result<Option<i64>, Wrong<'a>> {
+    /// The tokens or the label of an answer; `None` where the model is not known, or for a mistake already reported.
+    pub fn target(&mut self, answer: &str) -> Result<Option<Vec<i64>>, Wrong<'a>> {
         if !self.options.is_empty() {
             return match self.by_label.get(answer) {
-                Some(&index) => Ok(self.options[index]),
+                Some(&index) => Ok(self.options[index].clone()),
                 None => Err(Wrong::Option(self.form.options.iter().map(|(label, _)| label.value.as_str()).collect())),
             };
         }
         let Some(subject) = self.subject else { return Ok(None) };
         if let Some(labels) = subject.labels {
             return match self.mapped.get(answer) {
-                Some(&mapped) => Ok(mapped),
-                None => labels.find(answer).map(Some).map_err(Wrong::Label),
+                Some(&mapped) => Ok(mapped.map(|id| vec![id])),
+                None => labels.find(answer).map(|id| Some(vec![id])).map_err(Wrong::Label),
             };
         }
         if let Some(known) = self.texts.get(answer) {
             return known.clone().map(Some).map_err(Wrong::Text);
         }
-        let found = subject.tokenizer.id_of_single_token(answer).map_err(|error| match error {
-            TokenizerError::Encode { message } => format!("cannot be encoded: {message}"),
-            error => error.to_string(),
-        });
-        let found = found.and_then(|id| match id < subject.vocab as i64 {
-            true => Ok(id),
-            false => Err(format!("is {}, for which the model has no logit", quote(answer))),
+        let found = self.ids(subject, answer).map_err(|error| match error {
+            NoIds::Tokenizer(TokenizerError::Encode { message }) => format!("cannot be encoded: {message}"),
+            NoIds::Tokenizer(error) => error.to_string(),
+            NoIds::NoLogit => format!("is {}, for which the model has no logit", quote(answer)),
         });
         self.texts.insert(answer.to_owned(), found.clone());
         found.map(Some).map_err(Wrong::Text)
     }
+}
+
+/// Why an answer's text is nothing that a model can be asked about.
+enum NoIds {
+    Tokenizer(TokenizerError),
+    /// The model has no logit for one of them.
+    NoLogit,
 }

@@ -97,12 +97,15 @@ pub struct Example {
     pub input_ids: Vec<i64>,
     /// For display, one a token.
     pub tokens: Vec<String>,
-    /// Token of the right answer, or its label's number.
+    /// Token of the right answer, the first of several, or its label's number.
     pub target: i64,
+    /// The answer's other tokens; none but with [`Score::LogProbability`].
+    pub following: Vec<i64>,
     /// Token or label to compare with; `None` with options and [`Score::LogitDifference`]: the strongest other option.
     pub contrast: Option<i64>,
-    /// Tokens or labels of all options in the order of the task file; empty: the whole vocabulary, or all labels.
-    pub options: Vec<i64>,
+    /// Tokens or labels of all options in the order of the task file, each of as many tokens as it has; empty: the whole
+    /// vocabulary, or all labels.
+    pub options: Vec<Vec<i64>>,
     /// What competes for a rank; may be empty.
     pub ranked: Units,
     /// Positions that overlap an evidence span, ascending.

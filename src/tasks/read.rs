@@ -226,7 +226,7 @@ struct Asked {
     is_ambiguous: bool,
     /// The answer's label or text.
     answer: String,
-    target: Option<i64>,
+    target: Option<Vec<i64>>,
     contrast: Option<i64>,
 }
 
@@ -356,7 +356,7 @@ impl<'a> Reader<'a> {
             None => Some(None),
         };
         let ((answer, target), contrast) = (answer?, contrast?);
-        let same = |(other, id): &(String, Option<i64>)| *other == answer || (id.is_some() && *id == target);
+        let same = |(other, ids): &(String, Option<Vec<i64>>)| *other == answer || (ids.is_some() && *ids == target);
         if contrast.as_ref().is_some_and(same) {
             let message = format!("answer and contrast are the same, {}", quote(&answer));
             self.flaw(row, row.place, "contrast", BAD_ANSWER, message);
@@ -364,7 +364,8 @@ impl<'a> Reader<'a> {
         }
         let (id, (evidence, is_ambiguous), groups, (), ()) = (id?, evidence?, groups?, texts?, complete?);
         let filled = self.filled(row);
-        let contrast = contrast.and_then(|(_, token)| token);
+        // With a contrast, answers are single tokens.
+        let contrast = contrast.and_then(|(_, tokens)| tokens).and_then(|tokens| tokens.first().copied());
         let (place, number) = (row.place, row.number);
         Some(Asked { place, number, id, filled, evidence, groups, is_ambiguous, answer, target, contrast })
     }
@@ -505,7 +506,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An answer's label or text, and its token or the model's label.
-    fn answer(&mut self, row: &Row, template: &Template, key: &str) -> Option<(String, Option<i64>)> {
+    fn answer(&mut self, row: &Row, template: &Template, key: &str) -> Option<(String, Option<Vec<i64>>)> {
         let mut answer = String::new();
         for part in template.parts() {
             match part {
@@ -683,7 +684,9 @@ impl<'a> Reader<'a> {
             // A separator that is written in the prompt.
             ranked.retain(|&place| !subject.tokenizer.is_special(encoding.ids[place]));
         }
-        let Some(target) = asked.target else { return Ok(None) };
+        let Some((&target, following)) = asked.target.as_deref().and_then(<[i64]>::split_first) else {
+            return Ok(None);
+        };
         let evidence = spans::overlapping(&whitespace, &encoding.offsets, &prompt.evidence);
         self.counts.lengths.push(encoding.ids.len());
         self.counts.shortened += usize::from(prompt.is_shortened);
@@ -698,6 +701,7 @@ impl<'a> Reader<'a> {
         Ok(Some(Example {
             id: asked.id,
             target,
+            following: following.to_vec(),
             contrast: asked.contrast,
             options: self.answers.options(),
             ranked: self.units(&prompt, &ranked, &whitespace),

@@ -65,6 +65,9 @@ impl Inside {
         let of = Of { bundle, weights, evidence, machine, feeds, knobs, sample, by_layer };
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x1f83_d9ab_fb41_bd6b);
         let mut inside = Inside::default();
+        if let Some(graph) = of.read(Graph::GradientLogProbability)? {
+            inside.log_probability(&of, &graph)?;
+        }
         let residual = of.read(Graph::ResidualGradient)?;
         if let Some(graph) = &residual {
             inside.residual_gradient(&of, graph)?;
@@ -83,6 +86,44 @@ impl Inside {
             inside.value_zeroing(&of, graph, &zeroed, &mut random)?;
         }
         Ok(inside)
+    }
+
+    /// The logarithm of a probability, by the logits of another graph, and how it moves with the embeddings.
+    fn log_probability(&mut self, of: &Of, graph: &Exact) -> Result<(), VerifyError> {
+        let names = ["score", "gradient"];
+        let found = of.computed(graph, &names)?;
+        let rows = of.evidence.logits.outer_iter().zip(&of.evidence.sample.target).zip(&found[0]);
+        let deviations = rows.map(|((logits, &target), score)| {
+            let most = logits.iter().fold(f64::NEG_INFINITY, |most, x| most.max(*x));
+            let log_sum = most + logits.iter().map(|x| (x - most).exp()).sum::<f64>().ln();
+            let logit = logits.iter().nth(target as usize).copied().unwrap_or(f64::NAN);
+            ratio((logit - log_sum - score).abs(), logits.iter().map(|x| x * x).sum::<f64>().sqrt())
+        });
+        self.checks.push(Check {
+            name: "log probability",
+            description: "score of gradient_log_probability.onnx against logits of forward.onnx, in double precision",
+            measured: largest(deviations),
+            tolerance: of.evidence.exact(),
+            advice: FAULT,
+        });
+        let directions = [of.evidence.directions[LANE].clone()];
+        let beginnings = graph.beginning_at_embeddings(&directions)?;
+        let moved = graph.moved(&of.machine, &of.feeds, &graph.sites()?, &beginnings, "score", &of.knobs)?;
+        let (sum, terms) = inner(&found[1], &directions[0]);
+        self.checks.push(Check {
+            name: "its gradient",
+            description: "gradient of gradient_log_probability.onnx against the derivative by forward mode, in double precision",
+            measured: ratio((sum - moved.output[0].sum()).abs(), terms),
+            tolerance: DERIVATIVE + of.evidence.exact(),
+            advice: FAULT,
+        });
+        let names_of = Graph::GradientLogProbability.inputs().iter().chain(&Knobs::NAMES).copied();
+        self.expected.push(Expected {
+            graph: Graph::GradientLogProbability,
+            inputs: inputs(&of.feeds, &names_of.collect::<Vec<_>>()),
+            outputs: of.with_single(graph, &of.feeds, &names, found)?,
+        });
+        Ok(())
     }
 
     /// All ways lead through what enters a layer, so how it moves, times its gradient, is how the score moves, at any layer.

@@ -90,7 +90,7 @@ fn each_is_read_for_each_family_with_and_without_chat_templates() {
                 assert_eq!(data.examples.len(), 1, "{name}: the paper's label");
                 let example = &data.examples[0];
                 let id = |text: &str| model.tokenizer.id_of_single_token(text).unwrap();
-                assert_eq!((example.target, example.options[0]), (id(" Yes"), id(" Yes")), "{name}");
+                assert_eq!((example.target, example.options[0][0]), (id(" Yes"), id(" Yes")), "{name}");
                 let prompt = &prompts(&data)[0];
                 assert!(prompt.ends_with("Answer:"), "{name}, {architecture}: {prompt}");
                 let chats = template.is_some() && architecture != "gpt2";

@@ -34,8 +34,8 @@ fn families_have_forms_of_their_own() {
     assert_eq!(first("qwen3"), "<s> The sky is blue.  One?!", "the longest name counts");
     let (plain, own) = (written(task).load(&model("llama")).unwrap(), written(task).load(&model("qwen3_moe")).unwrap());
     let id = |text: &str| model("").tokenizer.id_of_single_token(text).unwrap();
-    assert_eq!(plain.examples[0].options, [id(" Yes"), id(" No")]);
-    assert_eq!(own.examples[0].options, [id("Yes"), id("No")], "in the order of the task");
+    assert_eq!(plain.examples[0].options, [[id(" Yes")], [id(" No")]]);
+    assert_eq!(own.examples[0].options, [[id("Yes")], [id("No")]], "in the order of the task");
     assert_eq!(evidence(&plain)[0], "sky");
     for (more, expected) in [
         ("families: {lama: {chat: always}}\n", "did you mean `llama`?"),
