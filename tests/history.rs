@@ -90,6 +90,25 @@ fn three_small_changes_do_not_pass_as_none() {
     assert_eq!(run(place.path(), &["--margin", "much"]).0, 2);
 }
 
+/// Every night a little worse, with noise from one to the next that hides it: no night stands out from the one before.
+#[test]
+fn a_slow_drift_is_found() {
+    let place = tempfile::tempdir().unwrap();
+    for number in 0..28 {
+        let mut generator = ChaCha8Rng::seed_from_u64(number as u64);
+        let noise: f64 = generator.random_range(-0.01..0.01);
+        let drift = 1.0 - 0.005 * number as f64 + noise;
+        night(place.path(), number, |unit| shift(unit, "gim", |value| value * drift));
+    }
+    let found = history(place.path());
+    let gim = found.series.iter().find(|series| series.method == "gim").unwrap();
+    let largest = gim.means.windows(2).map(|pair| ((pair[1] - pair[0]) / pair[0]).abs()).fold(0.0, f64::max);
+    assert!(largest < 0.03, "no night is 3 % from the one before: {largest}");
+    assert!(gim.is_worse && !gim.steps.is_empty(), "{:?}", gim.levels);
+    let (code, said) = run(place.path(), &[]);
+    assert!(code == 3 && said.contains("worse"), "{said}");
+}
+
 #[test]
 fn nights_of_noise_are_no_steps() {
     let place = tempfile::tempdir().unwrap();
