@@ -1,11 +1,12 @@
 //! Do the statistics keep what they promise? `cargo bench --bench calibration` simulates samples of which the truth is
-//! known and prints how often intervals hold it, how often tests and words claim a difference that is not there, and how
-//! often a difference of the size that a report says a sample could show is shown. Two to five minutes; seeded.
+//! known and prints how often intervals hold it, how often tests, words and verdicts claim a difference that is not there,
+//! and how often a difference of the size that a report says a sample could show is shown. Five to ten minutes; seeded.
 
 #[path = "../tests/fixtures/report/synthetic.rs"]
 mod synthetic;
 
 use gim_harness::report;
+use gim_harness::report::compare::{Comparing, Verdict, compare};
 use gim_harness::stats;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +21,7 @@ fn main() {
     coverage();
     power();
     whole_pipeline();
+    comparisons();
 }
 
 /// A kind of paired differences: how one is drawn, its mean, and whether it is symmetric about it.
@@ -178,4 +180,59 @@ fn whole_pipeline() {
             share(headline, families)
         );
     }
+}
+
+/// Comparisons of runs between which nothing but noise changed: six methods, two metrics and two tasks, so 24 verdicts each.
+/// In how many is any of them better or worse (nominal 1 %: the gate's confidence is .99)?
+fn comparisons() {
+    const RUNS: usize = 500;
+    println!(
+        "| noise from run to run | examples | comparisons | any verdict is better or worse (nominal 1 %) | a margin of 0 fails |"
+    );
+    println!("|---|--:|--:|--:|--:|");
+    let gate = margin_of_nothing();
+    for kind in &KINDS {
+        for n in [12, 25, 60] {
+            let [mut moved, mut failed] = [0; 2];
+            for run in 0..RUNS {
+                let mut declared = declared();
+                declared.methods = names(&["a", "b", "c", "d", "e", "f"]);
+                declared.metrics.truncate(2);
+                let mut units = units(&declared, n);
+                for unit in &mut units {
+                    unit.excluded = None;
+                    unit.metrics = declared.metrics.iter().map(|metric| value(&metric.name, 5.0)).collect();
+                }
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let written = |name: &str, units: &[gim_harness::store::Unit]| {
+                    store(&folder.path().join(name), &declared, &datasets(&declared, n), units)
+                };
+                let base = written("base.sqlite", &units);
+                let mut generator = ChaCha8Rng::seed_from_u64(run as u64);
+                for unit in &mut units {
+                    let noise = |name: &str, generator: &mut ChaCha8Rng| value(name, 5.0 + (kind.draw)(generator));
+                    unit.metrics = declared.metrics.iter().map(|metric| noise(&metric.name, &mut generator)).collect();
+                }
+                let new = written("new.sqlite", &units);
+                let today = "2026-11-30".parse().expect("a date");
+                let how = Comparing { gate: Some(&gate), drift: false, today };
+                let found = compare(&base, &new, &how).expect("a comparison");
+                let is_moved = |verdict| matches!(verdict, Verdict::Better | Verdict::Worse);
+                moved += usize::from(found.changes.iter().any(|change| is_moved(change.verdict)));
+                failed += usize::from(found.has_regression());
+            }
+            println!("| {} | {n} | {RUNS} | {} | {} |", kind.name, share(moved, RUNS), share(failed, RUNS));
+        }
+    }
+}
+
+fn value(metric: &str, value: f64) -> gim_harness::store::MetricValue {
+    gim_harness::store::MetricValue { metric: metric.to_owned(), values: vec![value], excluded: None }
+}
+
+fn margin_of_nothing() -> gim_harness::config::Gate {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("gate.yaml");
+    std::fs::write(&path, "rules: [{margin: 0}]\n").expect("a file");
+    gim_harness::config::load_gate(&path).expect("a gate")
 }

@@ -145,6 +145,37 @@ fn old_runs_go_and_the_record_stays() {
 }
 
 #[test]
+fn strangers_names_are_text_and_come_back_as_they_were() {
+    let place = tempfile::tempdir().unwrap();
+    let hostile = "=HYPERLINK(\"http://x\");@y\n'z<script>\u{202e}";
+    for number in 0..2 {
+        let declared = Declared { tasks: vec![hostile.into()], methods: vec!["'gim".into(), "-b".into()], ..small() };
+        let folder = place.path().join(format!("demo-202611{:02}-040000", number + 1));
+        fs::create_dir_all(&folder).unwrap();
+        let units = units(&declared, EXAMPLES);
+        let store = store(&folder.join("run.sqlite"), &declared, &datasets(&declared, EXAMPLES), &units);
+        report::write(&store, &folder, None).unwrap();
+        store.close().unwrap();
+    }
+    for _ in 0..2 {
+        let found = history(place.path());
+        let names: Vec<(&str, &str)> = found.series.iter().map(|s| (s.task.as_str(), s.method.as_str())).collect();
+        assert_eq!(names, [(hostile, "'gim"), (hostile, "-b")]);
+        assert!(found.series.iter().all(|series| series.nights == [0, 1]), "one series, whatever it is called");
+    }
+    let rows = csv::Reader::from_path(place.path().join("history.csv")).unwrap().into_records();
+    for cell in rows.flat_map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>()) {
+        // Also where a spreadsheet separates by semicolons, and minds no quotes inside of a line.
+        for part in cell.split([';', '\n']) {
+            assert!(!part.starts_with(['=', '@', '+']), "{cell:?}");
+            assert!(!part.starts_with('-') || part.parse::<f64>().is_ok(), "{cell:?}");
+        }
+    }
+    let page = fs::read_to_string(place.path().join("history.html")).unwrap();
+    assert!(page.matches("<script").count() == 1 && !page.contains('\u{202e}'));
+}
+
+#[test]
 fn what_is_no_history_is_refused_by_name() {
     let place = tempfile::tempdir().unwrap();
     let (code, said) = run(place.path(), &[]);

@@ -81,7 +81,10 @@ fn a_worse_night_fails_at_the_gate() {
         let night = compared(&base, &worse);
         let failed: Vec<_> =
             night.judged.iter().filter(|judged| matches!(judged.judgement, Judgement::Failed(_))).collect();
-        assert!(failed.len() == 1 && failed[0].method == method && failed[0].metric == "comprehensiveness", "{failed:?}");
+        assert!(
+            failed.len() == 1 && failed[0].method == method && failed[0].metric == "comprehensiveness",
+            "{failed:?}"
+        );
     }
 }
 
@@ -96,7 +99,8 @@ fn the_baseline_is_one_of_the_demo_as_it_is() {
     assert_eq!(declared.tasks, plan.tasks.iter().map(|task| task.name.clone()).collect::<Vec<_>>());
     assert_eq!(declared.seed, plan.seed);
     for task in &plan.tasks {
-        let version = base.datasets().unwrap().into_iter().find(|facts| facts.task == task.name).map(|facts| facts.version);
+        let version =
+            base.datasets().unwrap().into_iter().find(|facts| facts.task == task.name).map(|facts| facts.version);
         assert_eq!(version, Some(task.version), "{}", task.name);
     }
 }

@@ -1,9 +1,8 @@
 //! The files that other programs read.
 //!
 //! Numbers are the shortest that read back exactly; a number that is undefined is an empty cell, and the row says why.
-//! Names, ids and reasons come from whoever made the data set. A spreadsheet would take a cell that begins with `=`, `+`,
-//! `-` or `@` for a formula and carry it out, so such a cell has an apostrophe before it, which spreadsheets take for
-//! "what follows is text"; `attributions.jsonl` and `results.json` have it as it came.
+//! Cells that a spreadsheet would carry out are guarded (`spreadsheet`); `attributions.jsonl` and `results.json` have them
+//! as they came.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,6 +16,7 @@ use super::analysis::{Comparison, Summary};
 use super::atomic::Pending;
 use super::error::ReportError;
 use super::gather::{Cell, Gathered};
+use super::spreadsheet::guarded;
 
 /// A CSV file that is not finished yet.
 struct Csv(csv::Writer<Pending>, std::path::PathBuf);
@@ -28,11 +28,9 @@ impl Csv {
         Ok(Csv(csv::Writer::from_writer(pending), target))
     }
 
-    fn row<C: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = C>) -> Result<(), ReportError> {
+    fn row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) -> Result<(), ReportError> {
         for cell in cells {
-            let cell = cell.as_ref();
-            let guard: &[u8] = if is_formula(cell) { b"'" } else { b"" };
-            self.0.write_field([guard, cell].concat()).map_err(|error| self.fail(error.into()))?;
+            self.0.write_field(&*guarded(cell.as_ref())).map_err(|error| self.fail(error.into()))?;
         }
         self.0.write_record(None::<&[u8]>).map_err(|error| self.fail(error.into()))
     }
@@ -216,16 +214,6 @@ pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportErro
     file.finish()
 }
 
-/// Whether a spreadsheet might carry a cell out: it begins as a formula does, also behind characters that spreadsheets skip,
-/// and is no number.
-pub fn is_formula(cell: &[u8]) -> bool {
-    let is_blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
-    let begins = cell.iter().find(|byte| !is_blank(byte)).is_some_and(|byte| b"=+-@".contains(byte));
-    let wide = std::str::from_utf8(cell).is_ok_and(|text| text.trim_start().starts_with(['＝', '＋', '－', '＠']));
-    let is_number = || std::str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
-    (begins || wide) && !is_number()
-}
-
 /// Shortest digits that read back exactly, as in the JSON files; empty for what is no finite number; no negative zero.
 fn number(value: Option<f64>) -> String {
     value.and_then(|value| serde_json::Number::from_f64(value + 0.0)).map_or(String::new(), |number| number.to_string())
@@ -233,17 +221,7 @@ fn number(value: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_formula, number};
-
-    #[test]
-    fn what_a_spreadsheet_would_carry_out_is_found() {
-        for cell in ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "-inf"] {
-            assert!(is_formula(cell.as_bytes()), "{cell:?}");
-        }
-        for cell in ["", "a=1", "-5", "+1.5e3", "-0.25", "'=1", "id-1"] {
-            assert!(!is_formula(cell.as_bytes()), "{cell:?}");
-        }
-    }
+    use super::number;
 
     #[test]
     fn numbers_read_back() {

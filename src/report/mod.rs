@@ -29,6 +29,7 @@ mod plots;
 mod render;
 mod results;
 mod sections;
+mod spreadsheet;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::report::atomic::Pending;
 use crate::report::error::ReportError;
+use crate::report::spreadsheet;
 
 /// Why there is no history.
 #[derive(Debug, thiserror::Error)]
@@ -100,14 +101,17 @@ pub fn read(path: &Path) -> Result<Vec<Row>, HistoryError> {
     Ok(rows.into_iter().map(unguarded).collect())
 }
 
-/// Names behind the apostrophe that keeps a spreadsheet from carrying them out.
+/// Names as they were before they were written.
 fn unguarded(mut row: Row) -> Row {
-    for name in [&mut row.run, &mut row.program, &mut row.model, &mut row.task, &mut row.method, &mut row.metric] {
-        if let Some(rest) = name.strip_prefix('\'') {
-            *name = rest.to_owned();
-        }
+    for name in names(&mut row) {
+        *name = spreadsheet::unguarded(name);
     }
     row
+}
+
+/// Cells that strangers named.
+fn names(row: &mut Row) -> [&mut String; 6] {
+    [&mut row.run, &mut row.program, &mut row.model, &mut row.task, &mut row.method, &mut row.metric]
 }
 
 pub fn write(parent: &Path, name: &'static str, rows: &[Row]) -> Result<Pending, ReportError> {
@@ -117,11 +121,8 @@ pub fn write(parent: &Path, name: &'static str, rows: &[Row]) -> Result<Pending,
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         let mut row = row.clone();
-        for name in [&mut row.run, &mut row.program, &mut row.model, &mut row.task, &mut row.method, &mut row.metric] {
-            // One that begins with an apostrophe gets another, so that reading takes off what writing put on.
-            if crate::report::csv_files::is_formula(name.as_bytes()) || name.starts_with('\'') {
-                name.insert(0, '\'');
-            }
+        for name in names(&mut row) {
+            *name = spreadsheet::guarded_exactly(name).into_owned();
         }
         writer.serialize(row).map_err(|error| fail(error.into()))?;
     }

@@ -130,7 +130,9 @@ fn meaning(standings: &[Standing]) -> Option<Text> {
         text = text.plain(if i > 0 { "; " } else { "" }).strong(name.clone()).plain(format!(" {led}"));
     }
     if tally.len() > NAMED {
-        text = text.plain(format!("; {} share a lead or have one", count(tally.len() - NAMED, "other method")));
+        let more = tally.len() - NAMED;
+        let verbs = if more == 1 { "shares a lead or has one" } else { "share a lead or have one" };
+        text = text.plain(format!("; {} {verbs}", count(more, "other method")));
     }
     text = text.plain(". A lead is shared by all methods that cannot be told from the first.");
     if random_shares > 0 {
