@@ -7,6 +7,9 @@ use crate::report::document::{Align, Block, Table, Text};
 use super::verdict::RULE;
 use super::{Source, cells, label};
 
+/// Below this many examples BCa intervals are noticeably too narrow (`benches/calibration.rs`).
+const FEW: usize = 25;
+
 impl Source<'_> {
     pub(super) fn how_to_read(&self) -> Vec<Block> {
         let declared = &self.gathered.declared;
@@ -39,6 +42,14 @@ impl Source<'_> {
                      how far the seeds are apart is `seed_sd` in `summary.csv`.",
                 )),
         );
+        if self.analysis.summaries.iter().any(|summary| (2..FEW).contains(&summary.n)) {
+            items.push(Text::prose(
+                "**Few examples**: with fewer than 25 of them such intervals are too narrow. In simulations 95 % intervals \
+                 of normal numbers held the true mean for 86 % of samples of 6 and for 90 % of samples of 12; of skewed \
+                 numbers for 77 and 84 %. The tests keep their level where two methods are alike, and no method is \
+                 called ahead by its interval alone.",
+            ));
+        }
         items.push(Text::prose(
             "**p**: Wilcoxon's signed-rank test on the paired differences, corrected by Holm's method for all pairs of \
              methods on that task and metric: how often such lopsided differences would come about if the two methods \
