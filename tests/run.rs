@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use gim_harness::run::{Existing, RunError};
+use gim_harness::config::{Overrides, PRESETS, preset_with_mistakes};
+use gim_harness::run::{Existing, RunError, vocabulary};
 use gim_harness::units::Granularity;
 use predicates::prelude::*;
 use workplace::{FILES, checkpoint, plan, program, run_units, workplace};
@@ -192,6 +193,54 @@ fn answers_may_be_several_tokens() {
     refused("options: {long: \"w20 w30\", short: \"w21\"}\n", "must be one token, but for `score: log_probability`");
     refused("options: {long: w20, short: w21}\ncontrast: short\nscore: log_probability\n", "`contrast` stands beside");
     refused("options: {long: w20 w30, short: w20 w30}\nscore: log_probability\n", "has the text");
+}
+
+/// Experiments that come with the program, for anybody's model and task.
+#[test]
+fn presets_are_harness_files_without_models_and_tasks() {
+    let place = workplace();
+    for preset in PRESETS {
+        let (plan, mistakes) = preset_with_mistakes(
+            preset,
+            &[place.path().join("bundle")],
+            &[place.path().join("words.yaml")],
+            &vocabulary(),
+            &Overrides::default(),
+        );
+        assert!(mistakes.is_empty(), "{}: {mistakes:?}", preset.name);
+        let plan = plan.unwrap();
+        assert_eq!((plan.name.as_str(), plan.models.len(), plan.tasks.len()), (preset.name, 1, 1));
+        let out = place.path().join(preset.name);
+        let run = |more: &[&str]| {
+            let mut command = program();
+            command.current_dir(place.path()).args(["run", "--preset", preset.name, "--model", "bundle", "--task"]);
+            command.arg("words.yaml").args(["--limit", "2", "--methods", "gim,random", "--out"]).arg(&out).args(more);
+            command.assert()
+        };
+        run(&[]).success();
+        run(&["--resume"]).success();
+        let text = program().args(["presets", preset.name]).assert().success();
+        assert_eq!(String::from_utf8_lossy(&text.get_output().stdout), preset.text);
+    }
+    let refused = |arguments: &[&str], expected: &str| {
+        program()
+            .current_dir(place.path())
+            .arg("run")
+            .args(arguments)
+            .assert()
+            .code(2)
+            .stderr(predicate::str::contains(expected));
+    };
+    refused(
+        &["--preset", "feature-atribution", "--model", "bundle", "--task", "words.yaml"],
+        "did you mean 'feature-attribution'?",
+    );
+    refused(&["--preset", "feature-attribution", "--model", "bundle"], "--task");
+    refused(&["--model", "bundle"], "--preset");
+    refused(
+        &["--preset", "feature-attribution", "--model", "bundel", "--task", "words.yaml"],
+        "did you mean `bundle`?",
+    );
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use gim_harness::config::schema;
+use gim_harness::config::{PRESETS, Preset, schema};
+use gim_harness::diagnostics::list;
 use gim_harness::run::vocabulary;
 use gim_harness::text::shown;
 use gim_harness::{attribution, faithfulness};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Ended, output};
+use super::{Ended, Usage, output};
 
 #[derive(clap::Args)]
 pub struct ListArguments {
@@ -36,6 +37,25 @@ enum SchemaOf {
     Acknowledged,
     /// What a run leaves for programs
     Results,
+}
+
+#[derive(clap::Args)]
+pub struct PresetsArguments {
+    /// Print this one, a harness file without models and tasks
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub fn presets(arguments: &PresetsArguments) -> anyhow::Result<Ended> {
+    let Some(name) = &arguments.name else {
+        return print_table(PRESETS.iter().map(|preset| (preset.name.to_owned(), preset.about.to_owned())));
+    };
+    let Some(preset) = Preset::named(name) else {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        return Err(Usage(format!("there is no preset '{name}'; there are {}", list(&names))).into());
+    };
+    output::result(preset.text.to_owned())?;
+    Ok(Ended::Done)
 }
 
 pub fn methods(arguments: &ListArguments) -> anyhow::Result<Ended> {

@@ -69,6 +69,8 @@ enum Verb {
     Methods(list::ListArguments),
     /// List the metrics
     Metrics(list::ListArguments),
+    /// List the experiments that come with the program, or print one as a harness file
+    Presets(list::PresetsArguments),
     /// Print docs/reference.md: all methods and metrics with their options, costs and sources
     #[command(hide = true)]
     Reference,
@@ -113,6 +115,7 @@ pub fn main() -> ExitCode {
         Verb::Tasks(arguments) => tasks::run(&arguments),
         Verb::Methods(arguments) => list::methods(&arguments),
         Verb::Metrics(arguments) => list::metrics(&arguments),
+        Verb::Presets(arguments) => list::presets(&arguments),
         Verb::Reference => list::reference(),
         Verb::Runtime(arguments) => runtime::run(&arguments),
         Verb::Schema(arguments) => list::schema(&arguments),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gim_harness::config::{ConfigError, Overrides, Plan, load_with_mistakes};
-use gim_harness::diagnostics::Diagnostics;
+use gim_harness::config::{ConfigError, Overrides, PRESETS, Plan, Preset, load_with_mistakes, preset_with_mistakes};
+use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::report::point_latest;
 use gim_harness::run::{
     Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out, to_resume, vocabulary,
@@ -19,8 +19,17 @@ use super::{Ended, Usage, signals};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The harness file
-    #[arg(default_value = "harness.yaml", value_name = "FILE")]
+    #[arg(default_value = "harness.yaml", value_name = "FILE", conflicts_with = "preset")]
     file: PathBuf,
+    /// An experiment that comes with the program (see `gim-harness presets`), instead of a file
+    #[arg(long, value_name = "NAME", value_parser = preset, requires = "model", requires = "task")]
+    preset: Option<&'static Preset>,
+    /// With a preset: a bundle or a Hugging Face folder; may be given more than once
+    #[arg(long, value_name = "DIR", requires = "preset")]
+    model: Vec<PathBuf>,
+    /// With a preset: a task file; may be given more than once
+    #[arg(long, value_name = "FILE", requires = "preset")]
+    task: Vec<PathBuf>,
     /// The run's own folder [default: a new one under the file's `output`]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -91,13 +100,40 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
             "\ninterrupted with {} of {} units done; go on with: gim-harness run {} --resume --out {}",
             written.units_done,
             written.units_expected,
-            plan.file.display(),
-            folder.display()
+            again(arguments),
+            shell(&folder)
         ));
     } else {
         note(format_args!("\nthe whole report: {}", folder.join("report.html").display()));
     }
     Ok(ended)
+}
+
+/// A preset by its name.
+fn preset(name: &str) -> Result<&'static Preset, String> {
+    Preset::named(name).ok_or_else(|| {
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        let hint =
+            nearest(name, names.iter().copied()).map_or(String::new(), |near| format!("did you mean '{near}'? "));
+        format!("{hint}there are {}", list(&names))
+    })
+}
+
+/// What says on the command line what was run.
+fn again(arguments: &Arguments) -> String {
+    let Some(preset) = arguments.preset else { return shell(&arguments.file) };
+    let each = |option: &str, paths: &[PathBuf]| -> String {
+        paths.iter().map(|path| format!(" --{option} {}", shell(path))).collect()
+    };
+    let (models, tasks) = (each("model", &arguments.model), each("task", &arguments.task));
+    format!("--preset {}{models}{tasks}", preset.name)
+}
+
+/// A path as a shell takes it.
+fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
@@ -109,7 +145,10 @@ fn plan(arguments: &Arguments) -> Result<Plan, ConfigError> {
         tasks: arguments.tasks.clone(),
         methods: arguments.methods.clone(),
     };
-    let (plan, mistakes) = load_with_mistakes(&arguments.file, &vocabulary(), &overrides)?;
+    let (plan, mistakes) = match arguments.preset {
+        Some(preset) => preset_with_mistakes(preset, &arguments.model, &arguments.task, &vocabulary(), &overrides),
+        None => load_with_mistakes(&arguments.file, &vocabulary(), &overrides)?,
+    };
     let mut plan = match plan {
         Some(plan) if mistakes.is_empty() => plan,
         plan => {

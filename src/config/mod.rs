@@ -10,6 +10,7 @@ mod data;
 mod form;
 mod gate;
 mod plan;
+mod presets;
 pub mod schema;
 mod task;
 mod template;
@@ -30,6 +31,7 @@ pub use data::{BadRows, Consensus, DataPlan, Format};
 pub use form::{Chat, Family, FewShot, Form, Shots};
 pub use gate::{Acknowledged, Allowed, Gate, Margin, Matcher, Rule, load_gate};
 pub use plan::{ModelPlan, Plan};
+pub use presets::{PRESETS, Preset};
 pub use task::{LabelRef, Rank, Score, TaskPlan};
 pub use template::{Part, Placeholder, Template};
 
@@ -94,13 +96,34 @@ pub fn load_with_mistakes(
     vocabulary: &Vocabulary,
     overrides: &Overrides,
 ) -> Result<(Option<Plan>, Vec<Diagnostic>), ConfigError> {
-    let mut mistakes = Vec::new();
     let bytes = read(path).map_err(|source| ConfigError::Io { path: path.to_path_buf(), source })?;
+    Ok(of_bytes(path, &bytes, vocabulary, overrides))
+}
+
+/// The plan of a preset for these models and tasks, which are relative to the working directory; as [`load_with_mistakes`].
+pub fn preset_with_mistakes(
+    preset: &Preset,
+    models: &[PathBuf],
+    tasks: &[PathBuf],
+    vocabulary: &Vocabulary,
+    overrides: &Overrides,
+) -> (Option<Plan>, Vec<Diagnostic>) {
+    let file = PathBuf::from(format!("preset {}", preset.name));
+    of_bytes(&file, preset.with(models, tasks).as_bytes(), vocabulary, overrides)
+}
+
+fn of_bytes(
+    path: &Path,
+    bytes: &[u8],
+    vocabulary: &Vocabulary,
+    overrides: &Overrides,
+) -> (Option<Plan>, Vec<Diagnostic>) {
+    let mut mistakes = Vec::new();
     let written =
-        text(path, &bytes, &mut mistakes).and_then(|text| written::harness(path, text, vocabulary, &mut mistakes));
+        text(path, bytes, &mut mistakes).and_then(|text| written::harness(path, text, vocabulary, &mut mistakes));
     let resolver = plan::Resolver { file: path, vocabulary, overrides };
-    let plan = resolver.resolve(written, sha256(&bytes), &mut mistakes);
-    Ok((plan, mistakes))
+    let plan = resolver.resolve(written, sha256(bytes), &mut mistakes);
+    (plan, mistakes)
 }
 
 /// A method as it is typed on the command line: `NAME`, or `NAME{option: value, ..}` as in a harness file.
