@@ -23,6 +23,10 @@ impl Method for GradientTimesInput {
         let difference = probe.embeddings().await.difference();
         Ok(Attribution::deterministic(sum_over_features(&difference, &gradient)))
     }
+
+    fn knobs(&self) -> Option<Knobs> {
+        Some(self.knobs)
+    }
 }
 
 /// Settings of the knobs by name, as options say them.
@@ -51,7 +55,7 @@ const NAMES: &[&str] = &{
 };
 
 /// The option of methods that take several gradients.
-pub(super) const RULES: OptionInfo = OptionInfo {
+pub(crate) const RULES: OptionInfo = OptionInfo {
     name: "rules",
     kind: OptionKind::Choice(NAMES),
     default: OptionValue::Word("gradient"),
@@ -60,7 +64,7 @@ pub(super) const RULES: OptionInfo = OptionInfo {
 };
 
 /// The setting of a name; calculus for any other.
-pub(super) fn named_rules(name: &str) -> Knobs {
+pub(crate) fn named_rules(name: &str) -> Knobs {
     SETTINGS.iter().find(|(known, _)| *known == name).map_or(Knobs::GRADIENT, |(_, knobs)| *knobs)
 }
 

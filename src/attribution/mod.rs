@@ -5,6 +5,7 @@
 
 mod ablation;
 mod attention_flow;
+mod attention_gradient;
 mod ensemble;
 mod gradients;
 mod imported;
@@ -19,6 +20,7 @@ mod rollout;
 mod smooth_grad;
 mod sobol;
 mod subsets;
+mod value_zeroing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -28,10 +30,12 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 
 use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue, Score};
+use crate::grad::Knobs;
 use crate::imports::Given;
 use crate::probe::{self, Probe};
 use crate::runtime::{Graph, Model, RuntimeError};
 
+pub(crate) use gradients::{RULES, named_rules};
 pub(crate) use random::generator;
 
 pub use crate::probe::{Case, Question};
@@ -85,6 +89,11 @@ pub trait Method {
     /// # Errors
     /// [`Inapplicable`] where the method has no meaning for this case.
     async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable>;
+
+    /// The knobs, where it is a gradient times something, which can be had at inner layers too.
+    fn knobs(&self) -> Option<Knobs> {
+        None
+    }
 
     /// The graphs that it asks for besides those that every bundle has.
     fn needs(&self) -> &'static [Graph] {
@@ -173,6 +182,8 @@ const SINGLE: &[Entry] = &[
     integrated_gradients::METHOD,
     rollout::METHOD,
     attention_flow::METHOD,
+    attention_gradient::METHOD,
+    value_zeroing::METHOD,
     ablation::METHOD,
     random::METHOD,
     smooth_grad::SMOOTH_GRAD,

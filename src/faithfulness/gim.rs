@@ -40,9 +40,12 @@ pub const COMPREHENSIVENESS: Family = Family {
     source: SOURCE,
     cost: "min(n, 50) forward",
     build: |settings| {
-        // As many as there are, where there are fewer.
-        let steps = |n: usize| (1..=n.min(MOST)).collect();
-        Rc::new(Fall { curve: "comprehensiveness", steps, taken: Ranking::highest, removal: removal(settings) })
+        Rc::new(Fall {
+            curve: "comprehensiveness",
+            steps: highest_steps,
+            taken: Ranking::highest,
+            removal: removal(settings),
+        })
     },
 };
 
@@ -79,8 +82,13 @@ pub const SUFFICIENCY: Family = Family {
     },
 };
 
+/// As many as there are, where there are fewer.
+pub(super) fn highest_steps(n: usize) -> Vec<usize> {
+    (1..=n.min(MOST)).collect()
+}
+
 /// Truncation, as in the paper's code.
-fn sufficiency_steps(n: usize) -> Vec<usize> {
+pub(super) fn sufficiency_steps(n: usize) -> Vec<usize> {
     FRACTIONS.iter().map(|fraction| (fraction * n as f64) as usize).collect()
 }
 
@@ -116,7 +124,7 @@ impl Metric for Fall {
 }
 
 /// The mean of `full - score`.
-fn mean_fall(full: f64, scores: &[f64]) -> Value {
+pub(super) fn mean_fall(full: f64, scores: &[f64]) -> Value {
     if scores.is_empty() {
         return Err("no token is ranked".to_owned());
     }

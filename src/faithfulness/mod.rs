@@ -7,10 +7,12 @@ mod agreement;
 mod curves;
 mod eraser;
 mod gim;
+mod layers;
 mod matched_random;
 mod naopc;
 mod plausibility;
 mod ranking;
+mod self_repair;
 mod stability;
 
 use std::collections::BTreeMap;
@@ -20,9 +22,9 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 
 use crate::attribution::{Attribution, Method, Settings};
-use crate::config::{Chosen, Offered, OptionInfo, OptionValue};
+use crate::config::{Chosen, Offered, OptionInfo, OptionValue, Score};
 use crate::probe::{self, Case, Cost, Probe};
-use crate::runtime::{Model, RuntimeError};
+use crate::runtime::{Graph, Model, RuntimeError};
 
 pub(crate) use crate::attribution::{REMOVAL, removal};
 pub use ranking::Ranking;
@@ -102,6 +104,17 @@ impl Measured {
     }
 }
 
+/// Why a metric that differentiates inside the model has nothing to say, if so.
+fn blocked_inside(probe: &Probe, needs: [Graph; 2]) -> Option<String> {
+    if let Some(graph) = needs.into_iter().find(|&graph| !probe.has(graph)) {
+        return Some(probe.lacks(graph));
+    }
+    let of_logarithm = probe.case().differentiated().score == Score::LogProbability;
+    let reason =
+        "the graphs that look inside differentiate logits, and what is explained is the logarithm of a probability";
+    of_logarithm.then(|| reason.to_owned())
+}
+
 #[async_trait(?Send)]
 pub trait Metric {
     async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured;
@@ -157,6 +170,9 @@ pub static FAMILIES: &[Family] = &[
     stability::SEEDS,
     stability::BASELINE,
     stability::FIRST_TOKEN,
+    layers::COMPREHENSIVENESS,
+    layers::SUFFICIENCY,
+    self_repair::SELF_REPAIR,
 ];
 
 impl Family {

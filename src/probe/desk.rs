@@ -278,6 +278,7 @@ impl Probe {
     /// How far what each layer gives at each place turns without the values of each place, `[layers, seq, seq]`. Only where
     /// the model [has](Probe::has) the graph.
     pub async fn value_zeroing(&self, row: Row) -> Array3<f32> {
+        let row = self.before_answer(row);
         self.ask(|answer| Ask::ValueZeroing { row, answer }).await
     }
 
@@ -285,11 +286,15 @@ impl Probe {
     ///
     /// Of an answer of several tokens nothing is seen: the prompt looks back from where the first of them is given.
     pub async fn attention(&self, row: Row) -> Array4<f32> {
-        let row = match self.case.following.is_empty() {
+        let row = self.before_answer(row);
+        self.ask(|answer| Ask::Attention { row, answer }).await
+    }
+
+    fn before_answer(&self, row: Row) -> Row {
+        match self.case.following.is_empty() {
             true => row,
             false => Row::new(row.ids()[..row.length() - self.case.following.len()].to_vec(), row.position()),
-        };
-        self.ask(|answer| Ask::Attention { row, answer }).await
+        }
     }
 
     /// The prompt's embeddings, looked up once.
