@@ -81,11 +81,10 @@ pub enum ForeignError {
 
 /// Reads a file, raises its patterns, and finds the embeddings and the logits. `tokenizer`: the one that was named by hand.
 pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<ForwardModel, ForeignError> {
-    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, output, note, .. } =
+    let Foreign { graph, mut weights, input_ids, attention_mask, logits, takes_positions, output, mut notes, .. } =
         read(path)?;
     let owned = || path.to_owned();
     let graph_error = |source| ForeignError::Graph { path: owned(), source };
-    let mut notes: Vec<String> = note.into_iter().collect();
     if tokenizer.is_none() {
         notes.extend(beside::note(path, &beside::tokenizer(path)));
     }

@@ -66,8 +66,8 @@ pub struct Foreign {
     pub producer: String,
     /// The output that is taken for the logits.
     pub output: String,
-    /// Which output was chosen, where that needs to be said.
-    pub note: Option<String>,
+    /// Which output and which branch were chosen, where that needs to be said.
+    pub notes: Vec<String>,
 }
 
 /// Reads a forward graph. Only what its logits are made from is looked at.
@@ -121,6 +121,7 @@ impl Reader<'_> {
         logits: &str,
         note: Option<String>,
     ) -> Result<Foreign, ReadError> {
+        let mut notes: Vec<String> = note.into_iter().collect();
         let stored = self.locate(model)?;
         let mut values: HashMap<String, Val> = HashMap::new();
         let inputs = Inputs::declare(&mut self.converter).map_err(|Problem(problem)| self.fail(problem))?;
@@ -129,6 +130,9 @@ impl Reader<'_> {
             // An initializer may be listed as an input with a default.
             if stored.contains_key(name) || !plan.uses(name) {
                 continue;
+            }
+            if name == order::NO_CACHE {
+                notes.push("the file holds a branch with a cache and one without: the one without is used".to_owned());
             }
             self.converter.graph.set_scope(name);
             let value = inputs.meaning(&mut self.converter, port).map_err(|Problem(problem)| ReadError::Input {
@@ -163,7 +167,7 @@ impl Reader<'_> {
             takes_positions,
             producer: model.producer.clone(),
             output,
-            note,
+            notes,
         })
     }
 
