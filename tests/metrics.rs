@@ -547,3 +547,57 @@ fn gradients_of_an_answer_of_several_tokens_are_those_of_its_log_probability() {
     let plain = cases().remove(1);
     assert_eq!(of(&mut model, "attention_rollout", &case), of(&mut model, "attention_rollout", &plain));
 }
+
+#[test]
+fn sensitivity_grows_with_the_radius_and_is_of_gradients_alone() {
+    let mut model = model();
+    let case = cases().remove(2);
+    let mut of = |name: &str, options: &[(&str, OptionValue)]| {
+        let method = build(name, &settings(&[])).unwrap();
+        let attribution = explain(&mut model, &method, &case).unwrap().0.unwrap();
+        let full = scores(&mut model, &case, vec![case.row()])[0];
+        let family = FAMILIES.iter().find(|family| family.metrics[0].name == "max_sensitivity").unwrap();
+        let evaluated = Evaluated {
+            case: Rc::new(case.clone()),
+            ranking: Ranking::new(&attribution.values[0], &case.ranked),
+            attribution: Rc::new(attribution),
+            seed: 0,
+            evidence: [].into(),
+            full,
+            method,
+        };
+        let measured = measure(&mut model, &family.build(&settings(options)), evaluated).unwrap();
+        (measured.0.values[0].clone(), measured.1.gradient_rows)
+    };
+    let radius = |radius: f64| [("radius", OptionValue::Number(radius)), ("samples", OptionValue::Integer(4))];
+    let (small, rows) = of("gradient", &radius(1e-3));
+    // Near the prompt attributions move as far as it does: ten times the radius, ten times the movement.
+    let (large, _) = of("gradient", &radius(1e-2));
+    let ratio = large.unwrap() / small.clone().unwrap();
+    assert!((8.0..12.0).contains(&ratio), "{ratio}");
+    assert_eq!(rows, 4);
+    assert_eq!(of("gradient", &radius(1e-3)).0, small, "the same draws");
+    assert!(of("ablation", &radius(1e-3)).0.unwrap_err().contains("does not differentiate"));
+}
+
+#[test]
+fn matched_random_has_the_numbers_and_not_their_places() {
+    let mut model = model();
+    for case in [cases().remove(2), worded(Aggregate::SignedMax)] {
+        let of = |model: &mut Model, name: &str, options: &[(&str, OptionValue)]| {
+            explain(model, &build(name, &settings(options)).unwrap(), &case).unwrap().0.unwrap().values
+        };
+        let sorted = |values: &[f64]| {
+            let mut values = case.ranked.values(values);
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let own = of(&mut model, "gradient", &[]).remove(0);
+        let options = [("of", OptionValue::Word("gradient")), ("seeds", OptionValue::Integer(8))];
+        let shuffled = of(&mut model, "matched_random", &options);
+        assert_eq!(shuffled.len(), 8);
+        assert!(shuffled.iter().all(|values| sorted(values) == sorted(&own)));
+        assert!(shuffled.iter().any(|values| case.ranked.values(values) != case.ranked.values(&own)));
+        assert_eq!(shuffled, of(&mut model, "matched_random", &options));
+    }
+}

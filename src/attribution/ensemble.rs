@@ -9,8 +9,8 @@ use super::{Attribution, Case, Entry, Inapplicable, Method, OptionInfo, OptionKi
 use crate::config::{Offered, Words};
 use crate::probe::Probe;
 
-/// The methods that can be members: all that are no ensembles.
-const MEMBERS: &[&str] = &{
+/// The methods that others can be made of: all that are not made of others themselves.
+pub(super) const MEMBERS: &[&str] = &{
     let mut names = [""; SINGLE.len()];
     let mut i = 0;
     while i < names.len() {

@@ -162,12 +162,14 @@ macro_rules! knobs {
     };
 }
 
-/// All methods, in the order in which they are listed: those that stand by themselves, ensembles of them, and what was made
-/// elsewhere.
+/// All methods, in the order in which they are listed: those that stand by themselves, those that are made of others, and what
+/// was made elsewhere.
 pub const METHODS: &[Entry] = &{
-    let mut all = [ensemble::METHOD; SINGLE.len() + 2];
-    all.split_at_mut(SINGLE.len()).0.copy_from_slice(SINGLE);
-    all[SINGLE.len() + 1] = imported::METHOD;
+    let others = [ensemble::METHOD, random::MATCHED, imported::METHOD];
+    let mut all = [ensemble::METHOD; SINGLE.len() + 3];
+    let (single, behind) = all.split_at_mut(SINGLE.len());
+    single.copy_from_slice(SINGLE);
+    behind.copy_from_slice(&others);
     all
 };
 

@@ -169,6 +169,7 @@ pub static FAMILIES: &[Family] = &[
     agreement::MONOTONICITY,
     stability::SEEDS,
     stability::BASELINE,
+    stability::SENSITIVITY,
     stability::FIRST_TOKEN,
     layers::COMPREHENSIVENESS,
     layers::SUFFICIENCY,

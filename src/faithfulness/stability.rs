@@ -108,6 +108,80 @@ fn mean_correlation<'a>(evaluated: &Evaluated, others: impl Iterator<Item = &'a 
     Ok(sum / count)
 }
 
+const SAMPLES: OptionInfo = OptionInfo {
+    name: "samples",
+    kind: OptionKind::Integer(1, 1000),
+    default: OptionValue::Integer(10),
+    only_with: None,
+    about: "How many places around the prompt are tried, the same ones for every method.",
+};
+const RADIUS: OptionInfo = OptionInfo {
+    name: "radius",
+    kind: OptionKind::Number(1e-6, 1.0),
+    default: OptionValue::Number(0.02),
+    only_with: None,
+    about: "How far they are at most in any feature, in standard deviations of the prompt's embeddings.",
+};
+
+pub const SENSITIVITY: Family = Family {
+    metrics: &[Output {
+        name: "max_sensitivity",
+        label: "Max-sensitivity",
+        description: "How far the attributions move at most, as a share of their size, when the prompt's embeddings move a                       little; only of methods that differentiate at them.",
+        higher_is_better: false,
+        unit: Unit::Number,
+    }],
+    options: &[SAMPLES, RADIUS],
+    standard: false,
+    source: "arXiv 1901.09392, with captum's uniform draws; here the radius is relative to the embeddings",
+    cost: "what the method costs, times samples",
+    build: |settings| {
+        Rc::new(Sensitivity {
+            samples: settings.integer(SAMPLES.name).unwrap_or(1),
+            radius: settings.number(RADIUS.name).unwrap_or(0.02),
+            seed: settings.seed,
+        })
+    },
+};
+
+struct Sensitivity {
+    samples: usize,
+    radius: f64,
+    seed: u64,
+}
+
+#[async_trait(?Send)]
+impl Metric for Sensitivity {
+    async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
+        if !evaluated.method.differentiates() {
+            return Measured::none(1, "the method does not differentiate at the embeddings");
+        }
+        let (own, length) = (evaluated.values(), |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt());
+        let size = length(own);
+        if size == 0.0 {
+            return Measured::none(1, "all attributions are 0");
+        }
+        let embeddings = probe.embeddings().await;
+        let radius = self.radius * embeddings.inputs.mapv(f64::from).std(0.0);
+        let mut most: f64 = 0.0;
+        for draw in 0..self.samples {
+            let mut random = generator(self.seed, draw as u64, &evaluated.case);
+            let moved = embeddings.inputs.mapv(|x| (f64::from(x) + radius * random.random_range(-1.0..=1.0)) as f32);
+            match attribute(&*evaluated.method, &probe.at(moved).await).await {
+                Ok(found) => {
+                    let other = found.values.get(evaluated.seed).map_or(&[][..], Vec::as_slice);
+                    let away: Vec<f64> = own.iter().zip(other).map(|(own, other)| other - own).collect();
+                    let share = if other.len() == own.len() { length(&away) / size } else { f64::NAN };
+                    // Not a number stays one.
+                    most = if share.is_nan() || most.is_nan() { f64::NAN } else { most.max(share) };
+                }
+                Err(reason) => return Measured::none(1, &reason.0),
+            }
+        }
+        Measured { values: vec![Ok(most)], curves: Vec::new() }
+    }
+}
+
 pub const FIRST_TOKEN: Family = Family {
     metrics: &[Output {
         name: "first_token_share",

@@ -133,6 +133,14 @@ impl Probe {
         Probe { case: Rc::new(case), embeddings: Rc::default(), ..self.clone() }
     }
 
+    /// The same access to the same prompt at other embeddings, `[seq, hidden]`, for methods that differentiate: what is asked
+    /// of rows is about tokens, and stays.
+    pub async fn at(&self, inputs: Array2<f32>) -> Probe {
+        let own = self.embeddings().await;
+        let moved = Embeddings { inputs, ..(*own).clone() };
+        Probe { embeddings: Rc::new(OnceCell::from(Rc::new(moved))), ..self.clone() }
+    }
+
     /// What is explained.
     pub fn case(&self) -> &Rc<Case> {
         &self.case
