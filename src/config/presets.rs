@@ -13,12 +13,25 @@ pub struct Preset {
     pub text: &'static str,
 }
 
-/// All of them.
-pub const PRESETS: &[Preset] = &[Preset {
-    name: "feature-attribution",
-    about: "which tokens made the model answer: ten methods by the paper's metrics, and whether they hold under another removal",
-    text: include_str!("presets/feature-attribution.yaml"),
-}];
+/// All of them: the experiments of the GIM paper (arXiv 2505.17630).
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "feature-attribution",
+        about: "which tokens made the model answer: ten methods by the paper's metrics, and whether they hold under another \
+                removal",
+        text: include_str!("presets/feature-attribution.yaml"),
+    },
+    Preset {
+        name: "layer-wise",
+        about: "how faithful gradients are at the residual stream that enters each layer",
+        text: include_str!("presets/layer-wise.yaml"),
+    },
+    Preset {
+        name: "self-repair",
+        about: "whether attention repairs itself, and whether gradients foresee it",
+        text: include_str!("presets/self-repair.yaml"),
+    },
+];
 
 impl Preset {
     pub fn named(name: &str) -> Option<&'static Preset> {
