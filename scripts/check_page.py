@@ -111,6 +111,11 @@ def main(page_file, shots):
             check("the open example is in the address", f"open={opened_id}" in page.url, page.url[-40:])
             page.reload()
             check("and opens again", page.locator(f"#{opened_id}[open]").count() == 1)
+        links = page.locator('td a[href^="#e"], th a[href^="#e"]')
+        if links.count():
+            wanted = links.last.get_attribute("href")
+            links.last.click()
+            check("a link opens its example", page.locator(f".example{wanted}[open]").count() == 1, wanted)
         check("no console error after all that", not errors, str(errors[:3]))
         page.context.close()
 

@@ -106,6 +106,14 @@
     }
   }
 
+  // A link to an example opens it.
+  const reveal = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target && target.matches(".example")) target.open = true;
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
   // Paper cannot unfold anything.
   addEventListener("beforeprint", () => document.querySelectorAll(".words").forEach(words => { words.open = true; }));
 })();
