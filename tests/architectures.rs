@@ -439,6 +439,25 @@ fn what_is_not_in_the_file_and_would_matter_is_honoured_or_named() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// Gemma 3 has a rotation for each kind of layer; transformers passes over parameters that name neither.
+#[test]
+fn one_set_of_parameters_for_two_rotations_is_refused_unless_it_changes_nothing() {
+    let mut copy = Copy::of("gemma3-a");
+    copy.config.remove("rope_parameters");
+    let without = described(&copy.open().unwrap());
+    for parameters in [
+        json!({"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0}),
+        json!({"rope_type": "default", "rope_theta": 70.0}),
+        json!({"rope_type": "yarn", "factor": 2.0}),
+    ] {
+        let error = copy.open_with(json!({"rope_parameters": parameters})).unwrap_err().to_string();
+        assert!(error.contains("'rope_parameters' is one set") && error.contains("full_attention"), "{error}");
+    }
+    for parameters in [json!({}), json!({"rope_type": "default"}), json!({"rope_theta": 1e6})] {
+        assert_eq!(described(&copy.open_with(json!({"rope_parameters": parameters})).unwrap()), without);
+    }
+}
+
 #[test]
 fn older_names_mean_the_same() {
     let same = |name: &str, without: &[&str], changes: Value| {

@@ -52,17 +52,18 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     decoder.build(b)
 }
 
-/// The rotations of full and of sliding layers. Older files have one set of parameters, meant for the full layers, and
-/// `rope_local_base_freq` for the others.
+/// The rotations of full and of sliding layers. Older files have one set of parameters, `rope_scaling`, meant for the full
+/// layers, and `rope_local_base_freq` for the others. One set under the newer name is passed over by transformers: whoever
+/// wrote it meant something else, unless it says what holds without it.
 fn rotaries(config: &mut Config, decoder: &GatedDecoder) -> Result<Vec<Rotary>, CheckpointError> {
     let (full, sliding) = (decoder.rotary_defaults(1_000_000.0), decoder.rotary_defaults(10_000.0));
     let theta = config.positive_or_none("rope_theta")?;
     let local_theta = config.positive_or_none("rope_local_base_freq")?;
-    from_either(config, |config, mut parameters| {
+    let is_nested = |p: &Config| p.mentions("full_attention") || p.mentions("sliding_attention");
+    let stands_alone = config.object("rope_parameters")?.is_some_and(|p| !p.is_empty() && !is_nested(&p));
+    let rotaries = from_either(config, |config, mut parameters| {
         let nested = match &mut parameters {
-            Some(p) if p.mentions("full_attention") || p.mentions("sliding_attention") => {
-                Some([p.object("full_attention")?, p.object("sliding_attention")?])
-            }
+            Some(p) if is_nested(p) => Some([p.object("full_attention")?, p.object("sliding_attention")?]),
             _ => None,
         };
         let [of_full, of_sliding] = match nested {
@@ -76,5 +77,16 @@ fn rotaries(config: &mut Config, decoder: &GatedDecoder) -> Result<Vec<Rotary>, 
             Rotary::from_parts(config, theta, of_full, &full)?,
             Rotary::from_parts(config, local_theta, of_sliding, &sliding)?,
         ])
-    })
+    })?;
+    if stands_alone {
+        let without =
+            [Rotary::from_parts(config, theta, None, &full)?, Rotary::from_parts(config, local_theta, None, &sliding)?];
+        if rotaries != without {
+            return Err(config.problem(
+                "'rope_parameters' is one set of parameters, which transformers passes over in this architecture: each kind of \
+                 layer has its own; put it under 'full_attention' in 'rope_parameters' if it is meant, or remove it",
+            ));
+        }
+    }
+    Ok(rotaries)
 }
