@@ -222,6 +222,22 @@ fn the_residual_stream_is_where_transformers_has_it() {
 }
 
 #[test]
+fn bundles_of_before_say_what_they_lack() {
+    let mut model = open(&fixtures().join("runtime/bundle"));
+    let case = Case {
+        prompt: [1, 2, 3].as_slice().into(),
+        position: 2,
+        question: Question { target: 4, contrast: None, score: Score::Logit },
+        ranked: Units::tokens(0..2),
+        ..case()
+    };
+    for (name, lacks) in [("value_zeroing", "value_zeroing.onnx"), ("attention_x_gradient", "score_gradient.onnx")] {
+        let (found, _) = explain(&mut model, &method(name, &[]), &case).unwrap();
+        assert_eq!(found.unwrap_err().to_string(), format!("this bundle was baked without {lacks}; bake it anew"));
+    }
+}
+
+#[test]
 fn what_does_not_apply_says_why() {
     let mut model = llama();
     let random = method("random", &[]);

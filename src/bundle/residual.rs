@@ -93,8 +93,53 @@ fn gates(graph: &Graph, path: &[Id]) -> Vec<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::Dtype;
     use crate::onnx::op::Unary;
+    use crate::onnx::{Dtype, GraphError};
+
+    /// What attention to itself makes of a value.
+    fn attended(g: &mut Graph, x: Id) -> Result<Id, GraphError> {
+        let keys = g.transpose_last(x)?;
+        let scores = g.matmul(x, keys)?;
+        let weights = g.add(Op::Softmax { axis: 2 }, &[scores])?;
+        g.matmul(weights, x)
+    }
+
+    fn embeddings(g: &mut Graph) -> Id {
+        g.input("x", Dtype::F32, vec![Dim::symbol(BATCH), Dim::symbol(SEQ), 4.into()]).unwrap()
+    }
+
+    #[test]
+    fn layers_one_after_another_have_entries_and_an_end() {
+        let mut g = Graph::new();
+        let x = embeddings(&mut g);
+        let mut values = vec![x];
+        for _ in 0..3 {
+            let last = values[values.len() - 1];
+            let normed = g.unary(Unary::Tanh, last).unwrap();
+            let added = attended(&mut g, normed).unwrap();
+            let middle = g.plus(last, added).unwrap();
+            let fed = g.unary(Unary::Exp, middle).unwrap();
+            values.push(g.plus(middle, fed).unwrap());
+        }
+        let logits = g.unary(Unary::Neg, values[3]).unwrap();
+        let found = Stream::find(&g, x, logits, 4).unwrap();
+        assert_eq!((&found.entries[..], found.end), (&values[..3], Some(values[3])));
+    }
+
+    #[test]
+    fn what_is_no_stack_of_layers_is_said() {
+        let mut g = Graph::new();
+        let x = embeddings(&mut g);
+        let doubled = g.scaled(x, 2.0).unwrap();
+        let (a, b) = (attended(&mut g, x).unwrap(), attended(&mut g, doubled).unwrap());
+        let side_by_side = g.plus(a, b).unwrap();
+        let error = Stream::find(&g, x, side_by_side, 4).unwrap_err();
+        assert!(error.contains("no entry of its own"), "{error}");
+        let changed = g.unary(Unary::Exp, x).unwrap();
+        let one = attended(&mut g, changed).unwrap();
+        let error = Stream::find(&g, x, one, 5).unwrap_err();
+        assert!(error.contains("is of shape [batch, seq, 4]"), "{error}");
+    }
 
     #[test]
     fn gates_are_what_has_no_way_around_it() {

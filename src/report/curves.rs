@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::by_step::Points;
 use crate::stats::Moments;
 use crate::store::{Curve, Unit};
 
@@ -31,7 +32,7 @@ impl Curves {
     pub fn add(&mut self, units: &[(usize, Unit)]) {
         let mut found: BTreeMap<&str, Vec<(usize, &Curve)>> = BTreeMap::new();
         for (method, unit) in units {
-            for curve in &unit.curves {
+            for curve in unit.curves.iter().filter(|curve| Points::of(&curve.curve).is_none()) {
                 found.entry(&curve.curve).or_default().push((*method, curve));
             }
         }

@@ -7,6 +7,7 @@ use crate::attribution::relative_gap;
 use crate::store::{Cost, DatasetFacts, Declared, RunIdentity, Store, Unit};
 
 use super::agreement::Agreement;
+use super::by_step::BySteps;
 use super::curves::Curves;
 use super::error::ReportError;
 
@@ -44,6 +45,7 @@ pub struct Panel {
     /// Why whole examples are left out, and which.
     pub left_out: BTreeMap<String, BTreeSet<usize>>,
     pub curves: Curves,
+    pub by_step: BySteps,
     pub agreement: Agreement,
 }
 
@@ -91,6 +93,7 @@ impl Panel {
     /// What needs all methods of an example at once.
     fn end_example(&mut self, units: &mut Vec<(usize, Unit)>, is_random: impl Fn(usize) -> bool) {
         self.curves.add(units);
+        self.by_step.add(units);
         self.agreement.add(self.examples.saturating_sub(1), units, is_random);
         units.clear();
     }
@@ -141,6 +144,7 @@ pub fn gather(
                 methods: vec![MethodTotals::default(); declared.methods.len()],
                 left_out: BTreeMap::new(),
                 curves: Curves::default(),
+                by_step: BySteps::default(),
                 agreement: Agreement::new(declared.methods.len()),
             });
             places.insert(key, panels.len() - 1);

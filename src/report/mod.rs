@@ -15,6 +15,7 @@
 mod agreement;
 mod analysis;
 mod atomic;
+mod by_step;
 pub mod compare;
 mod csv_files;
 mod curves;

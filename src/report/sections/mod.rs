@@ -5,6 +5,7 @@ mod answer;
 mod cost;
 mod details;
 mod examples;
+mod inside;
 mod models;
 mod numbers;
 mod pictures;
@@ -171,6 +172,7 @@ impl<'a> Source<'a> {
                 blocks.extend(standing.pictures(number));
             }
             blocks.extend(self.curves(panel, number));
+            blocks.extend(self.inside(panel, number));
             blocks.extend(self.agreement(panel, number));
         }
         blocks
