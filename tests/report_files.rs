@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gim_harness::report;
-use gim_harness::store::{Declared, Store, Unit};
+use gim_harness::store::{Curve, Declared, Store, Unit};
 use synthetic::{datasets, declared, metric, names, store, units};
 
 const FILES: [&str; 10] = [
@@ -206,6 +206,38 @@ fn a_mean_over_the_score_is_a_ratio_of_means() {
     let test = gim_harness::stats::wilcoxon_signed_rank(&differences).unwrap();
     assert!((number(row, "p_wilcoxon") - test.p).abs() < 1e-9);
     assert!(number(row, "ci_low") <= expected && expected <= number(row, "ci_high"));
+}
+
+/// Curves over layers and over quantiles stand on axes of their own.
+#[test]
+fn what_was_measured_inside_has_its_own_plots() {
+    let declared = declared();
+    let mut units = units(&declared, 9);
+    for unit in units.iter_mut().filter(|unit| unit.excluded.is_none() && unit.key.task == "sentiment") {
+        let shift = unit.example_index as f64 / 10.0;
+        let curve = |name: &str, places: usize, step: usize| Curve {
+            curve: name.into(),
+            step: (0..places).map(|place| place * step).collect(),
+            fraction: (0..places).map(|place| place as f64 / (places - 1) as f64).collect(),
+            score: (0..places).map(|place| place as f64 + shift).collect(),
+        };
+        if unit.key.method != "random" {
+            unit.curves.push(curve("layer_sufficiency", 3, 2));
+        }
+        unit.curves.push(curve("self_repair", 21, 5));
+    }
+    let run = Run::of(&declared, 9, &units);
+    let layers = run.text("plots/curve-1-layer-sufficiency.svg");
+    assert!(layers.contains("layer whose input is changed") && layers.contains("fall of f(x), logit"), "{layers}");
+    assert!(layers.contains(">4<") && !layers.contains("random"), "the last layer is 4: {layers}");
+    assert!(run.text("report.md").contains("sufficiency, layer by layer: sentiment"));
+    // It is the model's, and drawn once.
+    let repair = run.text("plots/curve-1-self-repair.svg");
+    assert!(
+        repair.contains("quantile of the rows") && repair.contains("small") && !repair.contains("gradient"),
+        "{repair}"
+    );
+    assert!(!run.folder.path().join("plots/curve-2-self-repair.svg").exists());
 }
 
 #[test]
