@@ -228,13 +228,13 @@ fn what_was_measured_inside_has_its_own_plots() {
     }
     let run = Run::of(&declared, 9, &units);
     let layers = run.text("plots/curve-1-layer-sufficiency.svg");
-    assert!(layers.contains("layer whose input is changed") && layers.contains("fall of f(x), logit"), "{layers}");
+    assert!(layers.contains("layer, 0 the first") && layers.contains("fall of f(x), logit"), "{layers}");
     assert!(layers.contains(">4<") && !layers.contains("random"), "the last layer is 4: {layers}");
-    assert!(run.text("report.md").contains("sufficiency, layer by layer: sentiment"));
+    assert!(run.text("report.md").contains("layer sufficiency, layer by layer: sentiment"));
     // It is the model's, and drawn once.
     let repair = run.text("plots/curve-1-self-repair.svg");
     assert!(
-        repair.contains("quantile of the rows") && repair.contains("small") && !repair.contains("gradient"),
+        repair.contains("rows of attention") && repair.contains("all methods") && !repair.contains("gradient"),
         "{repair}"
     );
     assert!(!run.folder.path().join("plots/curve-2-self-repair.svg").exists());

@@ -6,40 +6,11 @@ use super::by_step::Points;
 use crate::stats::Moments;
 use crate::store::{Curve, Unit};
 
-/// Curves over fractions are read off at these many equal steps, and at 0.
+/// Curves are read off at these many equal steps of the fraction, and at 0.
 pub const STEPS: usize = 20;
 
-/// A curve at each place where it is read off, over examples; examples that do not reach a place are not in it.
-pub type Mean = Vec<Moments>;
-
-/// What a metric's curve is about, which its name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// f(x) over the fraction of the tokens that is replaced.
-    Replaced,
-    /// How far f(x) falls by what is replaced in a layer, layer by layer.
-    Layers,
-    /// Quantiles of how much two attention scores of a row stand in for each other; of the model, whatever the method.
-    SelfRepair,
-}
-
-impl Kind {
-    pub fn of(curve: &str) -> Kind {
-        match curve {
-            "self_repair" => Kind::SelfRepair,
-            curve if curve.starts_with("layer_") => Kind::Layers,
-            _ => Kind::Replaced,
-        }
-    }
-
-    /// Where the mean's place of this number stands on the x axis.
-    pub fn x(self, place: usize) -> f64 {
-        match self {
-            Kind::Layers => place as f64,
-            Kind::Replaced | Kind::SelfRepair => place as f64 / STEPS as f64,
-        }
-    }
-}
+/// f(x) at each step of the fraction, over examples; examples that do not reach a step are not in it.
+pub type Mean = [Moments; STEPS + 1];
 
 /// The curves of one model on one task.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +22,6 @@ pub struct Curves {
 /// One curve of several methods over the same examples.
 pub struct Compared<'a> {
     pub curve: &'a str,
-    pub kind: Kind,
     pub examples: usize,
     /// Places among the declared methods, and their means.
     pub methods: Vec<(usize, &'a Mean)>,
@@ -73,7 +43,11 @@ impl Curves {
                 .entry((name.to_owned(), methods))
                 .or_insert_with(|| vec![Mean::default(); curves.len()]);
             for (mean, (_, curve)) in means.iter_mut().zip(&curves) {
-                read_off(curve, mean);
+                for (step, moments) in mean.iter_mut().enumerate() {
+                    if let Some(score) = at(curve, step as f64 / STEPS as f64) {
+                        moments.push(score);
+                    }
+                }
             }
         }
     }
@@ -84,40 +58,12 @@ impl Curves {
         for ((curve, methods), means) in &self.by_methods {
             let examples = means.iter().flatten().map(Moments::n).max().unwrap_or(0);
             let size = |compared: &Compared| compared.examples * compared.methods.len();
-            let kind = Kind::of(curve);
-            let compared = Compared { curve, kind, examples, methods: methods.iter().copied().zip(means).collect() };
+            let compared = Compared { curve, examples, methods: methods.iter().copied().zip(means).collect() };
             if best.get(curve.as_str()).is_none_or(|other| size(other) < size(&compared)) {
                 best.insert(curve, compared);
             }
         }
         best.into_values().collect()
-    }
-}
-
-/// Adds an example's curve to the mean of its kind.
-fn read_off(curve: &Curve, mean: &mut Mean) {
-    let mut add = |place: usize, score: f64| {
-        if mean.len() <= place {
-            mean.resize(place + 1, Moments::default());
-        }
-        mean[place].push(score);
-    };
-    match Kind::of(&curve.curve) {
-        // No model has more layers; a store that says so is not made large by it.
-        Kind::Layers => {
-            for (&layer, &score) in curve.step.iter().zip(&curve.score) {
-                if layer <= usize::from(u16::MAX) && score.is_finite() {
-                    add(layer, score);
-                }
-            }
-        }
-        Kind::Replaced | Kind::SelfRepair => {
-            for place in 0..=STEPS {
-                if let Some(score) = at(curve, place as f64 / STEPS as f64) {
-                    add(place, score);
-                }
-            }
-        }
     }
 }
 
@@ -141,22 +87,6 @@ fn at(curve: &Curve, fraction: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_are_read_off_one_by_one() {
-        let curve = |score: [f64; 3]| Curve {
-            curve: "layer_sufficiency".into(),
-            step: vec![0, 2, 4],
-            fraction: vec![0.0, 0.4, 0.8],
-            score: score.into(),
-        };
-        let mut mean = Mean::default();
-        read_off(&curve([1.0, 2.0, 3.0]), &mut mean);
-        read_off(&curve([3.0, 4.0, f64::NAN]), &mut mean);
-        let found: Vec<(usize, Option<f64>)> = mean.iter().map(|at| (at.n(), at.mean())).collect();
-        assert_eq!(found, [(2, Some(2.0)), (0, None), (2, Some(3.0)), (0, None), (1, Some(3.0))]);
-        assert_eq!([Kind::of("layer_sufficiency").x(4), Kind::of("comprehensiveness").x(10)], [4.0, 0.5]);
-    }
 
     #[test]
     fn curves_are_linear_between_their_points() {

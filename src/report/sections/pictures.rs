@@ -1,6 +1,6 @@
 //! What is shown as a plot: paired differences, their distributions, curves, and how alike the methods are.
 
-use crate::report::curves::Kind;
+use crate::report::curves::STEPS;
 use crate::report::document::{Axis, Block, Estimate, Matrix, Plot, Point, Row, Series, Shape, Spread};
 use crate::report::gather::Panel;
 use crate::stats::Distribution;
@@ -96,12 +96,7 @@ impl Source<'_> {
     pub(super) fn curves(&self, panel: &Panel, number: usize) -> Vec<Block> {
         let declared = &self.gathered.declared;
         let mut blocks = Vec::new();
-        for mut compared in panel.curves.compared() {
-            let kind = compared.kind;
-            if kind == Kind::SelfRepair {
-                // Of the model: the same for all methods.
-                compared.methods.truncate(1);
-            }
+        for compared in panel.curves.compared() {
             let least = (REACHED * compared.examples as f64).ceil().max(2.0) as usize;
             let mut series = Vec::new();
             for (method, mean) in &compared.methods {
@@ -109,20 +104,14 @@ impl Source<'_> {
                     .iter()
                     .enumerate()
                     .filter(|(_, moments)| moments.n() >= least)
-                    .filter_map(|(place, moments)| {
+                    .filter_map(|(step, moments)| {
                         let interval = moments.mean_interval(declared.confidence)?;
-                        Some(Point {
-                            x: kind.x(place),
-                            y: moments.mean()?,
-                            interval: Some((interval.low, interval.high)),
-                        })
+                        let x = step as f64 / STEPS as f64;
+                        Some(Point { x, y: moments.mean()?, interval: Some((interval.low, interval.high)) })
                     })
                     .collect();
                 if points.len() > 1 {
-                    let label = match kind {
-                        Kind::SelfRepair => panel.model.clone(),
-                        _ => self.method(&panel.model, Some(&panel.task), &declared.methods[*method]),
-                    };
+                    let label = self.method(&panel.model, Some(&panel.task), &declared.methods[*method]);
                     series.push(Series { label, look: *method, points });
                 }
             }
@@ -131,47 +120,29 @@ impl Source<'_> {
             }
             let last = |series: &Series| {
                 let (first, last) = (series.points.first(), series.points.last());
-                let show = |point: Option<&Point>| match (point, kind) {
-                    (None, _) => String::new(),
-                    (Some(p), Kind::Layers) => format!("{:.2} at layer {}", p.y, p.x),
-                    (Some(p), _) => format!("{:.2} at {:.2}", p.y, p.x),
-                };
+                let show = |point: Option<&Point>| point.map_or(String::new(), |p| format!("{:.2} at {:.2}", p.y, p.x));
                 format!("{}: from {} to {}", series.label, show(first), show(last))
             };
             let said: Vec<String> = series.iter().map(last).collect();
             let name = compared.curve.replace('_', " ");
-            let score = panel.dataset.as_ref().map(|dataset| dataset.score.replace('_', " "));
-            let (title, x, y, where_) = match kind {
-                Kind::Replaced => (
-                    format!("{name} curves: {}", panel.task),
-                    "fraction of the ranked tokens replaced",
-                    score.map_or("f(x)".to_owned(), |score| format!("f(x), {score}")) + ", mean over examples",
-                    "at the fractions",
-                ),
-                Kind::Layers => (
-                    format!("{}, layer by layer: {}", name.trim_start_matches("layer "), panel.task),
-                    "layer whose input is changed, the first is 0",
-                    score.map_or("fall of f(x)".to_owned(), |score| format!("fall of f(x), {score}"))
-                        + ", mean over examples",
-                    "at the layers",
-                ),
-                Kind::SelfRepair => (
-                    format!("self-repair of attention: {}", panel.task),
-                    "quantile of the rows of attention",
-                    "interaction, (both - first - second) / both, mean over examples".to_owned(),
-                    "at the quantiles",
-                ),
+            let unit = match panel.dataset.as_ref().map(|dataset| dataset.score.replace('_', " ")) {
+                Some(score) => format!("f(x), {score}"),
+                None => "f(x)".to_owned(),
             };
             blocks.push(Block::Plot(Box::new(Plot {
                 name: file_name(&["curve", &(number + 1).to_string(), compared.curve]),
-                title,
+                title: format!("{name} curves: {}", panel.task),
                 description: format!(
-                    "Means over {} examples with {} % bands, {where_} that nine in ten examples reach. {}.",
+                    "Means over {} examples with {} % bands, at the fractions that nine in ten examples reach. {}.",
                     compared.examples,
                     self.confidence(),
                     said.join("; ")
                 ),
-                shape: Shape::Lines { series, x: Axis::new(x), y: Axis::new(y) },
+                shape: Shape::Lines {
+                    series,
+                    x: Axis::new("fraction of the ranked tokens replaced"),
+                    y: Axis::new(format!("{unit}, mean over examples")),
+                },
             })));
         }
         blocks
