@@ -10,38 +10,124 @@ pub enum Device {
     Cpu,
     /// The CUDA device of this index.
     Cuda(u32),
+    /// What another of ONNX Runtime's execution providers runs on; the index only where it has several.
+    Other(&'static Provider, Option<u32>),
+}
+
+/// An execution provider besides those for the CPU and for CUDA.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Provider {
+    /// What users type.
+    pub name: &'static str,
+    /// What ONNX Runtime calls it.
+    pub provider: &'static str,
+    /// Whether it may have several devices, by index.
+    pub has_index: bool,
+    /// How to get a library that has it: a sentence without a full stop.
+    pub how: &'static str,
+}
+
+/// Every execution provider that the program can ask for. Only OpenVINO's has run: for the others no device was at hand.
+pub static PROVIDERS: &[Provider] = &[
+    of("openvino", "OpenVINOExecutionProvider", false, "`pip install onnxruntime-openvino` has it"),
+    of(
+        "tensorrt",
+        "TensorrtExecutionProvider",
+        true,
+        "`pip install onnxruntime-gpu` has it; it needs TensorRT and CUDA",
+    ),
+    of("nvrtx", "NvTensorRTRTXExecutionProvider", true, BUILD),
+    of("rocm", "ROCMExecutionProvider", true, "`pip install onnxruntime-rocm` has it; it needs AMD's ROCm"),
+    of("migraphx", "MIGraphXExecutionProvider", true, "`pip install onnxruntime-migraphx` has it; it needs AMD's ROCm"),
+    of("directml", "DmlExecutionProvider", true, "it takes an ONNX Runtime for Windows that was built with it"),
+    of("coreml", "CoreMLExecutionProvider", false, "it takes an ONNX Runtime for macOS that was built with it"),
+    of("webgpu", "WebGpuExecutionProvider", false, "`pip install onnxruntime-webgpu` has it"),
+    of("qnn", "QNNExecutionProvider", false, "`pip install onnxruntime-qnn` has it, for Qualcomm's processors"),
+    of("cann", "CANNExecutionProvider", true, "`pip install onnxruntime-cann` has it; it needs Huawei's CANN"),
+    of("xnnpack", "XnnpackExecutionProvider", false, BUILD),
+    of("onednn", "DnnlExecutionProvider", false, BUILD),
+    of("acl", "ACLExecutionProvider", false, BUILD),
+    of("nnapi", "NnapiExecutionProvider", false, BUILD),
+    of("tvm", "TvmExecutionProvider", false, BUILD),
+    of("rknpu", "RknpuExecutionProvider", false, BUILD),
+    of("vsinpu", "VSINPUExecutionProvider", false, BUILD),
+];
+
+const BUILD: &str = "it takes an ONNX Runtime that was built with it";
+
+const fn of(name: &'static str, provider: &'static str, has_index: bool, how: &'static str) -> Provider {
+    Provider { name, provider, has_index, how }
+}
+
+impl Device {
+    /// What ONNX Runtime calls the execution provider.
+    pub fn provider(self) -> &'static str {
+        match self {
+            Device::Cpu => "CPUExecutionProvider",
+            Device::Cuda(_) => "CUDAExecutionProvider",
+            Device::Other(provider, _) => provider.provider,
+        }
+    }
+
+    /// The names of all devices, without indices.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ["cpu", "cuda"].into_iter().chain(PROVIDERS.iter().map(|provider| provider.name))
+    }
 }
 
 /// A device that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a device: use `cpu`, `cuda`, or `cuda:N` for the CUDA device of index N{hint}")]
+#[error(
+    "`{text}` is not a device: use `cpu`, `cuda`, `cuda:N` for the CUDA device of index N, or another of ONNX Runtime's \
+     execution providers ({}){hint}",
+    providers()
+)]
 pub struct ParseDeviceError {
     text: String,
-    hint: &'static str,
+    hint: String,
+}
+
+fn providers() -> String {
+    PROVIDERS.iter().map(|provider| provider.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Why an index is none: a remark in brackets.
+fn index(text: &str) -> Result<u32, &'static str> {
+    // `parse` alone would let "+1" through.
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(" (the index is a whole number, counted from 0)");
+    }
+    let index = text.parse::<u32>().ok().filter(|&index| i32::try_from(index).is_ok());
+    index.ok_or(" (that index is too large)")
 }
 
 impl FromStr for Device {
     type Err = ParseDeviceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |hint| ParseDeviceError { text: text.to_owned(), hint };
-        match text.split_once(':') {
-            None if text == "cpu" => Ok(Device::Cpu),
-            None if text == "cuda" => Ok(Device::Cuda(0)),
-            // `parse` alone would let "+1" through.
-            Some(("cuda", index)) if !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit()) => index
-                .parse::<u32>()
-                .ok()
-                .filter(|&index| i32::try_from(index).is_ok())
-                .map(Device::Cuda)
-                .ok_or_else(|| error(" (that index is too large)")),
-            Some(("cuda", _)) => Err(error(" (the index is a whole number, counted from 0)")),
-            Some(("cpu", _)) => Err(error(" (`cpu` takes no index)")),
-            _ if text.eq_ignore_ascii_case("gpu") => Err(error(" (did you mean `cuda`?)")),
-            _ if text.eq_ignore_ascii_case("cpu") || text.to_ascii_lowercase().starts_with("cuda") => {
-                Err(error(" (in lower case)"))
+        let error = |hint: &str| ParseDeviceError { text: text.to_owned(), hint: hint.to_owned() };
+        let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
+        let number = number.map(index);
+        match (name, number) {
+            ("cpu", None) => return Ok(Device::Cpu),
+            ("cuda", None) => return Ok(Device::Cuda(0)),
+            ("cuda", Some(number)) => return number.map(Device::Cuda).map_err(error),
+            _ => {}
+        }
+        let provider = PROVIDERS.iter().find(|provider| provider.name == name);
+        match (provider, number) {
+            (Some(provider), None) => Ok(Device::Other(provider, None)),
+            (Some(provider), Some(number)) if provider.has_index => {
+                number.map(|number| Device::Other(provider, Some(number))).map_err(error)
             }
-            _ => Err(error("")),
+            (Some(_), Some(_)) => Err(error(&format!(" (`{name}` takes no index)"))),
+            (None, Some(_)) if name == "cpu" => Err(error(" (`cpu` takes no index)")),
+            _ if text.eq_ignore_ascii_case("gpu") => Err(error(" (did you mean `cuda`?)")),
+            _ if Device::names().any(|known| name.eq_ignore_ascii_case(known)) => Err(error(" (in lower case)")),
+            _ => match crate::diagnostics::nearest(name, Device::names()) {
+                Some(near) => Err(error(&format!(" (did you mean `{near}`?)"))),
+                None => Err(error("")),
+            },
         }
     }
 }
@@ -51,6 +137,8 @@ impl fmt::Display for Device {
         match self {
             Device::Cpu => f.write_str("cpu"),
             Device::Cuda(index) => write!(f, "cuda:{index}"),
+            Device::Other(provider, None) => f.write_str(provider.name),
+            Device::Other(provider, Some(index)) => write!(f, "{}:{index}", provider.name),
         }
     }
 }
@@ -61,10 +149,12 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(3)] {
+        let others = PROVIDERS.iter().map(|provider| Device::Other(provider, provider.has_index.then_some(2)));
+        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(3)].into_iter().chain(others) {
             assert_eq!(device.to_string().parse(), Ok(device));
         }
         assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+        assert_eq!("openvino".parse::<Device>().unwrap().provider(), "OpenVINOExecutionProvider");
     }
 
     #[test]
@@ -79,8 +169,12 @@ mod tests {
             ("cuda:99999999999999999999", "too large"),
             ("cpu:0", "takes no index"),
             ("CUDA", "lower case"),
+            ("OpenVINO", "lower case"),
+            ("openvino:0", "`openvino` takes no index"),
+            ("rocm:x", "whole number"),
+            ("openvin", "did you mean `openvino`"),
             ("", "use `cpu`"),
-            ("tpu", "use `cpu`"),
+            ("abacus", "openvino, tensorrt"),
         ] {
             let error = text.parse::<Device>().unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains(&format!("`{text}`")), "{error}");

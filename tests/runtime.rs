@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gim_harness::device::PROVIDERS;
 use gim_harness::grad::knobs::Knobs;
 use gim_harness::runtime::{
     Device, GradientRow, Graph, InputError, Model, Optimization, Row, Runtime, RuntimeError, RuntimeOptions, Score,
@@ -529,9 +530,17 @@ fn no_device_is_used_in_place_of_another() {
     let again = Runtime::open(&opened, &|_| {}).unwrap_err();
     for error in [session, model, again] {
         let text = error.to_string();
-        assert!(matches!(error, RuntimeError::NoCuda { .. }), "{text}");
+        assert!(matches!(error, RuntimeError::NoProvider { .. }), "{text}");
         assert!(text.contains("cuda:0") && text.contains("CPUExecutionProvider"), "{text}");
         assert!(text.contains("gim-harness runtime install --gpu"), "{text}");
+    }
+    // Nor is one of another execution provider, whether the library lacks it or has it and no such device.
+    for provider in PROVIDERS.iter().filter(|provider| !runtime.providers().iter().any(|has| has == provider.provider))
+    {
+        let wanted = SessionOptions { device: Device::Other(provider, None), ..options() };
+        let text = Session::open(&runtime, &fixture().join("embed.onnx"), &wanted).unwrap_err().to_string();
+        assert!(text.contains(provider.name) && text.contains(&format!("without {}", provider.provider)), "{text}");
+        assert!(text.contains(provider.how) && text.contains("ORT_DYLIB_PATH"), "{text}");
     }
 }
 

@@ -147,7 +147,12 @@ pub(super) static HARNESS: Table = Table {
             needed: Needed::Integer(0),
             about: "Seed of everything random.",
         },
-        Field { name: "device", kind: Device, needed: Needed::Text("cpu"), about: "cpu, cuda or cuda:INDEX." },
+        Field {
+            name: "device",
+            kind: Device,
+            needed: Needed::Text("cpu"),
+            about: "cpu, cuda, cuda:INDEX, or another of ONNX Runtime's execution providers (openvino, rocm ...).",
+        },
         Field {
             name: "threads",
             kind: Integer(1, MOST_THREADS),

@@ -36,12 +36,12 @@ pub enum RuntimeError {
     AlreadyLoaded { loaded: PathBuf, wanted: PathBuf },
 
     #[error(
-        "device {device} was asked for, but ONNX Runtime {version} in {} was built without CUDA (it offers {})\n  hint: {}",
-        .library.display(), .providers.join(", "), cuda_hint()
+        "device {device} was asked for, but ONNX Runtime {version} in {} was built without {} (it offers {})\n  hint: {}",
+        .library.display(), .device.provider(), .providers.join(", "), how(*.device)
     )]
-    NoCuda { device: super::Device, library: PathBuf, version: String, providers: Vec<String> },
+    NoProvider { device: super::Device, library: PathBuf, version: String, providers: Vec<String> },
 
-    #[error("device {device} cannot be used: {problem}\n  hint: {}", cuda_libraries_hint())]
+    #[error("device {device} cannot be used: {problem}\n  hint: {}", needs(*.device))]
     Device { device: super::Device, problem: String },
 
     #[error(
@@ -145,14 +145,25 @@ fn not_found(tried: &[Attempt], cache: Option<&PathBuf>, cuda: bool) -> String {
     text
 }
 
-fn cuda_hint() -> String {
+/// How to get a library with the provider of a device.
+fn how(device: super::Device) -> String {
+    if let super::Device::Other(provider, _) = device {
+        return format!(
+            "{}; name the library with ORT_DYLIB_PATH, or under `runtime.library` in harness.yaml",
+            provider.how
+        );
+    }
     format!(
         "`gim-harness runtime install --gpu` installs {}=={PINNED_VERSION}; it needs an NVIDIA driver, and CUDA and cuDNN libraries where the loader finds them",
         Flavour::Gpu.package()
     )
 }
 
-fn cuda_libraries_hint() -> &'static str {
+/// What a device needs besides the library.
+fn needs(device: super::Device) -> &'static str {
+    if let super::Device::Other(provider, _) = device {
+        return provider.how;
+    }
     "the CUDA provider needs an NVIDIA driver, and CUDA and cuDNN libraries where the loader finds them (on Linux: LD_LIBRARY_PATH)"
 }
 

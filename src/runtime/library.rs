@@ -78,7 +78,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeError::NotFound`] lists what was tried and the ways to provide it; also [`RuntimeError::NoLibrary`],
-    /// [`RuntimeError::Load`], [`RuntimeError::TooOld`], [`RuntimeError::AlreadyLoaded`], [`RuntimeError::NoCuda`].
+    /// [`RuntimeError::Load`], [`RuntimeError::TooOld`], [`RuntimeError::AlreadyLoaded`], [`RuntimeError::NoProvider`].
     pub fn open(options: &RuntimeOptions, progress: &dyn Fn(&str)) -> Result<Runtime, RuntimeError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = match &*loaded {
@@ -121,16 +121,15 @@ impl Runtime {
     /// An error unless the library has the provider of this device. Whether there is such a device shows when a session
     /// is opened.
     pub(crate) fn check_device(&self, device: Device) -> Result<(), RuntimeError> {
-        match device {
-            Device::Cpu => Ok(()),
-            Device::Cuda(_) if self.providers().iter().any(|name| name == "CUDAExecutionProvider") => Ok(()),
-            Device::Cuda(_) => Err(RuntimeError::NoCuda {
-                device,
-                library: self.library().to_owned(),
-                version: self.version().to_owned(),
-                providers: self.providers().to_vec(),
-            }),
+        if device == Device::Cpu || self.providers().iter().any(|name| name == device.provider()) {
+            return Ok(());
         }
+        Err(RuntimeError::NoProvider {
+            device,
+            library: self.library().to_owned(),
+            version: self.version().to_owned(),
+            providers: self.providers().to_vec(),
+        })
     }
 
     pub(crate) fn environment(&self) -> &Environment {

@@ -95,7 +95,7 @@ impl Model {
     /// Opens a bundle, all of whose files are read to see that they are the ones that were baked. No graph is loaded yet.
     ///
     /// # Errors
-    /// [`RuntimeError::Opening`] for a folder that is no sound bundle, [`RuntimeError::NoCuda`].
+    /// [`RuntimeError::Opening`] for a folder that is no sound bundle, [`RuntimeError::NoProvider`].
     pub fn open(runtime: &Runtime, bundle: &Path, options: &SessionOptions) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
         Model::of_bundle(runtime, Arc::new(OpenedBundle::open(bundle, &Opening::default())?), options)
@@ -104,7 +104,7 @@ impl Model {
     /// As [`Model::open`], of a bundle that was opened before.
     ///
     /// # Errors
-    /// [`RuntimeError::NoCuda`].
+    /// [`RuntimeError::NoProvider`].
     pub fn of_bundle(
         runtime: &Runtime,
         bundle: Arc<OpenedBundle>,

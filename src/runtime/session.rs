@@ -212,7 +212,7 @@ impl Session {
     /// Loads a graph from a file; external data is looked for beside it.
     ///
     /// # Errors
-    /// [`RuntimeError::Graph`] when ONNX Runtime refuses the file, [`RuntimeError::NoCuda`] or [`RuntimeError::Device`]
+    /// [`RuntimeError::Graph`] when ONNX Runtime refuses the file, [`RuntimeError::NoProvider`] or [`RuntimeError::Device`]
     /// when the device cannot be had.
     pub fn open(runtime: &Runtime, graph: &Path, options: &SessionOptions) -> Result<Session, RuntimeError> {
         Self::build(runtime, graph, options, |builder| builder.commit_from_file(graph))
@@ -240,9 +240,9 @@ impl Session {
         runtime.check_device(options.device)?;
         let refused = |error: String| RuntimeError::Graph { graph: graph.to_owned(), problem: error };
         let mut builder = builder(runtime, options).map_err(refused)?;
-        if let Device::Cuda(index) = options.device {
+        if options.device != Device::Cpu {
             runtime.forget_complaints();
-            builder = on_cuda(builder, index).map_err(|error| RuntimeError::Device {
+            builder = on_device(builder, options.device).map_err(|error| RuntimeError::Device {
                 device: options.device,
                 problem: with_complaints(error.to_string(), runtime.complaints()),
             })?;
@@ -319,10 +319,41 @@ fn builder(runtime: &Runtime, options: &SessionOptions) -> Result<SessionBuilder
         .map_err(text)
 }
 
-fn on_cuda(builder: SessionBuilder, index: u32) -> ort::Result<SessionBuilder> {
-    let index = i32::try_from(index).map_err(|_| ort::Error::new("there is no device of so large an index"))?;
-    // TF32 keeps ten bits of a factor, too few to compare a gradient with finite differences.
-    let provider = ort::ep::CUDA::default().with_device_id(index).with_tf32(false).build().error_on_failure();
+/// Of a device that is not the CPU. What its provider cannot run, the CPU does.
+fn on_device(builder: SessionBuilder, device: Device) -> ort::Result<SessionBuilder> {
+    use ort::ep;
+    let number =
+        |index: u32| i32::try_from(index).map_err(|_| ort::Error::new("there is no device of so large an index"));
+    let provider = match device {
+        Device::Cpu => ep::CPU::default().build(),
+        // TF32 keeps ten bits of a factor, too few to compare a gradient with finite differences.
+        Device::Cuda(index) => ep::CUDA::default().with_device_id(number(index)?).with_tf32(false).build(),
+        Device::Other(provider, index) => {
+            let first = number(index.unwrap_or(0))?;
+            match provider.name {
+                // Left to itself it computes in half precision where the processor can.
+                "openvino" => ep::OpenVINO::default().with_device_type("CPU").with_precision("FP32").build(),
+                "tensorrt" => ep::TensorRT::default().with_device_id(first).build(),
+                "nvrtx" => ep::NVRTX::default().with_device_id(index.unwrap_or(0)).build(),
+                "rocm" => ep::ROCm::default().with_device_id(first).build(),
+                "migraphx" => ep::MIGraphX::default().with_device_id(first).build(),
+                "directml" => ep::DirectML::default().with_device_id(first).build(),
+                "coreml" => ep::CoreML::default().build(),
+                "webgpu" => ep::WebGPU::default().build(),
+                "qnn" => ep::QNN::default().build(),
+                "cann" => ep::CANN::default().with_device_id(first).build(),
+                "xnnpack" => ep::XNNPACK::default().build(),
+                "onednn" => ep::OneDNN::default().build(),
+                "acl" => ep::ACL::default().build(),
+                "nnapi" => ep::NNAPI::default().build(),
+                "tvm" => ep::TVM::default().build(),
+                "rknpu" => ep::RKNPU::default().build(),
+                "vsinpu" => ep::VSINPU::default().build(),
+                other => return Err(ort::Error::new(format!("the program does not know how to ask for {other}"))),
+            }
+        }
+    };
+    let provider = provider.error_on_failure();
     builder.with_execution_providers([provider]).map_err(|error| ort::Error::new(error.to_string()))
 }
 
