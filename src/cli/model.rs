@@ -16,7 +16,7 @@ use super::progress::Terminal;
 /// Options that every verb takes that runs a model.
 #[derive(clap::Args)]
 pub struct ModelOptions {
-    /// Where to run: cpu, cuda, cuda:1
+    /// Where to run: cpu, cuda, cuda:1, openvino ...
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: Device,
     /// Threads inside an operator [default: as many as there are cores]

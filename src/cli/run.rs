@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Take all examples of each task, whatever the file says
     #[arg(long)]
     all: bool,
-    /// Where to run: cpu, cuda, cuda:1
+    /// Where to run: cpu, cuda, cuda:1, openvino ...
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Go on with the run in --out, or with the newest one that was interrupted

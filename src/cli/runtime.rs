@@ -21,7 +21,7 @@ enum Action {
         /// The library to use
         #[arg(long, value_name = "FILE")]
         runtime: Option<PathBuf>,
-        /// The device it has to serve: cpu, cuda, cuda:1
+        /// The device it has to serve: cpu, cuda, cuda:1, openvino ...
         #[arg(long, default_value = "cpu", value_name = "DEVICE")]
         device: Device,
     },
