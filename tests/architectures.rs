@@ -439,6 +439,17 @@ fn what_is_not_in_the_file_and_would_matter_is_honoured_or_named() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+#[test]
+fn a_gemma3_that_sees_images_does_not_look_both_ways() {
+    let copy = Copy::of("gemma3-images");
+    let mut text = copy.config["text_config"].clone();
+    text["use_bidirectional_attention"] = json!(false);
+    copy.open_with(json!({"text_config": text})).unwrap();
+    text["use_bidirectional_attention"] = json!(true);
+    let error = copy.open_with(json!({"text_config": text})).unwrap_err().to_string();
+    assert!(error.contains("'use_bidirectional_attention' is supported in 'gemma3_text' only"), "{error}");
+}
+
 /// Gemma 3 has a rotation for each kind of layer; transformers passes over parameters that name neither.
 #[test]
 fn one_set_of_parameters_for_two_rotations_is_refused_unless_it_changes_nothing() {

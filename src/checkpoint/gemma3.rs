@@ -19,6 +19,10 @@ pub fn build_without_images(b: &mut Builder) -> Result<Forward, CheckpointError>
     };
     let mut text = text.expecting(fields::of("gemma3_text"))?;
     text.only("model_type", json!("gemma3_text"))?;
+    // transformers then narrows the windows, as of a decoder that looks both ways, and still masks what is ahead.
+    if text.flag("use_bidirectional_attention")? {
+        return Err(text.problem("'use_bidirectional_attention' is supported in 'gemma3_text' only"));
+    }
     // The head belongs to the whole, which has no cap.
     text.only("final_logit_softcapping", Value::Null)?;
     text.set("tie_word_embeddings", json!(b.config.flag("tie_word_embeddings")?));
