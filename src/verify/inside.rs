@@ -219,12 +219,10 @@ impl Inside {
         let mut expected = (0.0, 0.0);
         let mut beginnings = Beginnings::new();
         for (steps, gradients) in [(steps, &found[1]), (weights, &found[2])] {
-            let values = graph.edited(&of.machine, &of.feeds, &steps, &Edits::new())?;
-            for ((step, gradient), value) in steps.into_iter().zip(gradients.outer_iter()).zip(values) {
+            for (step, gradient) in steps.into_iter().zip(gradients.outer_iter()) {
                 let moves = movement(&gradient.to_owned(), random);
                 let (sum, terms) = inner(&gradient.to_owned(), &moves);
                 (expected.0, expected.1) = (expected.0 + sum, expected.1 + terms);
-                let moves = moves.into_shape_with_order(value.raw_dim()).unwrap_or(value);
                 beginnings.insert(step, vec![moves]);
             }
         }

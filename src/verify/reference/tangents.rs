@@ -20,7 +20,8 @@ use super::sites::{Role, Sites};
 use crate::grad::Knobs;
 use crate::onnx::op::{Binary, Reduction, Unary};
 
-/// Where movements begin, by step: what is added there to what comes from elsewhere, one direction for each movement.
+/// Where movements begin, by step: what is added there to what comes from elsewhere, one direction for each movement, of the
+/// step's shape or of as many elements.
 pub type Beginnings = HashMap<usize, Vec<ArrayD<f64>>>;
 
 /// How much the output moves in each of the movements, and the values of the attention softmaxes.
@@ -65,8 +66,10 @@ pub fn movements(
             _ => advance(machine, step, sites.roles[id], &duals, knobs).map_err(fail)?,
         };
         if let Some(begun) = beginnings.get(&id) {
+            let shape = dual.value.real().map_err(fail)?.shape();
+            let begun = begun.iter().map(|begun| reshaped(begun, shape)).collect::<Computed<Vec<_>>>().map_err(fail)?;
             dual.moves = match dual.moves.is_empty() {
-                true => begun.clone(),
+                true => begun,
                 false => dual.moves.iter().zip(begun).map(|(moves, begun)| moves + begun).collect(),
             };
         }
