@@ -129,7 +129,7 @@ def main(page_file, shots):
         page, _ = opened(browser, url, [], [])
         unnamed = page.locator("svg:not([aria-labelledby])").count()
         check("every plot has words", unnamed == 0)
-        page.pdf(path=shots / "report.pdf", format="A4")
+        page.pdf(path=shots / "report.pdf", format="A4", margin=dict.fromkeys(["top", "right", "bottom", "left"], "12mm"))
         check("prints to PDF", (shots / "report.pdf").stat().st_size > 10_000)
         browser.close()
     if failed:
