@@ -396,6 +396,11 @@ impl Model {
         }
     }
 
+    /// Lets go of a graph, and of what it holds; it is loaded again when it is next needed.
+    pub fn unload(&mut self, graph: Graph) {
+        self.sessions.remove(&graph);
+    }
+
     /// Whether a graph has been loaded.
     pub fn is_loaded(&self, graph: Graph) -> bool {
         self.sessions.contains_key(&graph)

@@ -352,6 +352,8 @@ impl Inside {
         let mut all = Vec::new();
         for Expected { graph, inputs, outputs } in &self.expected {
             let mut found = model.load(*graph)?.run(inputs)?;
+            // Each holds weights of its own where they are prepacked.
+            model.unload(*graph);
             for (name, expected, single) in outputs {
                 let array = found.take_f32(name, expected.shape())?.mapv(f64::from);
                 let array = if *name == "scores" { array.mapv(unmasked) } else { array };
