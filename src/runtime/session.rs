@@ -348,7 +348,7 @@ fn on_device(builder: SessionBuilder, device: Device) -> ort::Result<SessionBuil
                 "nnapi" => ep::NNAPI::default().build(),
                 "tvm" => ep::TVM::default().build(),
                 "rknpu" => ep::RKNPU::default().build(),
-                "vsinpu" => ep::VSINPU::default().build(),
+                "vsinpu" => ep::VSINPU.build(),
                 other => return Err(ort::Error::new(format!("the program does not know how to ask for {other}"))),
             }
         }
