@@ -163,7 +163,7 @@ HARMLESS = {
                                         "original_max_position_embeddings", "head_dim"],
          "positions of this architecture are learned, none is rotated"),
     **of(EVERY - WINDOWED - {"gemma3"}, ["sliding_window"], CACHE),
-    **of(EVERY - BY_LAYER - {"gemma3"}, ["layer_types"], CACHE),
+    **of(EVERY - BY_LAYER - {"gemma3", "mistral"}, ["layer_types"], CACHE),
     # The whole's; what counts stands in `text_config`.
     **of(["gemma3"], ["attention_chunk_size", "head_dim", "hidden_size", "layer_types", "max_position_embeddings",
                       "num_attention_heads", "num_hidden_layers", "original_max_position_embeddings",

@@ -439,6 +439,21 @@ fn what_is_not_in_the_file_and_would_matter_is_honoured_or_named() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// transformers takes another architecture's classes for them.
+#[test]
+fn kinds_of_layers_make_another_model_of_a_mistral() {
+    let mut copy = Copy::of("mistral-a");
+    let without = described(&copy.open().unwrap());
+    let sliding = json!({"layer_types": ["sliding_attention", "sliding_attention"]});
+    assert_eq!(described(&copy.open_with(sliding).unwrap()), without);
+    for kinds in [["full_attention", "full_attention"], ["sliding_attention", "full_attention"]] {
+        let error = copy.open_with(json!({"layer_types": kinds})).unwrap_err().to_string();
+        assert!(error.contains("'layer_types' makes a Ministral of it"), "{error}");
+    }
+    copy.config.remove("layer_types");
+    assert_eq!(described(&copy.open().unwrap()), without);
+}
+
 #[test]
 fn a_gemma3_that_sees_images_does_not_look_both_ways() {
     let copy = Copy::of("gemma3-images");
