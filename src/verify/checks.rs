@@ -59,7 +59,7 @@ pub struct Evidence {
     /// One for each lane that the score has.
     scores: Vec<ArrayD<f64>>,
     /// `[batch, seq, hidden]`, one for each of the settings.
-    gradients: Vec<ArrayD<f64>>,
+    pub(super) gradients: Vec<ArrayD<f64>>,
     pub(super) moved: Moved,
     pub(super) directions: Vec<ArrayD<f64>>,
     /// How far single precision is off, relative, at best and at worst.
@@ -415,7 +415,7 @@ struct Scored {
     /// In as many lanes as they have: one, where no knob moves them.
     scores: Vec<ArrayD<f64>>,
     /// In every lane.
-    gradients: Vec<ArrayD<f64>>,
+    pub(super) gradients: Vec<ArrayD<f64>>,
 }
 
 fn scored(graph: &Exact, machine: &Machine, feeds: &Feeds, lanes: usize) -> Result<Scored, VerifyError> {
