@@ -279,8 +279,22 @@ pub const EXPANSIONS: &[Fault] = &[
     },
 ];
 
-/// In the graphs that look inside.
+/// In the graphs that look inside, and in that of log-probabilities.
 pub const INSIDE: &[Fault] = &[
+    Fault {
+        what: "log-probability: without the largest logit",
+        model: "llama-a",
+        files: &["gradient_log_probability.onnx"],
+        plant: |s| s.keep(s.nth("score", "Add", "Reshape", 0), 0),
+        by: "log probability",
+    },
+    Fault {
+        what: "log-probability: one layer's softmax has no temperature",
+        model: "llama-a",
+        files: &["gradient_log_probability.onnx"],
+        plant: |s| s.keep(s.find(LAYER, "Div", "softmax_temperature"), 0),
+        by: "its gradient",
+    },
     Fault {
         what: "stream: layers in the wrong order",
         model: "llama-a",
