@@ -182,6 +182,7 @@ fn answers_may_be_several_tokens() {
         assert!(score < 0.0, "a probability's logarithm: {row:?}");
         assert!(row[7].parse::<f64>().is_ok() && row[8].parse::<f64>().is_ok(), "{row:?}");
     }
+    assert!(fs::read_to_string(whole.join("report.md")).unwrap().contains(" nats"));
     for name in ["examples.csv", "curves.csv", "attributions.jsonl", "summary.csv"] {
         assert!(fs::read(whole.join(name)).unwrap() == fs::read(parts.join(name)).unwrap(), "{name}");
     }

@@ -232,6 +232,7 @@ pub fn unit(panel: &Panel, metric: &MetricFacts) -> &'static str {
     match panel.dataset.as_ref().map(|dataset| dataset.score.as_str()) {
         Some("logit" | "logit_difference") if metric.in_score_units => "logits",
         Some("probability") if metric.in_score_units => "of probability",
+        Some("log_probability") if metric.in_score_units => "nats",
         _ => "",
     }
 }
