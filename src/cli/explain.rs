@@ -158,7 +158,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let tokens: Vec<String> = case.tokens().iter().map(|&id| tokenizer.token(id)).collect();
     let mut explained = Vec::with_capacity(methods.len());
     for (label, method) in methods {
-        let (found, _) = attribution::explain(&mut model, &method, &case)?;
+        progress.explaining(&label);
+        let found = attribution::explain(&mut model, &method, &case);
+        progress.stop();
+        let (found, _) = found?;
         let found = found.map_err(|reason| anyhow::anyhow!("{label} does not apply here: {reason}"))?;
         // Or else not what was baked, but what it was changed to meanwhile, is explained.
         model.check_weights()?;

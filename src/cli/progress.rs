@@ -71,6 +71,11 @@ impl Terminal {
         self.with_bar(|bar| bar.set_message(shown(next).into_owned()));
     }
 
+    /// Which method is explaining a prompt: ablation of a long one takes minutes.
+    pub fn explaining(&self, method: &str) {
+        self.start(0, "{prefix}{rows} {spinner}, {elapsed} gone", method.to_owned());
+    }
+
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
         if let Some(bar) = &*self.bar.borrow() {
             act(bar);
