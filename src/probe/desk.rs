@@ -40,8 +40,8 @@ pub(super) enum Ask {
     },
     Gradients {
         points: Points,
-        /// All but the embeddings; each point is differentiated at in each of these ways, one after the other.
-        like: Vec<GradientRow>,
+        /// All but its embeddings.
+        like: GradientRow,
         /// Which graph of gradients.
         graph: Graph,
         knobs: Knobs,
@@ -231,29 +231,37 @@ impl Probe {
             _ => Graph::Gradient,
         };
         if self.case.following.is_empty() {
-            let like = vec![like(0, question.target)];
+            let like = like(0, question.target);
             return self.ask(|answer| Ask::Gradients { points, like, graph, knobs, answer }).await;
         }
         // Behind the prompt stands what was answered so far, at its own embeddings.
         let following = self.embeddings().await.following.clone();
         let (count, length) = (points.count, self.case.length());
-        let with_answer = Points::new(count, move |number| {
+        let with_answer = Rc::new(move |number| {
             let point = (points.make)(number);
             concatenate(Axis(0), &[point.view(), following.view()]).unwrap_or(point)
         });
-        let like: Vec<GradientRow> =
-            self.case.answer().enumerate().map(|(behind, target)| like(behind, target)).collect();
-        let tokens = like.len();
-        let found = self.ask(|answer| Ask::Gradients { points: with_answer, like, graph, knobs, answer }).await;
-        // A derivative of a sum; the answer's own tokens are no part of what is explained.
-        let sum = |of_point: &[Gradient]| Gradient {
-            score: of_point.iter().map(|one| one.score).sum(),
-            gradient: of_point.iter().fold(Array2::zeros((length, 0)), |sum, one| {
-                let own = one.gradient.slice(s![..length, ..]);
-                if sum.is_empty() { own.to_owned() } else { sum + own }
-            }),
-        };
-        found.chunks_exact(tokens).map(sum).collect()
+        // The derivative of a sum, token by token, so that no more is held than of one; the answer's own tokens are no part
+        // of what is explained.
+        let mut sums: Vec<Gradient> = Vec::new();
+        for (behind, target) in self.case.answer().enumerate() {
+            let (like, make) = (like(behind, target), Rc::clone(&with_answer));
+            let points = Points::new(count, move |number| make(number));
+            let found = self.ask(|answer| Ask::Gradients { points, like, graph, knobs, answer }).await;
+            let own = found.into_iter().map(|Gradient { score, gradient }| Gradient {
+                score,
+                gradient: gradient.slice(s![..length, ..]).to_owned(),
+            });
+            if sums.is_empty() {
+                sums = own.collect();
+            } else {
+                sums.iter_mut().zip(own).for_each(|(sum, own)| {
+                    sum.score += own.score;
+                    sum.gradient += &own.gradient;
+                });
+            }
+        }
+        sums
     }
 
     /// The gradient of the question at the prompt's own embeddings, `[seq, hidden]`.

@@ -166,11 +166,8 @@ impl<'m, T: 'static> Driver<'m, T> {
                 let _ = answer.send(Embeddings { inputs, following, baseline: baseline? });
             }
             Ask::Gradients { points, like, graph, knobs, answer } => {
-                let at = |number| {
-                    let embeds = (points.make)(number);
-                    like.iter().map(move |like| GradientRow { embeds: embeds.clone(), ..like.clone() })
-                };
-                let rows: Vec<GradientRow> = (0..points.count).flat_map(at).collect();
+                let point = |number| GradientRow { embeds: (points.make)(number), ..like.clone() };
+                let rows: Vec<GradientRow> = (0..points.count).map(point).collect();
                 let _ = answer.send(self.model.gradients_by(graph, &rows, &knobs)?);
             }
             Ask::Residual { point, knobs, answer } => {
