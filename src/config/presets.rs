@@ -13,7 +13,7 @@ pub struct Preset {
     pub text: &'static str,
 }
 
-/// All of them: the experiments of the GIM paper (arXiv 2505.17630).
+/// All of them, after the experiments of the GIM paper (arXiv 2505.17630).
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "feature-attribution",
