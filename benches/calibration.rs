@@ -19,8 +19,13 @@ const LEVEL: f64 = 0.05;
 
 /// Named parts, or all of them: `cargo bench --bench calibration -- comparisons`.
 fn main() {
-    let parts: [(&str, fn()); 4] =
-        [("coverage", coverage), ("power", power), ("whole_pipeline", whole_pipeline), ("comparisons", comparisons)];
+    let parts: [(&str, fn()); 5] = [
+        ("coverage", coverage),
+        ("power", power),
+        ("whole_pipeline", whole_pipeline),
+        ("comparisons", comparisons),
+        ("falls", falls),
+    ];
     let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for (name, part) in parts {
         if named.is_empty() || named.iter().any(|wanted| wanted == name) {
@@ -194,41 +199,81 @@ fn comparisons() {
     const RUNS: usize = 500;
     println!("| changes of examples | examples | comparisons | any verdict is better or worse | the gate fails |");
     println!("|---|--:|--:|--:|--:|");
-    let gate = margin_of_nothing();
     // As the tests care for: symmetric, skewed, and mostly without a difference.
     for kind in [&KINDS[0], &KINDS[2], &KINDS[4]] {
-        for n in [12, 60] {
-            let mut declared = declared();
-            declared.methods = names(&["a", "b", "c", "d", "e", "f"]);
-            declared.metrics.truncate(2);
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            let run = |name: &str, draw: &mut dyn FnMut() -> f64| {
-                let mut units = units(&declared, n);
-                for unit in &mut units {
-                    // What is not compared would only take time.
-                    (unit.excluded, unit.attributions, unit.curves) = (None, Vec::new(), Vec::new());
-                    unit.metrics = declared.metrics.iter().map(|metric| value(&metric.name, 5.0 + draw())).collect();
-                }
-                store(&folder.path().join(name), &declared, &datasets(&declared, n), &units)
-            };
-            let base = run("base.sqlite", &mut || 0.0);
-            let [mut moved, mut failed] = [0; 2];
-            for seed in 0..RUNS {
-                let mut generator = ChaCha8Rng::seed_from_u64(seed as u64);
-                let name = format!("{seed}.sqlite");
-                let new = run(&name, &mut || (kind.draw)(&mut generator));
-                let today = "2026-11-30".parse().expect("a date");
-                let how = Comparing { gate: Some(&gate), drift: false, today };
-                let found = compare(&base, &new, &how).expect("a comparison");
-                let is_moved = |verdict| matches!(verdict, Verdict::Better | Verdict::Worse);
-                moved += usize::from(found.changes.iter().any(|change| is_moved(change.verdict)));
-                failed += usize::from(found.has_regression());
-                drop(new);
-                std::fs::remove_file(folder.path().join(name)).expect("a store");
-            }
+        for n in [12, 25, 60] {
+            let found = compared(n, RUNS, kind.draw);
+            let moved = found.iter().filter(|one| one.better + one.worse > 0).count();
+            let failed = found.iter().filter(|one| one.gate_fails).count();
             println!("| {} | {n} | {RUNS} | {} | {} |", kind.name, share(moved, RUNS), share(failed, RUNS));
         }
     }
+}
+
+/// Comparisons of runs of which every value fell by a few standard deviations of what examples change by: how many of the
+/// 24 verdicts say so?
+fn falls() {
+    const RUNS: usize = 50;
+    println!("| every value fell by | examples | verdicts that are worse | better |");
+    println!("|---|--:|--:|--:|");
+    type Fall = (&'static str, fn(&mut ChaCha8Rng) -> f64);
+    let by: [Fall; 3] = [
+        ("half a standard deviation", |generator| normal(generator) - 0.5),
+        ("one", |generator| normal(generator) - 1.0),
+        ("two", |generator| normal(generator) - 2.0),
+    ];
+    for (name, draw) in by {
+        for n in [12, 25, 60, 200] {
+            let found = compared(n, RUNS, draw);
+            let of = |count: fn(&Found) -> usize| share(found.iter().map(count).sum(), RUNS * VERDICTS);
+            println!("| {name} | {n} | {} | {} |", of(|one| one.worse), of(|one| one.better));
+        }
+    }
+}
+
+/// Two metrics of six methods on two tasks.
+const VERDICTS: usize = 24;
+
+/// What a comparison said.
+struct Found {
+    better: usize,
+    worse: usize,
+    gate_fails: bool,
+}
+
+/// Compares a run with `runs` others whose values differ by what is drawn, with a gate that allows no loss. Values are those
+/// of metrics where more is better.
+fn compared(n: usize, runs: usize, draw: fn(&mut ChaCha8Rng) -> f64) -> Vec<Found> {
+    let gate = margin_of_nothing();
+    let mut declared = declared();
+    declared.methods = names(&["a", "b", "c", "d", "e", "f"]);
+    declared.metrics.truncate(2);
+    declared.metrics.iter_mut().for_each(|metric| metric.higher_is_better = true);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = |name: &str, draw: &mut dyn FnMut() -> f64| {
+        let mut units = units(&declared, n);
+        for unit in &mut units {
+            // What is not compared would only take time.
+            (unit.excluded, unit.attributions, unit.curves) = (None, Vec::new(), Vec::new());
+            unit.metrics = declared.metrics.iter().map(|metric| value(&metric.name, 5.0 + draw())).collect();
+        }
+        store(&folder.path().join(name), &declared, &datasets(&declared, n), &units)
+    };
+    let base = run("base.sqlite", &mut || 0.0);
+    let one = |seed: usize| {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed as u64);
+        let name = format!("{seed}.sqlite");
+        let new = run(&name, &mut || draw(&mut generator));
+        let today = "2026-11-30".parse().expect("a date");
+        let how = Comparing { gate: Some(&gate), drift: false, today };
+        let found = compare(&base, &new, &how).expect("a comparison");
+        drop(new);
+        std::fs::remove_file(folder.path().join(name)).expect("a store");
+        let count = |verdict| found.changes.iter().filter(|change| change.verdict == verdict).count();
+        assert_eq!(found.changes.len(), VERDICTS);
+        Found { better: count(Verdict::Better), worse: count(Verdict::Worse), gate_fails: found.has_regression() }
+    };
+    (0..runs).map(one).collect()
 }
 
 fn value(metric: &str, value: f64) -> gim_harness::store::MetricValue {

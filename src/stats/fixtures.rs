@@ -18,6 +18,7 @@ pub(super) const BOOTSTRAP_REPEATED: Fixture =
     Fixture(include_str!("../../tests/fixtures/stats/bootstrap_repeated.json"));
 
 pub(super) const MEAN_INTERVAL: Fixture = Fixture(include_str!("../../tests/fixtures/stats/mean_interval.json"));
+pub(super) const SKEWED_MEAN: Fixture = Fixture(include_str!("../../tests/fixtures/stats/skewed_mean.json"));
 pub(super) const SPEARMAN: Fixture = Fixture(include_str!("../../tests/fixtures/stats/spearman.json"));
 pub(super) const DETECTABLE: Fixture = Fixture(include_str!("../../tests/fixtures/stats/detectable.json"));
 pub(super) const SIGNED_RANK_INTERVAL: Fixture =

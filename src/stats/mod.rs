@@ -25,6 +25,7 @@ mod random;
 mod rank;
 mod signed_rank;
 mod signed_rank_interval;
+mod skewed_mean;
 mod steps;
 mod summary;
 
@@ -46,6 +47,7 @@ pub use order_agreement::{OrderAgreement, order_agreement};
 pub use permutation::sign_flip_permutation;
 pub use signed_rank::{Wilcoxon, wilcoxon_signed_rank};
 pub use signed_rank_interval::hodges_lehmann_interval;
+pub use skewed_mean::skewed_mean_interval;
 pub use steps::{levels, steps};
 pub use summary::{mean, median, ratio_of_means, sd};
 

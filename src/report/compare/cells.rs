@@ -245,9 +245,8 @@ impl Paired<'_> {
 
     fn judged(&self, gate: &Gate, confidence: f64) -> Change {
         let differences: Vec<f64> = self.differences.iter().map(|(.., change)| *change).collect();
-        let mut moments = Moments::default();
-        differences.iter().for_each(|change| moments.push(*change));
-        let interval = moments.mean_interval(confidence);
+        let difference = stats::mean(&differences);
+        let interval = stats::skewed_mean_interval(&differences, confidence);
         let base = stats::mean(&self.base);
         let (model, task) = (&self.now.model, &self.now.task);
         let rule = gate.rules.iter().find(|rule| rule.fits.fits(model, task, self.method, &self.metric.name));
@@ -267,15 +266,13 @@ impl Paired<'_> {
             }
             _ => Verdict::CannotTell,
         };
-        let spread = stats::sd(&differences);
-        let detectable =
-            spread.and_then(|sd| stats::smallest_detectable_difference(differences.len(), sd, 1.0 - confidence, POWER));
+        let detectable = detectable(&differences, confidence, ends);
         Change {
             n: differences.len(),
             one_sided: self.one_sided,
             base,
             new: stats::mean(&self.new),
-            difference: moments.mean(),
+            difference,
             low: ends.map(|(low, _)| low),
             high: ends.map(|(_, high)| high),
             margin,
@@ -285,6 +282,17 @@ impl Paired<'_> {
             ..absent(model, task, self.method, self.metric)
         }
     }
+}
+
+/// What Student's interval would have shown with [`POWER`], and what an interval that allows for skewness is wider by.
+fn detectable(differences: &[f64], confidence: f64, ends: Option<(f64, f64)>) -> Option<f64> {
+    let mut moments = Moments::default();
+    differences.iter().for_each(|change| moments.push(*change));
+    let student = moments.mean_interval(confidence)?;
+    let difference =
+        stats::smallest_detectable_difference(differences.len(), stats::sd(differences)?, 1.0 - confidence, POWER)?;
+    let (low, high) = ends?;
+    Some(difference + (student.low - low).max(high - student.high).max(0.0))
 }
 
 /// From the interval alone: wholly within the margin, wholly on one side of 0 (and not within), or neither.

@@ -1,7 +1,8 @@
 //! Two runs compared: the same examples, methods and metrics, before and after.
 //!
 //! First what of the inputs changed, and what cannot be compared because of it; then what moved. One kind of interval
-//! decides throughout: Student's, of the mean of paired differences, for all changes of a comparison together.
+//! decides throughout: of the mean of paired differences, Student's and as much wider as their skewness asks for, for all
+//! changes of a comparison together.
 
 mod cells;
 mod drift;

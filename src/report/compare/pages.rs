@@ -304,7 +304,7 @@ impl Source<'_> {
         let percent = significant(self.confidence * 100.0);
         let items = vec![
             Text::prose("**unchanged**: equal on every example up to rounding, or the whole interval of the change lies within the margin of the rule that fits. **better**, **worse**: the whole interval lies on one side of 0. **cannot tell**: the interval holds no change as well as one that matters; *could show* is the smallest change that these examples would have shown with 80 % power. **incomplete**: one of the runs does not have it, or not all of it."),
-            Text::prose("**Intervals** are Student's, of the mean of paired differences (new minus base, example by example). ")
+            Text::prose("**Intervals** are of the mean of paired differences (new minus base, example by example): Student's, and on either side as much wider as the skewness that these examples leave possible asks for (Hall's transformation). ")
                 .plain(format!("They are so wide that all of them together hold the true changes with {percent} %: where nothing changed, {} in 100 comparisons call anything better or worse.", significant(100.0 - self.confidence * 100.0))),
             Text::prose("Examples that ask something else (other tokens) and metrics of another unit are not compared. A fraction of f(x) is weighed by f(x) as the base run has it."),
         ];
