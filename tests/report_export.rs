@@ -1,4 +1,4 @@
-//! A run in ERASER's form, from a store of invented numbers.
+//! A run in ERASER's form and in MIB's, from a store of invented numbers.
 
 #[path = "fixtures/report/synthetic.rs"]
 mod synthetic;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use gim_harness::report::export::{self, ExportError, Exported};
-use gim_harness::store::{Declared, Unit};
+use gim_harness::store::{Curve, Declared, Unit};
 use serde_json::Value;
 use synthetic::{datasets, declared, names, planned, store, units};
 
@@ -36,7 +36,7 @@ fn rationales_stand_beside_what_they_are_scored_against() {
         .into_iter()
         .map(|part| {
             assert_eq!((part.model.as_str(), part.examples, part.left_out), ("small", 6, 12));
-            part.folder
+            part.place
         })
         .collect();
     assert_eq!(names, ["1-small-sentiment", "2-small-fact-checking"]);
@@ -112,7 +112,7 @@ fn strangers_names_are_no_paths_and_their_tokens_are_words() {
     }
     let (folder, made) = exported(&odd, &all);
     for part in made.unwrap() {
-        let place = folder.path().join("out").join(&part.folder);
+        let place = folder.path().join("out").join(&part.place);
         let doc = fs::read_to_string(place.join("docs.jsonl")).unwrap();
         assert!(doc.contains("a␣b") && !doc.contains(['\u{1b}', '\u{202e}']), "{doc}");
         for (document, unit) in lines(&place.join("docs.jsonl")).iter().zip(&all) {
@@ -121,4 +121,58 @@ fn strangers_names_are_no_paths_and_their_tokens_are_words() {
         assert_eq!(fs::read_dir(place.join("results")).unwrap().count(), 3);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the store and the folder");
+}
+
+#[test]
+fn what_the_best_tokens_keep_is_read_off_insertion_curves() {
+    let declared = declared();
+    let mut all = units(&declared, EXAMPLES);
+    for unit in &mut all {
+        // Ten tokens. The first method has all of the score back with the first, the others come back evenly.
+        let score: Vec<f64> = match unit.key.method.as_str() {
+            "gim" => std::iter::once(2.0).chain([12.0; 10]).collect(),
+            _ => (0..=10).map(|k| 2.0 + f64::from(k)).collect(),
+        };
+        unit.curves = vec![Curve {
+            curve: "insertion".into(),
+            step: (0..=10).collect(),
+            fraction: (0..=10).map(|k| f64::from(k) / 10.0).collect(),
+            score,
+        }];
+        if unit.excluded.is_some() {
+            unit.curves.clear();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder.path().join("run.sqlite"), &declared, &datasets(&declared, EXAMPLES), &all);
+    let made = export::mib(&store, &folder.path().join("out")).unwrap();
+    assert_eq!(made.len(), 2);
+    let excluded = all.iter().filter(|unit| unit.excluded.is_some() && unit.key.task == declared.tasks[0]);
+    let left_out = excluded.map(|unit| &unit.key.example_id).collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!((made[0].examples, made[0].left_out), (EXAMPLES - left_out, left_out));
+    let read = |method: &str| -> Value {
+        let path = folder.path().join(format!("out/{method}/1-small-sentiment.json"));
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let numbers = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).unwrap() };
+    let (gim, gradient) = (read("1-gim"), read("2-gradient"));
+    assert_eq!(numbers(&gim["weighted_edge_counts"]), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 5.0, 10.0]);
+    assert_eq!(numbers(&gim["faithfulnesses"]), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+    assert_eq!(numbers(&gradient["faithfulnesses"]), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.2, 0.5, 1.0]);
+    // From .05 to .1 half of it, then all; evenly: trapezoids of x itself, from .1 on, and one from .05.
+    let close = |value: &Value, expected: f64| assert!((value.as_f64().unwrap() - expected).abs() < 1e-12, "{value}");
+    close(&gim["area_under"], 0.05 * 0.5 + 0.9);
+    close(&gim["area_from_1"], 0.049 + 0.05 * 0.5);
+    close(&gim["average"], 0.4);
+    close(&gradient["area_under"], 0.05 * 0.05 + 0.015 + 0.105 + 0.375);
+    assert_eq!((&gim["baseline"], &gim["corrupted_baseline"]), (&12.0.into(), &2.0.into()));
+    assert_eq!(gim["components"], "tokens");
+
+    // Nothing to read, and nothing left behind.
+    all.iter_mut().for_each(|unit| unit.curves.clear());
+    let folder = tempfile::tempdir().unwrap();
+    let store = synthetic::store(&folder.path().join("run.sqlite"), &declared, &datasets(&declared, EXAMPLES), &all);
+    let error = export::mib(&store, &folder.path().join("out")).unwrap_err();
+    assert!(error.to_string().contains("insertion_auc"), "{error}");
+    assert!(!folder.path().join("out").exists());
 }

@@ -25,21 +25,34 @@ pub struct Arguments {
 enum Format {
     /// Rationales as results of the ERASER benchmark, with the annotations and documents to score them against
     Eraser,
+    /// How much of the score the best share of the tokens keeps, in the form of MIB's circuit track
+    Mib,
+}
+
+impl Format {
+    /// What an example has to have.
+    fn needs(self) -> &'static str {
+        match self {
+            Format::Eraser => "evidence or attributions",
+            Format::Mib => "insertion curves",
+        }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let store = Store::open_read_only(&arguments.folder.join(store::FILE_NAME))?;
     let exported = match arguments.format {
         Format::Eraser => export::eraser(&store, &arguments.out)?,
+        Format::Mib => export::mib(&store, &arguments.out)?,
     };
     for part in exported {
         let left_out = match part.left_out {
             0 => String::new(),
-            n => format!("; {n} without evidence or attributions left out"),
+            n => format!("; {n} without {} left out", arguments.format.needs()),
         };
         say(format_args!(
             "{}: {} on {}, {} examples{left_out}",
-            arguments.out.join(&part.folder).display(),
+            arguments.out.join(&part.place).display(),
             part.model,
             part.task,
             part.examples

@@ -10,22 +10,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::ExportError;
+use super::{ExportError, Exported, by_example, damaged};
 use crate::report::sections::file_name;
 use crate::store::{Store, Unit};
 use crate::text::{as_word, shown_json};
-
-/// What was written of one model on one task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exported {
-    /// Its folder's name.
-    pub folder: String,
-    pub model: String,
-    pub task: String,
-    pub examples: usize,
-    /// Examples without annotated evidence, or without attributions by every method.
-    pub left_out: usize,
-}
 
 /// A line of `docs.jsonl`.
 #[derive(Serialize)]
@@ -88,22 +76,9 @@ struct Part {
 
 pub fn write(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError> {
     let mut writer = Writer { store, folder, open: None, finished: Vec::new(), left_out: 0 };
-    let mut example: Vec<Unit> = Vec::new();
-    let damaged = store.visit(|unit| {
-        let id = |unit: &Unit| (unit.key.model.clone(), unit.key.task.clone(), unit.key.example_id.clone());
-        // Units of one example follow each other, and so do the examples of one task.
-        if example.first().is_some_and(|first| id(first) != id(&unit)) {
-            writer.add(&example)?;
-            example.clear();
-        }
-        example.push(unit);
-        Ok::<(), ExportError>(())
-    })?;
-    writer.add(&example)?;
+    let found = by_example(store, |units| writer.add(units))?;
     writer.finish_part()?;
-    if let Some(first) = damaged.into_iter().next() {
-        return Err(ExportError::Damaged { store: store.path().to_path_buf(), what: first.what });
-    }
+    damaged(store, found)?;
     if writer.finished.is_empty() {
         return Err(ExportError::NoEvidence { store: store.path().to_path_buf() });
     }
@@ -177,7 +152,7 @@ impl Part {
             annotations: Lines::create(&folder.join("test.jsonl"))?,
             results: methods.iter().enumerate().map(of_method).collect::<Result<_, _>>()?,
             exported: Exported {
-                folder: name,
+                place: name,
                 model: first.key.model.clone(),
                 task: first.key.task.clone(),
                 examples: 0,

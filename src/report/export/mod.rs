@@ -1,13 +1,24 @@
 //! A run in the form of other programs.
 
 mod eraser;
+mod mib;
 
 use std::path::{Path, PathBuf};
 
 use super::error::ReportError;
-use crate::store::{Store, StoreError};
+use crate::store::{Damage, Store, StoreError, Unit};
 
-pub use eraser::Exported;
+/// What was written of one model on one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Where, in the folder that was made.
+    pub place: String,
+    pub model: String,
+    pub task: String,
+    pub examples: usize,
+    /// Examples that lack something that the files are about.
+    pub left_out: usize,
+}
 
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +27,8 @@ pub enum ExportError {
     InTheWay { folder: PathBuf },
     #[error("{}: no example of this run has both annotated evidence and attributions, and ERASER's files are about evidence", store.display())]
     NoEvidence { store: PathBuf },
+    #[error("{}: no example of this run has an insertion curve by every method; choose `insertion_auc` or `srg` among its metrics", store.display())]
+    NoCurves { store: PathBuf },
     #[error("{}: damaged: {what} is not what was written; run the harness file again on its folder", store.display())]
     Damaged { store: PathBuf, what: String },
     #[error("{}: {source}", path.display())]
@@ -36,6 +49,21 @@ pub enum ExportError {
 /// # Errors
 /// [`ExportError`], also for a run without any such example.
 pub fn eraser(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError> {
+    whole(folder, |made| eraser::write(store, made))
+}
+
+/// Writes how much of the score the best share of a prompt's tokens keeps into `folder`, which must not exist, in the form
+/// of results of MIB's circuit track (arXiv 2504.13151): for each method a folder, in it a JSON file for each model and
+/// task. Examples are those with insertion curves by every method. The folder appears whole, by rename.
+///
+/// # Errors
+/// [`ExportError`], also for a run without any such example.
+pub fn mib(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError> {
+    whole(folder, |made| mib::write(store, made))
+}
+
+/// Makes a folder that appears with all that is written into it, or not at all.
+fn whole<T>(folder: &Path, write: impl FnOnce(&Path) -> Result<T, ExportError>) -> Result<T, ExportError> {
     let fail = |path: &Path| {
         let path = path.to_path_buf();
         move |source| ExportError::Io { path, source }
@@ -46,7 +74,7 @@ pub fn eraser(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(fail(parent))?;
     let made = tempfile::Builder::new().prefix(".export.").tempdir_in(parent).map_err(fail(parent))?;
-    let exported = eraser::write(store, made.path())?;
+    let exported = write(made.path())?;
     #[cfg(unix)]
     {
         // A temporary folder is for its maker alone, what comes of it for whoever may read its parent.
@@ -58,4 +86,34 @@ pub fn eraser(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError
     std::fs::rename(made.path(), folder).map_err(fail(folder))?;
     let _ = made.keep();
     Ok(exported)
+}
+
+/// Calls `take` with all units of one example after another, in the store's order; at least one each.
+fn by_example(
+    store: &Store,
+    mut take: impl FnMut(&[Unit]) -> Result<(), ExportError>,
+) -> Result<Vec<Damage>, ExportError> {
+    let mut example: Vec<Unit> = Vec::new();
+    let found = store.visit(|unit| {
+        let id = |unit: &Unit| (unit.key.model.clone(), unit.key.task.clone(), unit.key.example_id.clone());
+        // Units of one example follow each other, and so do the examples of one task.
+        if example.first().is_some_and(|first| id(first) != id(&unit)) {
+            take(&example)?;
+            example.clear();
+        }
+        example.push(unit);
+        Ok::<(), ExportError>(())
+    })?;
+    if !example.is_empty() {
+        take(&example)?;
+    }
+    Ok(found)
+}
+
+/// Refuses a store of which something is damaged.
+fn damaged(store: &Store, found: Vec<Damage>) -> Result<(), ExportError> {
+    match found.into_iter().next() {
+        Some(first) => Err(ExportError::Damaged { store: store.path().to_path_buf(), what: first.what }),
+        None => Ok(()),
+    }
 }
