@@ -1,13 +1,16 @@
 //! Parquet files, one row at a time; only the columns that are asked for are read.
 
+mod pages;
+
 use std::fs::File;
 use std::io;
 
-use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::file::reader::FileReader as _;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as Found};
 use parquet::schema::types::Type;
 
+use self::pages::{BOUNDS, Bounded, Bounds};
 use super::{Cell, MAX_ROW_BYTES, Place, Row, Source, Value, Wanted};
 use crate::panics::guarded;
 
@@ -22,7 +25,7 @@ const PLACE: Place = Place { line: 0, column: 0 };
 
 impl Parquet {
     pub fn new(file: File, fields: &[String]) -> io::Result<Self> {
-        let opened = guarded("Parquet", || open(file, fields)).and_then(|opened| opened);
+        let opened = guarded("Parquet", || open(file, fields, BOUNDS)).and_then(|opened| opened);
         Ok(match opened {
             Ok((names, rows)) => Parquet { names, rows: Ok(Some(rows)), number: 0 },
             Err(problem) => Parquet { names: Vec::new(), rows: Err(problem), number: 0 },
@@ -30,27 +33,17 @@ impl Parquet {
     }
 }
 
-fn open(file: File, fields: &[String]) -> Result<(Vec<String>, RowIter<'static>), String> {
-    let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
+fn open(file: File, fields: &[String], bounds: Bounds) -> Result<(Vec<String>, RowIter<'static>), String> {
+    let reader = Bounded::open(file, bounds).map_err(|error| error.to_string())?;
     let metadata = reader.metadata();
     let schema = metadata.file_metadata().schema();
     let names: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let wanted = schema.get_fields().iter().filter(|field| fields.iter().any(|name| name == field.name()));
     let projection = Type::group_type_builder(schema.name()).with_fields(wanted.cloned().collect()).build();
     let projection = projection.map_err(|error| error.to_string())?;
-    for group in metadata.row_groups() {
-        for column in group.columns() {
-            check_size(column.uncompressed_size())?;
-        }
-    }
     let rows =
         RowIter::from_file_into(Box::new(reader)).project(Some(projection)).map_err(|error| error.to_string())?;
     Ok((names, rows))
-}
-
-fn check_size(bytes: i64) -> Result<(), String> {
-    const MOST: i64 = 4 << 30;
-    if (0..=MOST).contains(&bytes) { Ok(()) } else { Err(format!("a column of a row group has {bytes} bytes")) }
 }
 
 impl Source for Parquet {
