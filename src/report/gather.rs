@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::attribution::relative_gap;
-use crate::store::{Cost, DatasetFacts, Declared, RunIdentity, Store, Unit};
+use crate::store::{Cost, DatasetFacts, Declared, NODES, RunIdentity, Store, Unit};
 
 use super::agreement::Agreement;
 use super::by_step::BySteps;
@@ -17,6 +17,7 @@ pub const RANDOM: &str = "random";
 /// A run's numbers, in declared order throughout.
 pub struct Gathered {
     pub declared: Declared,
+    /// Facts of the plan, and which nodes ran where.
     pub identity: RunIdentity,
     /// One a model and task, those without any unit too.
     pub panels: Vec<Panel>,
@@ -201,7 +202,10 @@ pub fn gather(
         }
     }
     let damaged = damaged.into_iter().map(|damage| damage.what).collect();
-    Ok(Gathered { declared, identity: store.identity().clone(), panels, damaged })
+    let mut identity = store.identity().clone();
+    let placed = store.facts().facts.iter().filter(|(fact, _)| fact.starts_with(NODES));
+    identity.facts.extend(placed.map(|(fact, value)| (fact.clone(), value.clone())));
+    Ok(Gathered { declared, identity, panels, damaged })
 }
 
 impl MethodTotals {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::prepare::Prepared;
 use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
-use crate::runtime::{Model, Runtime, SessionOptions};
-use crate::store::{DatasetFacts, Declared, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
+use crate::runtime::{Graph, Model, Placement, Runtime, SessionOptions};
+use crate::store::{DatasetFacts, Declared, NODES, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
 use crate::units::Granularity;
 
@@ -201,6 +201,13 @@ impl ModelRecord {
             attention_rows: counters.attention_rows,
         }
     }
+}
+
+/// Facts that the running shows: which nodes of a model's graphs ran where, if not all on the CPU.
+pub fn placements(name: &str, model: &Model) -> RunIdentity {
+    let of =
+        |(graph, placement): (Graph, &Placement)| (format!("{NODES}{} of {name}", graph.file()), placement.to_string());
+    model.placements().into_iter().map(of).collect()
 }
 
 /// `manifest.json`.

@@ -8,13 +8,15 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
-use ort::logging::LogLevel;
+use ort::logging::{LogLevel, LoggerFunction};
+use ort::session::builder::SessionBuilder;
 
 use super::elf;
 use super::env::Env;
 use super::error::RuntimeError;
 use super::install::{Flavour, InstallOptions, PINNED_VERSION, install};
 use super::locate::{Attempt, Candidate, Origin, Outcome, Search};
+use super::placement::Listener;
 use super::watch::Watch;
 use crate::device::Device;
 
@@ -139,6 +141,18 @@ impl Runtime {
     /// What ONNX Runtime logged as errors since [`Runtime::forget_complaints`]: reasons that its status does not give.
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.loaded.complaints.lock().iter().cloned().collect()
+    }
+
+    /// A session whose loading says, too, which nodes run where.
+    pub(super) fn heard_by(&self, builder: SessionBuilder, listener: Listener) -> Result<SessionBuilder, String> {
+        let others = self.loaded.complaints.logger();
+        let logger: LoggerFunction = Arc::new(move |level, category, id, location, message| match level {
+            LogLevel::Verbose => listener.hear(message),
+            LogLevel::Info => {}
+            _ => others(level, category, id, location, message),
+        });
+        let text = |error: ort::Error<SessionBuilder>| error.to_string();
+        builder.with_logger(logger).map_err(text)?.with_log_level(LogLevel::Verbose).map_err(text)
     }
 
     pub(crate) fn forget_complaints(&self) {
@@ -294,7 +308,7 @@ impl Complaints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn logger(&self) -> ort::logging::LoggerFunction {
+    fn logger(&self) -> LoggerFunction {
         let complaints = self.clone();
         Arc::new(move |level, _category, _id, location, message| {
             tracing::debug!(target: "onnxruntime", ?level, location, "{message}");

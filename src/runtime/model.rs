@@ -13,6 +13,7 @@ use super::external;
 use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
+use super::placement::Placement;
 use super::reuse::Reuse;
 use super::row::{Change, Prompt, Row};
 use super::score::{Score, reduce};
@@ -178,6 +179,12 @@ impl Model {
             self.runtime.version(),
             self.prepacking
         )
+    }
+
+    /// Which nodes of the graphs that were loaded ran where, in their order; nothing on the CPU, where all did.
+    pub fn placements(&self) -> Vec<(Graph, &Placement)> {
+        let known = |graph| Some((graph, self.sessions.get(&graph)?.placement()));
+        Graph::ALL.into_iter().filter_map(known).filter(|(_, placement)| !placement.is_empty()).collect()
     }
 
     /// Rows run and rows saved since the model was opened.

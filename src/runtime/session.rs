@@ -10,6 +10,7 @@ use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, Tensor
 
 use super::error::RuntimeError;
 use super::library::Runtime;
+use super::placement::{Listener, Placement};
 use super::residency::mappings_change;
 use super::reuse;
 use crate::device::Device;
@@ -198,6 +199,7 @@ pub struct Session {
     /// Always there until the session is dropped.
     session: ManuallyDrop<ort::session::Session>,
     graph: PathBuf,
+    placement: Placement,
 }
 
 impl Drop for Session {
@@ -240,21 +242,28 @@ impl Session {
         runtime.check_device(options.device)?;
         let refused = |error: String| RuntimeError::Graph { graph: graph.to_owned(), problem: error };
         let mut builder = builder(runtime, options).map_err(refused)?;
+        let listener = Listener::default();
         if options.device != Device::Cpu {
             runtime.forget_complaints();
             builder = on_device(builder, options.device).map_err(|error| RuntimeError::Device {
                 device: options.device,
                 problem: with_complaints(error.to_string(), runtime.complaints()),
             })?;
+            builder = runtime.heard_by(builder, listener.clone()).map_err(refused)?;
         }
         let _change = mappings_change();
         let session = commit(&mut builder).map_err(|error| refused(error.to_string()))?;
-        Ok(Session { session: ManuallyDrop::new(session), graph: graph.to_owned() })
+        Ok(Session { session: ManuallyDrop::new(session), graph: graph.to_owned(), placement: listener.heard() })
     }
 
     /// The file it was loaded from.
     pub fn graph(&self) -> &Path {
         &self.graph
+    }
+
+    /// Which of its nodes run where; empty on the CPU, where all do.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     pub fn input_names(&self) -> impl Iterator<Item = &str> {

@@ -90,6 +90,23 @@ impl Store {
         Ok(())
     }
 
+    /// Adds facts that only the running of it shows, in place of earlier values. They do not hinder a later plan, and
+    /// [`Store::facts`] has them.
+    pub fn add_facts(&mut self, facts: &RunIdentity) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let fail = |error| super::sqlite::describe(&path, error);
+        let transaction = self.connection.transaction().map_err(fail)?;
+        for (fact, value) in &facts.facts {
+            let insert = "INSERT OR REPLACE INTO identity VALUES (?, ?, 0)";
+            transaction.execute(insert, params![fact, value]).map_err(fail)?;
+        }
+        sum_up(&transaction).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
+        self.facts = read_facts(&self.connection, Facts::All).map_err(fail)?;
+        self.identity = read_facts(&self.connection, Facts::Planned).map_err(fail)?;
+        Ok(())
+    }
+
     /// Positions that annotators marked as evidence on an example of the present plan; none where they marked none.
     pub fn evidence(&self, model: &str, task: &str, example_id: &str) -> Result<Vec<usize>, StoreError> {
         let query = "SELECT evidence FROM example JOIN model ON model.id = model JOIN task ON task.id = task
@@ -236,6 +253,11 @@ pub fn write(
         "INSERT OR REPLACE INTO run VALUES (1, ?, ?, ?, ?, '')",
         params![declared.name, declared.seed.to_string(), int(declared.resamples), declared.confidence],
     )?;
+    sum_up(transaction)
+}
+
+/// Writes the checksum of what is there now.
+fn sum_up(transaction: &Transaction) -> rusqlite::Result<()> {
     let sum = checksum::of_description(transaction)?;
     transaction.execute("UPDATE run SET checksum = ?", [sum])?;
     Ok(())

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::faithfulness::MetricFacts;
 
+/// How facts begin that say which nodes of a graph ran where; its file and its model follow.
+pub const NODES: &str = "nodes of ";
+
 /// The facts that make a run this run and no other: hashes of models, tokenizers, tasks and of the program, the device,
 /// each under a name that a person understands (`program`, `weights.bin of demo`).
 ///
