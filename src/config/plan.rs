@@ -40,6 +40,8 @@ pub struct Plan {
     pub batch_tokens: usize,
     /// Bytes for scores of rows that were run before; `None`: by the memory available.
     pub reuse_bytes: Option<usize>,
+    /// Whether what rows have in common with their prompt is computed once: `auto`, `always` or `never`.
+    pub prefix_cache: String,
     /// Parent folder of runs; may not exist yet.
     pub output: PathBuf,
     /// Bootstrap and permutation resamples, at least 1.
@@ -132,6 +134,7 @@ impl Resolver<'_> {
             threads: written.threads.map(saturated),
             batch_tokens: saturated(written.batch_tokens),
             reuse_bytes: written.reuse_mib.map(|mib| saturated(mib << 20)),
+            prefix_cache: written.prefix_cache,
             output: self.overrides.out.clone().unwrap_or_else(|| base.join(written.output)),
             resamples: saturated(written.resamples),
             confidence: written.confidence,

@@ -171,6 +171,12 @@ pub(super) static HARNESS: Table = Table {
             needed: Optional,
             about: "Memory in MiB for the scores of rows that were run before, 0 for none; default: 256, or an eighth of the memory available where that is less.",
         },
+        Field {
+            name: "prefix_cache",
+            kind: Choice(&["auto", "always", "never"]),
+            needed: Needed::Text("auto"),
+            about: "Compute what rows have in common with their prompt once: auto (where that is faster), always, never.",
+        },
         Field { name: "output", kind: Path, needed: Needed::Text("reports"), about: "Parent folder of runs." },
         Field { name: "statistics", kind: Mapping(&STATISTICS), needed: Optional, about: "How intervals are made." },
         Field { name: "runtime", kind: Mapping(&RUNTIME), needed: Optional, about: "Which ONNX Runtime to load." },

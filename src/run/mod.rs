@@ -20,7 +20,7 @@ use crate::config::{Chosen, Plan, TaskPlan, Vocabulary};
 use crate::faithfulness::{self, Measurement};
 use crate::probe::Driver;
 use crate::report::{self, ReportError, Written};
-use crate::runtime::{Device, Model, Runtime, RuntimeError, SessionOptions};
+use crate::runtime::{Device, Model, PrefixCache, Runtime, RuntimeError, SessionOptions};
 use crate::store::{self, Damage, Finished, PlannedDataset, RunLock, Store, Unit, UnitKey};
 use crate::tasks::{Dataset, Example};
 
@@ -119,6 +119,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let mut options =
         SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
     options.reuse_bytes = plan.reuse_bytes.unwrap_or(options.reuse_bytes);
+    options.prefix_cache = PrefixCache::named(&plan.prefix_cache).unwrap_or_default();
     let mut sessions = Sessions { threads: options.thread_count(), prepacking: BTreeMap::new() };
     for model in &prepared {
         sessions.prepacking.insert(model.name.clone(), Model::choose_prepacking(&model.bundle, &options).on);

@@ -65,6 +65,7 @@ impl Basis {
             ("device".to_owned(), plan.device.clone()),
             (THREADS.to_owned(), sessions.threads.to_string()),
             ("batch_tokens".to_owned(), plan.batch_tokens.to_string()),
+            ("prefix_cache".to_owned(), plan.prefix_cache.clone()),
             ("seed".to_owned(), plan.seed.to_string()),
         ]);
         let of_model = |model: &Prepared| {
@@ -180,6 +181,8 @@ pub struct ModelRecord {
     where_it_ran: String,
     forward_rows: u64,
     forward_rows_saved: u64,
+    prefix_tokens: u64,
+    prefix_tokens_saved: u64,
     gradient_rows: u64,
     attention_rows: u64,
 }
@@ -197,6 +200,8 @@ impl ModelRecord {
             where_it_ran: model.describe(),
             forward_rows: counters.forward_rows,
             forward_rows_saved: counters.forward_rows_saved,
+            prefix_tokens: counters.prefix_tokens,
+            prefix_tokens_saved: counters.prefix_tokens_saved,
             gradient_rows: counters.gradient_rows,
             attention_rows: counters.attention_rows,
         }

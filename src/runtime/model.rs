@@ -13,6 +13,7 @@ use super::external;
 use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
+use super::prefix::{Cutting, PrefixCache, Prefixes};
 use super::reuse::Reuse;
 use super::row::{Change, Prompt, Row};
 use super::score::{Score, reduce};
@@ -46,6 +47,10 @@ pub struct Gradient {
 pub struct Counters {
     pub forward_rows: u64,
     pub forward_rows_saved: u64,
+    /// Tokens of rows that were run but for these, whose keys and values were at hand.
+    pub prefix_tokens_saved: u64,
+    /// Tokens whose keys and values were computed for that.
+    pub prefix_tokens: u64,
     pub gradient_rows: u64,
     pub gradient_rows_saved: u64,
     pub embed_rows: u64,
@@ -61,6 +66,8 @@ impl Sub for Counters {
         Counters {
             forward_rows: self.forward_rows.saturating_sub(earlier.forward_rows),
             forward_rows_saved: self.forward_rows_saved.saturating_sub(earlier.forward_rows_saved),
+            prefix_tokens_saved: self.prefix_tokens_saved.saturating_sub(earlier.prefix_tokens_saved),
+            prefix_tokens: self.prefix_tokens.saturating_sub(earlier.prefix_tokens),
             gradient_rows: self.gradient_rows.saturating_sub(earlier.gradient_rows),
             gradient_rows_saved: self.gradient_rows_saved.saturating_sub(earlier.gradient_rows_saved),
             embed_rows: self.embed_rows.saturating_sub(earlier.embed_rows),
@@ -79,12 +86,15 @@ impl Sub for Counters {
 /// remembered from one call to the next, so the same calls give the same numbers.
 #[derive(Debug)]
 pub struct Model {
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     bundle: Arc<OpenedBundle>,
     options: SessionOptions,
     prepacking: Prepacking,
     sessions: HashMap<Graph, Session>,
     reuse: Reuse,
+    /// Which rows are cut, where any is.
+    pub(super) cutting: Option<Cutting>,
+    pub(super) prefixes: Prefixes,
     pub(super) counters: Counters,
 }
 
@@ -112,6 +122,7 @@ impl Model {
     ) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
         let prepacking = Model::choose_prepacking(&bundle, options);
+        let cutting = Cutting::of(&bundle.manifest, options.prefix_cache);
         tracing::debug!(bundle = %bundle.path().display(), %prepacking, "opened a bundle");
         Ok(Model {
             runtime: runtime.clone(),
@@ -120,6 +131,8 @@ impl Model {
             prepacking,
             sessions: HashMap::new(),
             reuse: Reuse::new(options.reuse_bytes),
+            cutting,
+            prefixes: Prefixes::default(),
             counters: Counters::default(),
         })
     }
@@ -127,7 +140,8 @@ impl Model {
     /// Whether the weights of a bundle are prepacked: as asked for, or where they fit into this machine's memory.
     pub fn choose_prepacking(bundle: &OpenedBundle, options: &SessionOptions) -> Prepacking {
         // The embedding graph gathers from its table and has no products to pack weights for.
-        let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
+        let mut packing = vec![Graph::Forward, Graph::Gradient, Graph::Attention];
+        packing.extend((options.prefix_cache != PrefixCache::Never).then_some(Graph::ForwardCached));
         let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
         Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine())
     }
@@ -185,9 +199,10 @@ impl Model {
         self.counters
     }
 
-    /// Forgets the scores that were remembered.
+    /// Forgets the scores that were remembered, and the keys and values of prompts.
     pub fn forget(&mut self) {
         self.reuse.clear();
+        self.prefixes.clear();
     }
 
     /// The embeddings of a sequence, `[seq, hidden]`.
@@ -410,6 +425,23 @@ impl Model {
         self.load(graph)?.run(inputs)
     }
 
+    /// As [`Model::run`], of some outputs.
+    pub(super) fn run_for(
+        &mut self,
+        graph: Graph,
+        inputs: &[(&str, Tensor)],
+        outputs: &[&str],
+    ) -> Result<Outputs, RuntimeError> {
+        self.load(graph)?.run_for(inputs, |name| outputs.contains(&name))
+    }
+
+    /// A product of one row with weights that are not packed takes another path through the runtime's kernels, and ends in
+    /// other last digits, than the same row among others. With a twin it takes the same.
+    pub(super) fn with_twin<'r>(&self, rows: &[&'r Row]) -> Vec<&'r Row> {
+        let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
+        if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.to_vec() }
+    }
+
     /// Runs the forward graphs and gives every row's logits to `keep`.
     fn forward<T>(
         &mut self,
@@ -417,8 +449,15 @@ impl Model {
         mut keep: impl FnMut(&mut Model, &Row, &[f32]) -> T,
     ) -> Result<Vec<T>, RuntimeError> {
         let mut found: Vec<Option<T>> = rows.iter().map(|_| None).collect();
+        let cuts: Vec<usize> = rows.iter().map(|row| self.cutting.map_or(0, |cutting| cutting.at(row))).collect();
+        let (behind, cut): (Vec<usize>, Vec<usize>) =
+            cuts.iter().copied().enumerate().filter(|(_, cut)| *cut > 0).unzip();
+        let part: Vec<&Row> = behind.iter().map(|&row| rows[row]).collect();
+        let results = self.forward_behind(&part, &cut, &mut keep)?;
+        behind.into_iter().zip(results).for_each(|(place, result)| found[place] = Some(result));
         for graph in [Graph::Forward, Graph::ForwardEmbeds, Graph::ForwardResidual, Graph::ForwardScores] {
-            let places: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].graph() == graph).collect();
+            let whole = |&row: &usize| cuts[row] == 0 && rows[row].graph() == graph;
+            let places: Vec<usize> = (0..rows.len()).filter(whole).collect();
             let part: Vec<&Row> = places.iter().map(|&row| rows[row]).collect();
             let results = self.forward_from(graph, &part, &mut keep)?;
             places.into_iter().zip(results).for_each(|(place, result)| found[place] = Some(result));
@@ -435,13 +474,10 @@ impl Model {
         let vocab = self.manifest().outputs();
         let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
         let bounds = Bounds { rows: OUTPUT_LIMIT / vocab, ..self.bounds() };
-        let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
         self.in_batches(&lengths, bounds, |model, batch, longest| {
             let rows: Vec<&Row> = batch.iter().map(|&row| rows[row]).collect();
             model.counters.forward_rows += rows.len() as u64;
-            // A product of one row with weights that are not packed takes another path through the runtime's kernels,
-            // and ends in other last digits, than the same row among others. With a twin it takes the same.
-            let run: Vec<&Row> = if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.clone() };
+            let run = model.with_twin(&rows);
             let first = match graph {
                 Graph::ForwardEmbeds => ("inputs_embeds", model.embeds_with_means(&run, longest)?.into()),
                 _ => ("input_ids", padded_rows(&run, longest).into()),
@@ -651,7 +687,7 @@ pub(super) fn padded(rows: &[&[i64]], longest: usize) -> Array2<i64> {
 }
 
 /// As [`padded`], of rows.
-fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
+pub(super) fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
     let mut ids = Array2::zeros((rows.len(), longest));
     for (mut space, row) in ids.axis_iter_mut(Axis(0)).zip(rows) {
         space.iter_mut().zip(row.prompt().ids()).for_each(|(space, &id)| *space = id);
@@ -665,7 +701,7 @@ fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
 }
 
 /// As [`mask`], of rows: 0 also at the places that they hide.
-fn mask_of(rows: &[&Row], longest: usize) -> Array2<i64> {
+pub(super) fn mask_of(rows: &[&Row], longest: usize) -> Array2<i64> {
     let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
     let mut mask = mask(&lengths, longest);
     for (mut space, row) in mask.axis_iter_mut(Axis(0)).zip(rows) {
