@@ -32,8 +32,10 @@ pub struct Plan {
     /// Examples a task, drawn by the seed, at least 1; never together with `limit`.
     pub sample: Option<usize>,
     pub seed: u64,
-    /// `cpu`, `cuda` or `cuda:INDEX`.
-    pub device: String,
+    /// `cpu`, `cuda` or `cuda:INDEX`, of one kind; at least one.
+    pub devices: Vec<String>,
+    /// Models that work side by side, on the devices in turn; at least 1.
+    pub workers: usize,
     /// Threads inside an operator, at least 1.
     pub threads: Option<usize>,
     /// Upper bound of rows times sequence length in one batch, at least 1.
@@ -108,6 +110,7 @@ impl Resolver<'_> {
             return None;
         };
         let base = base(self.file);
+        let devices = device.map_or_else(|| written.devices.clone(), |device| vec![device]);
 
         let models = self.models(&written, base, mistakes);
         let tasks = self.tasks(&written, base, mistakes);
@@ -130,7 +133,8 @@ impl Resolver<'_> {
             limit,
             sample,
             seed: written.seed,
-            device: device.unwrap_or(written.device),
+            workers: written.workers.map_or(devices.len(), saturated),
+            devices,
             threads: written.threads.map(saturated),
             batch_tokens: saturated(written.batch_tokens),
             reuse_bytes: written.reuse_mib.map(|mib| saturated(mib << 20)),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::prepare::Prepared;
 use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
-use crate::runtime::{Model, Runtime, SessionOptions};
+use crate::runtime::{Counters, Model, Runtime, SessionOptions};
 use crate::store::{DatasetFacts, Declared, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
 use crate::units::Granularity;
@@ -62,7 +62,7 @@ impl Basis {
         let common = Facts::from([
             ("program".to_owned(), format!("{}, build {build}", env!("CARGO_PKG_VERSION"))),
             ("ONNX Runtime".to_owned(), runtime.version().to_owned()),
-            ("device".to_owned(), plan.device.clone()),
+            ("device".to_owned(), plan.devices.join(", ")),
             (THREADS.to_owned(), sessions.threads.to_string()),
             ("batch_tokens".to_owned(), plan.batch_tokens.to_string()),
             ("prefix_cache".to_owned(), plan.prefix_cache.clone()),
@@ -188,8 +188,11 @@ pub struct ModelRecord {
 }
 
 impl ModelRecord {
-    pub fn new(prepared: &Prepared, model: &Model) -> Self {
-        let counters = model.counters();
+    /// Of all its workers.
+    pub fn new(prepared: &Prepared, models: &[Model]) -> Self {
+        let counters = models.iter().map(Model::counters).sum::<Counters>();
+        let mut where_it_ran: Vec<String> = models.iter().map(Model::describe).collect();
+        where_it_ran.dedup();
         ModelRecord {
             name: prepared.name.clone(),
             architecture: prepared.manifest.architecture.clone(),
@@ -197,7 +200,7 @@ impl ModelRecord {
             tokenizer_sha256: prepared.tokenizer_sha256.clone(),
             baseline_token_id: prepared.baseline,
             baseline_token: prepared.tokenizer.token(prepared.baseline),
-            where_it_ran: model.describe(),
+            where_it_ran: where_it_ran.join("; "),
             forward_rows: counters.forward_rows,
             forward_rows_saved: counters.forward_rows_saved,
             prefix_tokens: counters.prefix_tokens,
@@ -221,7 +224,8 @@ pub fn manifest(
         "name": plan.name,
         "program": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
         "onnx_runtime": { "version": runtime.version(), "origin": runtime.origin().to_string() },
-        "device": plan.device,
+        "device": plan.devices.join(", "),
+        "workers": plan.workers,
         "threads": options.thread_count(),
         "batch_tokens": plan.batch_tokens,
         "seed": plan.seed,

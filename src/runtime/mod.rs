@@ -20,6 +20,7 @@ mod elf;
 mod env;
 mod error;
 mod external;
+mod fewer;
 mod inside;
 mod install;
 mod library;

@@ -1,6 +1,7 @@
 //! A bundle's graphs as functions of rows.
 
 use std::collections::HashMap;
+use std::iter::Sum;
 use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
 use super::batch::{Bounds, batches};
 use super::error::{InputError, RuntimeError};
 use super::external;
+use super::fewer::in_halves;
 use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
@@ -58,6 +60,22 @@ pub struct Counters {
     pub attention_rows_saved: u64,
 }
 
+impl Sum for Counters {
+    fn sum<I: Iterator<Item = Counters>>(all: I) -> Counters {
+        all.fold(Counters::default(), |sum, next| Counters {
+            forward_rows: sum.forward_rows + next.forward_rows,
+            forward_rows_saved: sum.forward_rows_saved + next.forward_rows_saved,
+            prefix_tokens_saved: sum.prefix_tokens_saved + next.prefix_tokens_saved,
+            prefix_tokens: sum.prefix_tokens + next.prefix_tokens,
+            gradient_rows: sum.gradient_rows + next.gradient_rows,
+            gradient_rows_saved: sum.gradient_rows_saved + next.gradient_rows_saved,
+            embed_rows: sum.embed_rows + next.embed_rows,
+            attention_rows: sum.attention_rows + next.attention_rows,
+            attention_rows_saved: sum.attention_rows_saved + next.attention_rows_saved,
+        })
+    }
+}
+
 impl Sub for Counters {
     type Output = Counters;
 
@@ -95,6 +113,8 @@ pub struct Model {
     /// Which rows are cut, where any is.
     pub(super) cutting: Option<Cutting>,
     pub(super) prefixes: Prefixes,
+    /// Tokens of a batch of scores, once one did not fit into memory.
+    pub(super) most_tokens: usize,
     pub(super) counters: Counters,
 }
 
@@ -121,7 +141,7 @@ impl Model {
         options: &SessionOptions,
     ) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
-        let prepacking = Model::choose_prepacking(&bundle, options);
+        let prepacking = Model::choose_prepacking(&bundle, options, 1);
         let cutting = Cutting::of(&bundle.manifest, options.prefix_cache);
         tracing::debug!(bundle = %bundle.path().display(), %prepacking, "opened a bundle");
         Ok(Model {
@@ -133,16 +153,19 @@ impl Model {
             reuse: Reuse::new(options.reuse_bytes),
             cutting,
             prefixes: Prefixes::default(),
+            most_tokens: usize::MAX,
             counters: Counters::default(),
         })
     }
 
-    /// Whether the weights of a bundle are prepacked: as asked for, or where they fit into this machine's memory.
-    pub fn choose_prepacking(bundle: &OpenedBundle, options: &SessionOptions) -> Prepacking {
+    /// Whether the weights of a bundle are prepacked: as asked for, or where they fit into this machine's memory as often
+    /// as models are open side by side.
+    pub fn choose_prepacking(bundle: &OpenedBundle, options: &SessionOptions, models: usize) -> Prepacking {
         // The embedding graph gathers from its table and has no products to pack weights for.
         let mut packing = vec![Graph::Forward, Graph::Gradient, Graph::Attention];
         packing.extend((options.prefix_cache != PrefixCache::Never).then_some(Graph::ForwardCached));
         let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
+        let sessions = sessions.saturating_mul(models as u64);
         Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine())
     }
 
@@ -526,14 +549,42 @@ impl Model {
             if watch.as_ref().is_some_and(|watch| watch.is_interrupted()) {
                 return Err(RuntimeError::Interrupted);
             }
-            let rows = &order[start..end];
-            let longest = rows.iter().map(|&row| lengths[row]).max().unwrap_or(0);
-            for (&row, result) in rows.iter().zip(run(self, rows, longest)?) {
-                results[row] = Some(result);
+            let batch = &order[start..end];
+            let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+            let most = if bounds.fixed { batch.len() } else { self.most_tokens / longest.max(1) };
+            for rows in batch.chunks(most.max(1)) {
+                let found = self.fitting(rows, longest, bounds.fixed, &mut |model, rows| run(model, rows, longest))?;
+                for (&row, result) in rows.iter().zip(found) {
+                    results[row] = Some(result);
+                }
+                watch.iter().for_each(|watch| watch.advance(rows.len()));
             }
-            watch.iter().for_each(|watch| watch.advance(rows.len()));
         }
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// Runs rows together, or where they do not fit into memory in halves; then later batches of scores are as small. Those of
+    /// gradients are tried anew: what they are made of is the plan's.
+    pub(super) fn fitting<T>(
+        &mut self,
+        rows: &[usize],
+        longest: usize,
+        fixed: bool,
+        run: &mut impl FnMut(&mut Model, &[usize]) -> Result<Vec<T>, RuntimeError>,
+    ) -> Result<Vec<T>, RuntimeError> {
+        let (found, most) = in_halves(self, rows, run).map_err(|error| match error {
+            RuntimeError::Run { ref graph, ref problem } if error.is_out_of_memory() => {
+                RuntimeError::Memory { graph: graph.clone(), tokens: longest, problem: problem.clone() }
+            }
+            error => error,
+        })?;
+        if let Some(most) = most {
+            tracing::warn!(rows = rows.len(), fits = most, longest, "a batch did not fit into memory");
+            if !fixed {
+                self.most_tokens = self.most_tokens.min(most.saturating_mul(longest));
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn bounds(&self) -> Bounds {

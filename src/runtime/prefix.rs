@@ -45,6 +45,8 @@ impl PrefixCache {
 const PLACES: usize = 16;
 /// Multiply-adds that a row has to be spared: with fewer, smaller batches cost more than they save.
 const LEAST_SPARED: u64 = 1 << 29;
+/// Tokens that a row has to be spared: prompts that are hardly longer are cut into batches of too few rows.
+const LEAST_TOKENS: usize = 32;
 /// What the keys and values of prompts may take together. One of which they take more is not cut.
 const KEPT_BYTES: usize = 256 << 20;
 /// A batch holds the keys of all its rows, prefixes too: so many tokens for each that it may compute.
@@ -53,9 +55,10 @@ const KEYS_PER_TOKEN: usize = 4;
 /// Which rows are cut, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cutting {
-    /// Multiply-adds that a token takes, about: what spares fewer than [`LEAST_SPARED`] is not cut.
+    /// Multiply-adds that a token takes, about.
     per_token: u64,
-    least: u64,
+    /// Multiply-adds, and tokens, that a row has to be spared.
+    least: (u64, usize),
     /// Keys and values of a token: layers, heads, size of a head.
     shape: [usize; 3],
 }
@@ -65,8 +68,8 @@ impl Cutting {
     pub fn of(manifest: &Manifest, wanted: PrefixCache) -> Option<Cutting> {
         let least = match wanted {
             PrefixCache::Never => return None,
-            PrefixCache::Always => 0,
-            PrefixCache::Auto => LEAST_SPARED,
+            PrefixCache::Always => (0, 0),
+            PrefixCache::Auto => (LEAST_SPARED, LEAST_TOKENS),
         };
         let shape = manifest.kept_shape()?;
         let (layers, hidden) = (manifest.dimensions.layers as u64, manifest.dimensions.hidden as u64);
@@ -88,7 +91,7 @@ impl Cutting {
         let grain = grain(row.length());
         let cut = first / grain * grain;
         let spared = (cut as u64).saturating_mul(self.per_token);
-        if spared < self.least || self.bytes(kept(row.length())) > KEPT_BYTES { 0 } else { cut }
+        if spared < self.least.0 || cut < self.least.1 || self.bytes(kept(row.length())) > KEPT_BYTES { 0 } else { cut }
     }
 }
 
@@ -174,17 +177,25 @@ impl Model {
         for ((_, cut), places) in groups {
             let prompt = rows[places[0]].prompt().clone();
             let before = self.kept_of(&prompt)?.first(cut);
-            for batch in places.chunks(self.rows_behind(prompt.len(), cut)) {
+            let mut left = &places[..];
+            while !left.is_empty() {
                 if watch.as_ref().is_some_and(|watch| watch.is_interrupted()) {
                     return Err(RuntimeError::Interrupted);
                 }
-                let part: Vec<&Row> = batch.iter().map(|&at| rows[at]).collect();
-                let vocab = self.manifest().outputs();
-                let logits = self.run_behind(&part, cut, &before)?;
-                for ((&at, row), logits) in batch.iter().zip(&part).zip(logits.chunks_exact(vocab)) {
-                    found[at] = Some(keep(self, row, logits));
-                }
+                let (batch, rest) = left.split_at(self.rows_behind(prompt.len(), cut).min(left.len()));
+                let results = self.fitting(batch, prompt.len(), false, &mut |model, batch| {
+                    let part: Vec<&Row> = batch.iter().map(|&at| rows[at]).collect();
+                    let vocab = model.manifest().outputs();
+                    let logits = model.run_behind(&part, cut, &before)?;
+                    Ok(part
+                        .iter()
+                        .zip(logits.chunks_exact(vocab))
+                        .map(|(row, logits)| keep(model, row, logits))
+                        .collect())
+                })?;
+                batch.iter().zip(results).for_each(|(&at, result)| found[at] = Some(result));
                 watch.iter().for_each(|watch| watch.advance(batch.len()));
+                left = rest;
             }
         }
         Ok(found.into_iter().flatten().collect())
@@ -195,7 +206,8 @@ impl Model {
         let tokens = self.batch_tokens();
         let by_tokens = tokens / (length - cut).max(1);
         let by_keys = tokens.saturating_mul(KEYS_PER_TOKEN) / length.max(1);
-        by_tokens.min(by_keys).min(OUTPUT_LIMIT / self.manifest().outputs().max(1)).max(1)
+        let by_memory = self.most_tokens / length.max(1);
+        by_tokens.min(by_keys).min(by_memory).min(OUTPUT_LIMIT / self.manifest().outputs().max(1)).max(1)
     }
 
     /// The logits of rows of one prompt, one row after another.
@@ -266,7 +278,7 @@ mod tests {
 
     #[test]
     fn rows_are_cut_at_few_places_before_what_changes() {
-        let cutting = Cutting { per_token: 1, least: 0, shape: [1, 1, 1] };
+        let cutting = Cutting { per_token: 1, least: (0, 0), shape: [1, 1, 1] };
         for length in 1..100 {
             let mut places = std::collections::BTreeSet::new();
             for first in 0..length as usize {
@@ -281,10 +293,11 @@ mod tests {
 
     #[test]
     fn only_rows_that_gain_are_cut() {
-        let cutting = |least| Cutting { per_token: 10, least, shape: [2, 3, 4] };
+        let cutting = |least| Cutting { per_token: 10, least: (least, 0), shape: [2, 3, 4] };
         let changed = row(32, 20);
         assert_eq!(cutting(200).at(&changed), 20);
         assert_eq!(cutting(201).at(&changed), 0);
+        assert_eq!(Cutting { least: (0, 21), ..cutting(0) }.at(&changed), 0);
         // The prompt itself, and what starts from embeddings or is replaced inside.
         assert_eq!(cutting(0).at(&Row::new(vec![1, 2, 3], 2)), 0);
         assert_eq!(cutting(0).at(&changed.changed(&[20], Change::Mean)), 0);
