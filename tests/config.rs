@@ -87,7 +87,8 @@ fn mistakes_on_the_command_line() {
 #[test]
 fn a_plan_has_everything_resolved() {
     let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &Overrides::default()).unwrap();
-    assert_eq!((plan.name.as_str(), plan.limit, plan.seed, plan.device.as_str()), ("demo", Some(60), 7, "cuda:1"));
+    assert_eq!((plan.name.as_str(), plan.limit, plan.seed), ("demo", Some(60), 7));
+    assert_eq!((&plan.devices[..], plan.workers, plan.prefix_cache.as_str()), (&["cuda:1".to_owned()][..], 1, "auto"));
     assert_eq!((plan.threads, plan.batch_tokens, plan.resamples, plan.confidence), (Some(2), 2048, 500, 0.9));
     assert_eq!(plan.output, fixture("good/out"));
     let models: Vec<_> = plan.models.iter().map(|model| (model.name.as_str(), model.baseline.as_deref())).collect();
@@ -121,7 +122,8 @@ fn defaults_are_those_of_the_schema() {
     let default = |key: &str| schema["properties"][key]["default"].clone();
     assert_eq!(default("seed"), plan.seed);
     assert_eq!(default("batch_tokens"), plan.batch_tokens);
-    assert_eq!(default("device"), plan.device.as_str());
+    assert_eq!(default("device"), plan.devices[0].as_str());
+    assert_eq!(default("prefix_cache"), plan.prefix_cache.as_str());
     assert_eq!(fixture("good").join(default("output").as_str().unwrap()), plan.output);
     let statistics = &schema["properties"]["statistics"]["properties"];
     assert_eq!(statistics["resamples"]["default"], plan.resamples);
@@ -144,7 +146,7 @@ fn the_command_line_wins() {
         methods: Some(vec!["random".to_owned(), "ablation".to_owned(), "random".to_owned()]),
     };
     let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &overrides).unwrap();
-    assert_eq!((plan.output.as_path(), plan.limit, plan.device.as_str()), (Path::new("elsewhere"), Some(3), "cpu"));
+    assert_eq!((plan.output.as_path(), plan.limit, plan.devices[0].as_str()), (Path::new("elsewhere"), Some(3), "cpu"));
     assert_eq!(plan.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>(), ["facts"]);
     let methods: Vec<_> = plan.methods.iter().map(|method| (method.name.as_str(), method.options.len())).collect();
     assert_eq!(methods, [("random", 1), ("ablation", 0)], "options of the file are kept");

@@ -272,7 +272,8 @@ fn the_columns_are_those_of_the_interface() {
                        p_wilcoxon,p_holm,p_permutation,rank_biserial,wins,ties,losses";
     assert_eq!(run.head("comparisons.csv"), format!("{comparisons},note,warning,hl_low,hl_high,sd,detectable"));
     let timings = "model,task,method,n,attribution_seconds,evaluation_seconds,\
-                   forward_rows,forward_rows_saved,gradient_rows,gradient_rows_saved";
+                   forward_rows,forward_rows_saved,gradient_rows,gradient_rows_saved,\
+                   forward_rows_asked,gradient_rows_asked,prefix_tokens,prefix_tokens_saved";
     assert_eq!(run.head("timings.csv"), timings);
     let line: serde_json::Value = serde_json::from_str(&run.head("attributions.jsonl")).unwrap();
     let keys: Vec<&String> = line.as_object().unwrap().keys().collect();

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::cached;
+use super::contract::Graph as Contract;
 use super::graphs::{self, Baked};
 use super::inside;
 use super::manifest::{
@@ -142,7 +144,8 @@ pub fn write(
         graphs::attention(&source).map_err(gradient_error)?,
     ];
     let mut absent = BTreeMap::new();
-    for (graph, made) in inside::graphs(&source).map_err(gradient_error)? {
+    let cached = (Contract::ForwardCached, cached::forward_cached(&source).map_err(gradient_error)?);
+    for (graph, made) in inside::graphs(&source).map_err(gradient_error)?.into_iter().chain([cached]) {
         match made {
             Ok(made) => baked.push(made),
             Err(reason) => drop(absent.insert(graph.file().to_owned(), reason)),

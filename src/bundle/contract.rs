@@ -4,9 +4,9 @@
 //! where programs of before would refuse, or misread, what is written.
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
-/// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside and that of
-/// logarithms of probabilities.
-pub const FORMAT_VERSION: u32 = 4;
+/// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of
+/// logarithms of probabilities, and since version 5 `forward_cached.onnx`.
+pub const FORMAT_VERSION: u32 = 5;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
 /// The manifest itself.
@@ -36,10 +36,12 @@ pub enum Graph {
     ForwardScores,
     /// What each layer makes of its input without the values of some places.
     ValueZeroing,
+    /// As [`Graph::Forward`], behind a prefix whose keys and values are given.
+    ForwardCached,
 }
 
 impl Graph {
-    pub const ALL: [Graph; 11] = [
+    pub const ALL: [Graph; 12] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
@@ -51,6 +53,7 @@ impl Graph {
         Graph::ScoreGradient,
         Graph::ForwardScores,
         Graph::ValueZeroing,
+        Graph::ForwardCached,
     ];
 
     /// The name of its file.
@@ -67,6 +70,7 @@ impl Graph {
             Graph::ScoreGradient => "score_gradient.onnx",
             Graph::ForwardScores => "forward_scores.onnx",
             Graph::ValueZeroing => "value_zeroing.onnx",
+            Graph::ForwardCached => "forward_cached.onnx",
         }
     }
 
@@ -94,6 +98,7 @@ impl Graph {
             Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
             Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
             Graph::ValueZeroing => &["input_ids", "attention_mask", "places"],
+            Graph::ForwardCached => &["input_ids", "attention_mask", "position", "past_keys", "past_values"],
         }
     }
 
@@ -106,6 +111,7 @@ impl Graph {
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],
             Graph::ValueZeroing => &["distance"],
+            Graph::ForwardCached => &["logits", "keys", "values"],
         }
     }
 }

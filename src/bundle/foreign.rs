@@ -161,6 +161,9 @@ pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<ForwardModel, Forei
         weights: Box::new(weights),
         ignored_fields: Vec::new(),
         notes,
+        continued: Err(
+            "a forward graph that somebody exported is not taken apart into prefixes and what follows".to_owned()
+        ),
         graph,
     })
 }

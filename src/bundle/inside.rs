@@ -43,7 +43,7 @@ pub fn graphs(source: &ForwardModel) -> Result<Vec<(Contract, Made)>, GradError>
 }
 
 /// Values of the layers, one above another: `[layers, ..]`.
-fn stacked(graph: &mut Graph, layers: &[Id]) -> Result<Id, GraphError> {
+pub(super) fn stacked(graph: &mut Graph, layers: &[Id]) -> Result<Id, GraphError> {
     let layers = layers.iter().map(|&layer| graph.unsqueeze(layer, 0)).collect::<Result<Vec<Id>, _>>()?;
     graph.concat(&layers, 0)
 }

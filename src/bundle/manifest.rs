@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::contract::Graph;
 use crate::chat::ChatTemplate;
 use crate::digest::sha256;
 use crate::grad::Audit;
@@ -80,6 +81,15 @@ impl Manifest {
             }
         }
         Err("it is not as it was written: its SHA-256 is not the one that it states of itself".to_owned())
+    }
+
+    /// The keys, or the values, that `forward_cached.onnx` makes of a token: layers, heads and the size of one; `None` where
+    /// there is no such graph.
+    pub fn kept_shape(&self) -> Option<[usize; 3]> {
+        let ports = self.graphs.get(Graph::ForwardCached.file())?;
+        let shape = &ports.inputs.iter().find(|port| port.name == "past_keys")?.shape;
+        let size = |axis: usize| shape.get(axis)?.parse::<usize>().ok();
+        Some([size(0)?, size(2)?, size(4)?])
     }
 
     /// How many logits the model gives: one a token of the vocabulary, or one a label.

@@ -2,6 +2,7 @@
 
 pub mod bake;
 mod beside;
+pub mod cached;
 mod contract;
 pub mod foreign;
 pub mod graphs;

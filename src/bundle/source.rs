@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::beside;
 use super::foreign::{self, ForeignError};
+use crate::checkpoint::past::Continued;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::labels::Labels;
 use crate::onnx::weights::WeightSource;
@@ -59,6 +60,8 @@ pub struct ForwardModel {
     pub ignored_fields: Vec<String>,
     /// What was decided while the model was read and its user should know; see [`Manifest::notes`](super::Manifest::notes).
     pub notes: Vec<String>,
+    /// The same forward pass behind a prefix, or why there is none: a sentence without a full stop.
+    pub continued: Result<Continued, String>,
 }
 
 impl ForwardModel {
@@ -98,6 +101,7 @@ impl From<Checkpoint> for ForwardModel {
             pad_token_id: checkpoint.pad_token_id,
             ignored_fields: checkpoint.ignored_fields,
             notes: checkpoint.notes,
+            continued: checkpoint.continued,
         }
     }
 }

@@ -28,21 +28,29 @@ pub enum Reach {
 }
 
 /// What is added to attention scores: 0 where a token may look, a large negative number elsewhere.
-/// f32 `[batch, 1, 1, seq or 1, seq]`.
-pub fn attention_bias(graph: &mut Graph, attention_mask: Id, reach: Reach) -> Result<Id, GraphError> {
+/// f32 `[batch, 1, 1, seq or 1, keys]`.
+pub fn attention_bias(b: &mut Builder, reach: Reach) -> Result<Id, GraphError> {
     let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
-    let present = graph.cast(attention_mask, Dtype::Bool)?;
-    let as_keys = vec![batch, one.clone(), one.clone(), one.clone(), seq.clone()];
+    if matches!(reach, Reach::Everywhere | Reach::Around(_)) {
+        b.hangs_on_the_rest(
+            "its tokens look at what comes after them, so no part of a row is done before the rest is known",
+        );
+    }
+    let present = b.graph.cast(b.attention_mask, Dtype::Bool)?;
+    let all = b.keys();
+    let as_keys = vec![batch, one.clone(), one.clone(), one.clone(), all.clone()];
     let allowed = if reach == Reach::Everywhere {
-        graph.reshape(present, as_keys)?
+        b.graph.reshape(present, as_keys)?
     } else {
         // Padding stands behind all queries. One comparison is all there is then: tract loses a size where a comparison of
         // places is joined to the mask by an operator of its own.
-        let places = graph.add(Op::Arange(seq.clone()), &[])?;
-        let far = graph.constant(Tensor::i64(FAR))?;
-        let keys = graph.choose(present, places, far)?;
-        let keys = graph.reshape(keys, as_keys)?;
-        let queries = graph.reshape(places, vec![seq, one])?;
+        let places = b.graph.add(Op::Arange(all), &[])?;
+        let far = b.graph.constant(Tensor::i64(FAR))?;
+        let keys = b.graph.choose(present, places, far)?;
+        let keys = b.graph.reshape(keys, as_keys)?;
+        let queries = b.places()?;
+        let graph = &mut *b.graph;
+        let queries = graph.reshape(queries, vec![seq, one])?;
         let mut farther = |from: Id, by: usize| {
             let by = graph.constant(Tensor::i64(i64::try_from(by).map_or(LONGEST, |by| by.min(LONGEST))))?;
             graph.plus(from, by)
@@ -63,9 +71,9 @@ pub fn attention_bias(graph: &mut Graph, attention_mask: Id, reach: Reach) -> Re
             }
         }
     };
-    let zero = graph.constant(Tensor::float(0.0, Dtype::F32))?;
-    let masked = graph.constant(Tensor::float(MASKED, Dtype::F32))?;
-    graph.choose(allowed, zero, masked)
+    let zero = b.graph.constant(Tensor::float(0.0, Dtype::F32))?;
+    let masked = b.graph.constant(Tensor::float(MASKED, Dtype::F32))?;
+    b.graph.choose(allowed, zero, masked)
 }
 
 /// What becomes of the products of queries and keys.
@@ -131,10 +139,12 @@ impl AttentionShape {
     /// `softmax(cap(scale * q k^T) + bias) v`, with `q`, `k`, `v` split as above, to `[batch, seq, heads * size]`.
     ///
     /// The query heads that share a key head are rows of one matrix, so no key is ever repeated.
-    pub fn attend(&self, graph: &mut Graph, [q, k, v]: [Id; 3], scores: Scores) -> Result<Id, GraphError> {
+    pub fn attend(&self, b: &mut Builder, [q, k, v]: [Id; 3], scores: Scores) -> Result<Id, GraphError> {
         let Scores { scale, cap, bias } = scores;
         let [key_heads, group, size] = self.sizes();
-        let (batch, seq) = (Dim::symbol(BATCH), Dim::symbol(SEQ));
+        let (batch, seq, keys) = (Dim::symbol(BATCH), Dim::symbol(SEQ), b.keys());
+        let [k, v] = b.behind_past(*self, k, v)?;
+        let graph = &mut *b.graph;
         let rows = group.checked_mul(&seq).unwrap_or_else(|| seq.clone());
         let matrices = |last: Dim| vec![batch.clone(), key_heads.clone(), rows.clone(), last];
         let by_head = |last: Dim| vec![batch.clone(), key_heads.clone(), group.clone(), seq.clone(), last];
@@ -146,10 +156,10 @@ impl AttentionShape {
         if let Some(cap) = cap {
             scores = graph.add(Op::SoftCap { cap }, &[scores])?;
         }
-        let scores = graph.reshape(scores, by_head(seq.clone()))?;
+        let scores = graph.reshape(scores, by_head(keys.clone()))?;
         let scores = graph.plus(scores, bias)?;
         let weights = graph.add(Op::Softmax { axis: 4 }, &[scores])?;
-        let weights = graph.reshape(weights, matrices(seq.clone()))?;
+        let weights = graph.reshape(weights, matrices(keys))?;
         let mixed = graph.matmul(weights, v)?;
         let mixed = graph.reshape(mixed, by_head(size))?;
         let mixed = graph.transpose(mixed, &[0, 3, 1, 2, 4])?;
@@ -222,7 +232,7 @@ pub fn embed(b: &mut Builder, table: &str, [vocab, hidden]: [usize; 2]) -> Resul
     Ok(b.graph.add(Op::Gather { axis: 0 }, &[table, b.input_ids])?)
 }
 
-/// Learned embeddings of the positions `0, 1, ...`, which are the rows of a table from `first` on. f32 `[seq, hidden]`.
+/// Learned embeddings of the tokens' places, which are the rows of a table from `first` on. f32 `[seq, hidden]`.
 pub fn learned_positions(
     b: &mut Builder,
     table: &str,
@@ -231,7 +241,7 @@ pub fn learned_positions(
 ) -> Result<Id, CheckpointError> {
     let count = positions.saturating_sub(first);
     let table = b.weights.rows(b.graph, table, &[positions, hidden], first, count)?;
-    let places = b.graph.add(Op::Arange(Dim::symbol(SEQ)), &[])?;
+    let places = b.places()?;
     Ok(b.graph.add(Op::Gather { axis: 0 }, &[table, places])?)
 }
 

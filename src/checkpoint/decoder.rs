@@ -160,7 +160,7 @@ impl GatedDecoder {
         let used = |i: usize| self.layers.iter().any(|layer| layer.rotary == i);
         let mut tables = Vec::with_capacity(self.rotaries.len());
         for (i, rotary) in self.rotaries.iter().enumerate() {
-            tables.push(if used(i) { Some(rotary.tables(b.graph, b.attention_mask)?) } else { None });
+            tables.push(if used(i) { Some(rotary.tables(b)?) } else { None });
         }
         for (i, layer) in self.layers.iter().enumerate() {
             let tables = tables.get(layer.rotary).copied().flatten();
@@ -246,12 +246,9 @@ impl GatedDecoder {
             (true, None) => Reach::Everywhere,
             (true, Some(distance)) => Reach::Around(distance),
         };
-        let scores = Scores {
-            scale: self.score_scale,
-            cap: self.score_cap.map(Real::new),
-            bias: attention_bias(b.graph, b.attention_mask, reach)?,
-        };
-        let mixed = shape.attend(b.graph, [q, k, v], scores)?;
+        let scores =
+            Scores { scale: self.score_scale, cap: self.score_cap.map(Real::new), bias: attention_bias(b, reach)? };
+        let mixed = shape.attend(b, [q, k, v], scores)?;
         linear(b, mixed, &format!("{own}.o_proj"), [hidden, queries], self.biases.attention_output)
     }
 

@@ -58,7 +58,7 @@ pub fn encoder(b: &mut Builder, prefix: &str, first_position: usize) -> Result<E
     b.graph.set_scope("embed");
     let x = b.graph.plus(inputs_embeds, extra)?;
     let mut x = layer_norm(b, x, &format!("{tables}.LayerNorm"), hidden, eps)?;
-    let bias = attention_bias(b.graph, b.attention_mask, Reach::Everywhere)?;
+    let bias = attention_bias(b, Reach::Everywhere)?;
 
     for layer in 0..layers {
         let own = format!("{prefix}encoder.layer.{layer}");
@@ -67,7 +67,7 @@ pub fn encoder(b: &mut Builder, prefix: &str, first_position: usize) -> Result<E
             .map(|name| linear(b, x, &format!("{own}.attention.self.{name}"), [hidden, hidden], true));
         let parts = [shape.split_queries(b.graph, q?)?, shape.split_keys(b.graph, k?)?, shape.split_keys(b.graph, v?)?];
         let scores = Scores { scale: (shape.head_size as f64).powf(-0.5), cap: None, bias };
-        let mixed = shape.attend(b.graph, parts, scores)?;
+        let mixed = shape.attend(b, parts, scores)?;
         let attended = linear(b, mixed, &format!("{own}.attention.output.dense"), [hidden, hidden], true)?;
         let sum = b.graph.plus(x, attended)?;
         b.graph.set_scope(&format!("layers.{layer}.attention.output.LayerNorm"));

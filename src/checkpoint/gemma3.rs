@@ -29,9 +29,9 @@ pub fn build_without_images(b: &mut Builder) -> Result<Forward, CheckpointError>
     if let (None, Some(padding)) = (b.config.token("pad_token_id")?, text.token("pad_token_id")?) {
         b.config.set("pad_token_id", json!(padding));
     }
-    let Builder { weights, graph, input_ids, attention_mask, .. } = b;
+    let Builder { weights, graph, input_ids, attention_mask, past, .. } = b;
     let (input_ids, attention_mask) = (*input_ids, *attention_mask);
-    let forward = build(&mut Builder { config: &mut text, weights, graph, input_ids, attention_mask })?;
+    let forward = build(&mut Builder { config: &mut text, weights, graph, input_ids, attention_mask, past })?;
     b.config.finish_inner(text)?;
     Ok(forward)
 }

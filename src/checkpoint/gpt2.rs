@@ -33,7 +33,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     b.graph.set_scope("positions");
     let places = learned_positions(b, &format!("{prefix}wpe.weight"), [positions, hidden], 0)?;
     let mut x = b.graph.plus(inputs_embeds, places)?;
-    let bias = attention_bias(b.graph, b.attention_mask, reach)?;
+    let bias = attention_bias(b, reach)?;
 
     for layer in 0..layers {
         let own = format!("{prefix}h.{layer}");
@@ -49,7 +49,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
         if scaled_by_layer {
             scale /= (layer + 1) as f64;
         }
-        let mixed = shape.attend(b.graph, parts, Scores { scale, cap: None, bias })?;
+        let mixed = shape.attend(b, parts, Scores { scale, cap: None, bias })?;
         let attended = conv1d(b, mixed, &format!("{own}.attn.c_proj"), [hidden, hidden])?;
         x = b.graph.plus(x, attended)?;
 

@@ -45,8 +45,8 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
     let table = format!("{prefix}embed_in");
     let inputs_embeds = embed(b, &format!("{table}.weight"), [vocab, hidden])?;
     b.graph.set_scope("positions");
-    let tables = rotary.tables(b.graph, b.attention_mask)?;
-    let bias = attention_bias(b.graph, b.attention_mask, reach)?;
+    let tables = rotary.tables(b)?;
+    let bias = attention_bias(b, reach)?;
 
     let mut x = inputs_embeds;
     for layer in 0..layers {
@@ -67,7 +67,7 @@ pub fn build(b: &mut Builder) -> Result<Forward, CheckpointError> {
         let v = shape.split_keys(b.graph, v)?;
         let (q, k) = (rotate(b.graph, q, tables)?, rotate(b.graph, k, tables)?);
         let scores = Scores { scale: (size as f64).powf(-0.5), cap: None, bias };
-        let mixed = shape.attend(b.graph, [q, k, v], scores)?;
+        let mixed = shape.attend(b, [q, k, v], scores)?;
         let attended = linear(b, mixed, &format!("{attention}.dense"), [hidden, hidden], attention_bias_given)?;
         let after = b.graph.plus(x, attended)?;
 

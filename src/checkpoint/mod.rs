@@ -18,6 +18,7 @@ mod gpt_neox;
 mod leftovers;
 mod llama;
 mod mistral;
+pub mod past;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use crate::labels::Labels;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 use config::Config;
+use past::{Continued, Past, TOTAL};
 use weights::Weights;
 
 pub use crate::onnx::dim::{BATCH, SEQ};
@@ -68,6 +70,8 @@ pub struct Builder<'a> {
     pub input_ids: Id,
     /// i64 `[batch, seq]`: 1 for tokens, 0 for padding, which is on the right.
     pub attention_mask: Id,
+    /// Of a graph that goes on behind a prefix.
+    pub past: &'a mut Option<Past>,
 }
 
 /// What an architecture's function gives.
@@ -157,6 +161,27 @@ fn label_names(config: &mut Config, count: usize) -> Result<Labels, CheckpointEr
     }
 }
 
+/// The forward pass once more, behind a prefix.
+fn continued(
+    config: &Path,
+    known: &Architecture,
+    weights: &mut Weights,
+    plain: &Forward,
+) -> Result<Result<Continued, String>, CheckpointError> {
+    // What a build reads of it is noted in it, and was looked at for the plain graph.
+    let mut config = Config::read(config)?.expecting(fields::of(known.model_type))?;
+    let mut graph = Graph::new();
+    let tokens = |symbol: &str| vec![Dim::symbol(BATCH), Dim::symbol(symbol)];
+    let input_ids = graph.input("input_ids", Dtype::I64, tokens(SEQ))?;
+    let attention_mask = graph.input("attention_mask", Dtype::I64, tokens(TOTAL))?;
+    let mut past = Some(Past::of_layers(plain.layers));
+    let builder =
+        Builder { config: &mut config, weights, graph: &mut graph, input_ids, attention_mask, past: &mut past };
+    let forward = (known.build)(&mut { builder })?;
+    let none = || Err("the model has no attention".to_owned());
+    Ok(past.map_or_else(none, |past| past.finish(graph, [input_ids, attention_mask], forward.logits)))
+}
+
 /// A checkpoint as a forward graph, its weights still in their files.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -183,6 +208,8 @@ pub struct Checkpoint {
     pub ignored_fields: Vec<String>,
     /// What was decided while it was read and its user should know.
     pub notes: Vec<String>,
+    /// The same forward pass behind a prefix, or why there is none: a sentence without a full stop.
+    pub continued: Result<Continued, String>,
 }
 
 impl Checkpoint {
@@ -213,9 +240,16 @@ impl Checkpoint {
         let shape = vec![Dim::symbol(BATCH), Dim::symbol(SEQ)];
         let input_ids = graph.input("input_ids", Dtype::I64, shape.clone())?;
         let attention_mask = graph.input("attention_mask", Dtype::I64, shape)?;
-        let builder =
-            Builder { config: &mut config, weights: &mut weights, graph: &mut graph, input_ids, attention_mask };
+        let builder = Builder {
+            config: &mut config,
+            weights: &mut weights,
+            graph: &mut graph,
+            input_ids,
+            attention_mask,
+            past: &mut None,
+        };
         let forward = (known.build)(&mut { builder })?;
+        let continued = continued(&path, known, &mut weights, &forward)?;
         let labels = forward.labels.map(|count| label_names(&mut config, count)).transpose()?;
         // Some architectures find it elsewhere in the file.
         let pad_token_id = config.token("pad_token_id")?;
@@ -224,6 +258,7 @@ impl Checkpoint {
         Ok(Checkpoint {
             ignored_fields: config.ignored().to_vec(),
             notes,
+            continued,
             folder: folder.to_owned(),
             architecture,
             input_ids,

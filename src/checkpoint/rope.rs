@@ -6,9 +6,9 @@
 use std::f64::consts::{PI, TAU};
 
 use super::config::Config;
-use super::{BATCH, CheckpointError, SEQ, fields};
+use super::{BATCH, Builder, CheckpointError, SEQ, fields};
 use crate::onnx::op::{Binary, Logic, Reduction, Unary};
-use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Op, Tensor};
+use crate::onnx::{Dim, Dtype, Graph, GraphError, Id, Tensor};
 
 /// The tables of one kind of layer: `[seq, r / 2]`, or `[batch, seq, r / 2]` where they hang on a row's length.
 #[derive(Clone, Copy, Debug)]
@@ -131,12 +131,16 @@ impl Rotary {
         }
     }
 
-    /// The tables for positions `0, 1, ...` of a sequence of symbolic length. Where the frequencies hang on the length
+    /// The tables for the places of the tokens of a pass. Where the frequencies hang on the length
     /// of the text, it is the length of each row without its padding, so that a row's result does not hang on what else
     /// is in its batch.
-    pub fn tables(&self, graph: &mut Graph, attention_mask: Id) -> Result<RotaryTables, GraphError> {
+    pub fn tables(&self, b: &mut Builder) -> Result<RotaryTables, GraphError> {
         let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
-        let positions = graph.add(Op::Arange(seq.clone()), &[])?;
+        if self.by_length != ByLength::Nothing {
+            b.hangs_on_the_rest("its rotation hangs on the length of the whole text");
+        }
+        let positions = b.places()?;
+        let (graph, attention_mask) = (&mut *b.graph, b.attention_mask);
         let positions = graph.cast(positions, Dtype::F32)?;
         let positions = graph.reshape(positions, vec![seq, one.clone()])?;
         let fixed = row(graph, &self.frequencies)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gim_harness::config::{ConfigError, Overrides, PRESETS, Plan, Preset, load_with_mistakes, preset_with_mistakes};
+use gim_harness::device::Device;
 use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::report::point_latest;
 use gim_harness::run::{
@@ -68,7 +69,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let plan = plan(arguments)?;
     let (mut folder, existing) = destination(arguments, &plan)?;
     let progress = Terminal::new(&watch);
-    let runtime = open_runtime(plan.runtime_library.clone(), plan.device.parse()?, &progress)?;
+    let runtime = open_runtime(
+        plan.runtime_library.clone(),
+        plan.devices.first().map_or(Ok(Device::Cpu), |device| device.parse())?,
+        &progress,
+    )?;
     let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(arguments.verify_files) };
     let outcome = loop {
         // From the start: what is killed is the newest run too, and is what `latest` is to show.

@@ -32,14 +32,18 @@ pub struct Plan {
     /// Examples a task, drawn by the seed, at least 1; never together with `limit`.
     pub sample: Option<usize>,
     pub seed: u64,
-    /// `cpu`, `cuda` or `cuda:INDEX`.
-    pub device: String,
+    /// `cpu`, `cuda` or `cuda:INDEX`, of one kind; at least one.
+    pub devices: Vec<String>,
+    /// Models that work side by side, on the devices in turn; at least 1.
+    pub workers: usize,
     /// Threads inside an operator, at least 1.
     pub threads: Option<usize>,
     /// Upper bound of rows times sequence length in one batch, at least 1.
     pub batch_tokens: usize,
     /// Bytes for scores of rows that were run before; `None`: by the memory available.
     pub reuse_bytes: Option<usize>,
+    /// Whether what rows have in common with their prompt is computed once: `auto`, `always` or `never`.
+    pub prefix_cache: String,
     /// Parent folder of runs; may not exist yet.
     pub output: PathBuf,
     /// Bootstrap and permutation resamples, at least 1.
@@ -106,6 +110,7 @@ impl Resolver<'_> {
             return None;
         };
         let base = base(self.file);
+        let devices = device.map_or_else(|| written.devices.clone(), |device| vec![device]);
 
         let models = self.models(&written, base, mistakes);
         let tasks = self.tasks(&written, base, mistakes);
@@ -128,10 +133,12 @@ impl Resolver<'_> {
             limit,
             sample,
             seed: written.seed,
-            device: device.unwrap_or(written.device),
+            workers: written.workers.map_or(devices.len(), saturated),
+            devices,
             threads: written.threads.map(saturated),
             batch_tokens: saturated(written.batch_tokens),
             reuse_bytes: written.reuse_mib.map(|mib| saturated(mib << 20)),
+            prefix_cache: written.prefix_cache,
             output: self.overrides.out.clone().unwrap_or_else(|| base.join(written.output)),
             resamples: saturated(written.resamples),
             confidence: written.confidence,

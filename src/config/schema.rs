@@ -64,7 +64,8 @@ pub(super) enum Kind {
     /// Not empty.
     List(&'static Kind),
     Mapping(&'static Table),
-    Device,
+    /// A device, or a list of some of one kind.
+    Devices,
     /// A path, or a mapping of [`MODEL`].
     Model,
     /// A name, or one name with a mapping of options.
@@ -88,6 +89,8 @@ use Needed::{Optional, Required};
 pub(super) const MOST_EXAMPLES: u64 = 1 << 20;
 /// Threads inside an operator. Each takes a stack.
 pub const MOST_THREADS: u64 = 1024;
+/// Each holds a model of its own.
+const MOST_WORKERS: u64 = 64;
 /// Tokens in a batch: 512 MiB for one tensor of 2,048 features.
 const MOST_BATCH_TOKENS: u64 = 1 << 16;
 /// Resamples: 8 MB of statistics for each of the numbers that are made at the same time.
@@ -149,15 +152,21 @@ pub(super) static HARNESS: Table = Table {
         },
         Field {
             name: "device",
-            kind: Device,
+            kind: Devices,
             needed: Needed::Text("cpu"),
-            about: "cpu, cuda, cuda:INDEX, or another of ONNX Runtime's execution providers (openvino, rocm ...).",
+            about: "cpu, cuda, cuda:INDEX, or another of ONNX Runtime's execution providers (openvino, rocm ...); a list of several of one kind: one worker each.",
         },
         Field {
             name: "threads",
             kind: Integer(1, MOST_THREADS),
             needed: Optional,
-            about: "Threads inside an operator; default: the runtime's choice.",
+            about: "Threads inside an operator, shared out among workers; default: the runtime's choice.",
+        },
+        Field {
+            name: "workers",
+            kind: Integer(1, MOST_WORKERS),
+            needed: Optional,
+            about: "Examples are worked on by so many at a time, each with a model of its own; default: one a device.",
         },
         Field {
             name: "batch_tokens",
@@ -170,6 +179,12 @@ pub(super) static HARNESS: Table = Table {
             kind: Integer(0, MOST_REUSE_MIB),
             needed: Optional,
             about: "Memory in MiB for the scores of rows that were run before, 0 for none; default: 256, or an eighth of the memory available where that is less.",
+        },
+        Field {
+            name: "prefix_cache",
+            kind: Choice(&["auto", "always", "never"]),
+            needed: Needed::Text("auto"),
+            about: "Compute what rows have in common with their prompt once: auto (where that is faster), always, never.",
         },
         Field { name: "output", kind: Path, needed: Needed::Text("reports"), about: "Parent folder of runs." },
         Field { name: "statistics", kind: Mapping(&STATISTICS), needed: Optional, about: "How intervals are made." },
@@ -667,6 +682,24 @@ fn choice<'a>(node: &'a Node, key: &str, valid: &'static [&'static str]) -> Resu
     Err(complaint)
 }
 
+/// A device, or several: of one kind, since which example runs where is left to chance, and kinds differ in last digits.
+fn devices(node: &Node) -> Result<(), Complaint> {
+    let Content::List(items) = &node.content else { return text(node).and_then(device).map(drop) };
+    let kind = |typed: &str| typed.split(':').next().unwrap_or_default().to_owned();
+    let mut kinds = Vec::new();
+    for item in items {
+        kinds.push(kind(text(item).and_then(device)?));
+    }
+    match (kinds.first(), kinds.iter().find(|kind| Some(*kind) != kinds.first())) {
+        (None, _) => Err(Complaint::new("this list is empty", "")),
+        (Some(_), None) => Ok(()),
+        (Some(first), Some(other)) => {
+            let message = format!("{} and {} differ in last digits", quote(first), quote(other));
+            Err(Complaint::new(message, "name devices of one kind: [cuda:0, cuda:1]"))
+        }
+    }
+}
+
 /// A device, as the command line reads it too.
 pub(super) fn device(typed: &str) -> Result<&str, Complaint> {
     let Err(error) = typed.parse::<crate::device::Device>() else { return Ok(typed) };
@@ -752,7 +785,7 @@ impl Checker<'_> {
             Margin => margin(node).map(drop),
             Date => date(node).map(drop),
             Choice(valid) => choice(node, key, valid).map(drop),
-            Device => text(node).and_then(device).map(drop),
+            Devices => devices(node),
             Mapping(table) => return self.mapping(node, table, key),
             Model if matches!(node.content, Content::Mapping(_)) => return self.mapping(node, &MODEL, key),
             Model => text(node).map(drop),
@@ -1061,7 +1094,10 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
         Choice(valid) => json!({"enum": valid}),
         List(kind) => json!({"type": "array", "minItems": 1, "items": kind_schema(kind, vocabulary)}),
         Mapping(table) => table_schema(table, vocabulary),
-        Device => json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,10})?)$"}),
+        Devices => {
+            let one = json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,10})?)$"});
+            json!({"anyOf": [one.clone(), {"type": "array", "minItems": 1, "items": one}]})
+        }
         Model => json!({"anyOf": [kind_schema(&Path, vocabulary), table_schema(&MODEL, vocabulary)]}),
         Chosen(sort) => {
             let known = sort.known(vocabulary);

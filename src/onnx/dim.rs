@@ -7,6 +7,8 @@ use std::sync::Arc;
 pub const BATCH: &str = "batch";
 /// The name of the symbolic sequence length.
 pub const SEQ: &str = "seq";
+/// The name of the symbolic length of a prefix whose keys and values are given.
+pub const PAST: &str = "past";
 
 /// A size that is a number times a product of symbols, such as `4*batch*seq`.
 ///

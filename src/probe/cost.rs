@@ -11,6 +11,9 @@ pub struct Cost {
     pub forward_rows_saved: u64,
     pub gradient_rows: u64,
     pub gradient_rows_saved: u64,
+    /// Tokens whose keys and values were computed for rows that begin alike, and tokens of those rows that were spared.
+    pub prefix_tokens: u64,
+    pub prefix_tokens_saved: u64,
 }
 
 impl std::ops::AddAssign for Cost {
@@ -20,6 +23,8 @@ impl std::ops::AddAssign for Cost {
         self.forward_rows_saved += other.forward_rows_saved;
         self.gradient_rows += other.gradient_rows;
         self.gradient_rows_saved += other.gradient_rows_saved;
+        self.prefix_tokens += other.prefix_tokens;
+        self.prefix_tokens_saved += other.prefix_tokens_saved;
     }
 }
 
@@ -55,9 +60,19 @@ pub(super) fn shares(together: Cost, asked: &[u64]) -> Vec<Cost> {
         };
         let (forward_rows, forward_rows_saved) = split(together.forward_rows, together.forward_rows_saved);
         let (gradient_rows, gradient_rows_saved) = split(together.gradient_rows, together.gradient_rows_saved);
+        let (prefix_tokens, prefix_tokens_saved) =
+            (between(together.prefix_tokens), between(together.prefix_tokens_saved));
         before += own;
         let seconds = together.seconds * own as f64 / all as f64;
-        Cost { seconds, forward_rows, forward_rows_saved, gradient_rows, gradient_rows_saved }
+        Cost {
+            seconds,
+            forward_rows,
+            forward_rows_saved,
+            gradient_rows,
+            gradient_rows_saved,
+            prefix_tokens,
+            prefix_tokens_saved,
+        }
     };
     asked.iter().map(share).collect()
 }
@@ -68,11 +83,13 @@ mod tests {
 
     #[test]
     fn shares_add_up() {
-        let together = Cost { seconds: 2.0, forward_rows: 10, forward_rows_saved: 5, ..Cost::default() };
+        let together =
+            Cost { seconds: 2.0, forward_rows: 10, forward_rows_saved: 5, prefix_tokens_saved: 7, ..Cost::default() };
         let shares = shares(together, &[7, 0, 7, 1]);
         let mut total = Cost::default();
         shares.iter().for_each(|share| total += *share);
         assert_eq!((total.forward_rows, total.forward_rows_saved), (10, 5));
+        assert_eq!(total.prefix_tokens_saved, 7);
         assert!((total.seconds - 2.0).abs() < 1e-12);
         assert_eq!(shares[1], Cost::default());
         for (share, asked) in shares.iter().zip([7, 0, 7, 1]) {

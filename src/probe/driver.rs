@@ -230,6 +230,8 @@ fn cost(rows: Counters, seconds: f64) -> Cost {
         forward_rows_saved: rows.forward_rows_saved,
         gradient_rows: rows.gradient_rows,
         gradient_rows_saved: rows.gradient_rows_saved,
+        prefix_tokens: rows.prefix_tokens,
+        prefix_tokens_saved: rows.prefix_tokens_saved,
     }
 }
 

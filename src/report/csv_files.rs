@@ -192,8 +192,9 @@ pub fn comparisons(folder: &Path, comparisons: &[Comparison]) -> Result<Pending,
 pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportError> {
     let mut file = Csv::create(folder, "timings.csv")?;
     let rows = ["forward_rows", "forward_rows_saved", "gradient_rows", "gradient_rows_saved"];
+    let asked = ["forward_rows_asked", "gradient_rows_asked", "prefix_tokens", "prefix_tokens_saved"];
     let head = ["model", "task", "method", "n", "attribution_seconds", "evaluation_seconds"];
-    file.row(head.into_iter().chain(rows))?;
+    file.row(head.into_iter().chain(rows).chain(asked))?;
     for panel in &gathered.panels {
         for (method, totals) in gathered.declared.methods.iter().zip(&panel.methods) {
             let cost = totals.cost();
@@ -208,6 +209,10 @@ pub fn timings(folder: &Path, gathered: &Gathered) -> Result<Pending, ReportErro
                 &cost.forward_rows_saved.to_string(),
                 &cost.gradient_rows.to_string(),
                 &cost.gradient_rows_saved.to_string(),
+                &(cost.forward_rows + cost.forward_rows_saved).to_string(),
+                &(cost.gradient_rows + cost.gradient_rows_saved).to_string(),
+                &cost.prefix_tokens.to_string(),
+                &cost.prefix_tokens_saved.to_string(),
             ])?;
         }
     }

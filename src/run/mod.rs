@@ -7,20 +7,21 @@ mod find;
 mod prepare;
 mod reads;
 mod record;
+mod workers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::attribution::{self, Method};
+use crate::attribution;
 use crate::config::{Chosen, Plan, TaskPlan, Vocabulary};
 use crate::faithfulness::{self, Measurement};
-use crate::probe::Driver;
+use crate::imports::Given;
 use crate::report::{self, ReportError, Written};
-use crate::runtime::{Device, Model, Runtime, RuntimeError, SessionOptions};
+use crate::runtime::{Device, Model, PrefixCache, Runtime, SessionOptions};
 use crate::store::{self, Damage, Finished, PlannedDataset, RunLock, Store, Unit, UnitKey};
 use crate::tasks::{Dataset, Example};
 
@@ -30,9 +31,10 @@ pub use find::to_resume;
 pub use prepare::data_mistakes;
 pub use reads::Reads;
 
-use example::{Identified, Seen, Wanted};
+use example::Identified;
 use prepare::Prepared;
 use record::{Basis, Sessions};
+use workers::{Ledger, Piece, Planned, Shared};
 
 /// All methods and metrics that there are.
 pub fn vocabulary() -> Vocabulary<'static> {
@@ -101,7 +103,7 @@ pub enum Outcome {
 pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let plan = job.plan;
-    let device: Device = plan.device.parse()?;
+    let devices = plan.devices.iter().map(|device| device.parse()).collect::<Result<Vec<Device>, _>>()?;
     // Said before anything is baked for a run that cannot begin.
     if RunLock::is_held(job.folder) {
         take_lock(job.folder)?;
@@ -116,12 +118,14 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     store::remove_unfinished(job.folder);
     report::remove_unfinished(job.folder);
 
-    let mut options =
-        SessionOptions { device, threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
-    options.reuse_bytes = plan.reuse_bytes.unwrap_or(options.reuse_bytes);
+    let mut options = SessionOptions { threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
+    options.device = devices.first().copied().unwrap_or_default();
+    let workers = plan.workers.max(1);
+    options.reuse_bytes = plan.reuse_bytes.unwrap_or(options.reuse_bytes) / workers;
+    options.prefix_cache = PrefixCache::named(&plan.prefix_cache).unwrap_or_default();
     let mut sessions = Sessions { threads: options.thread_count(), prepacking: BTreeMap::new() };
     for model in &prepared {
-        sessions.prepacking.insert(model.name.clone(), Model::choose_prepacking(&model.bundle, &options).on);
+        sessions.prepacking.insert(model.name.clone(), Model::choose_prepacking(&model.bundle, &options, workers).on);
     }
     let (mut store, basis) = open_store(job, &prepared, runtime, &mut sessions)?;
     (job.begun)()?;
@@ -130,7 +134,8 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
         progress.note(&damage_note(&damage));
         store.remove(&damage)?;
     }
-    options.threads = Some(sessions.threads);
+    // Numbers do not hang on how many there are.
+    options.threads = Some((sessions.threads / workers).max(1));
 
     let metrics = plan.all_metrics();
     let work = Work { job, metrics, basis: &basis, finished, progress };
@@ -138,21 +143,23 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
         options.prepacking = sessions.prepacking.get(&prepared.name).copied();
-        let mut model = Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?;
+        let mut models = Vec::with_capacity(workers);
+        for device in devices.iter().cycle().take(workers) {
+            let options = SessionOptions { device: *device, ..options.clone() };
+            models.push(Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?);
+        }
         for ((task, dataset), given) in plan.tasks.iter().zip(&prepared.datasets).zip(&prepared.given) {
-            let methods = attribution::build_all(&plan.methods, plan.seed, given);
-            let choice = Choice { methods, metrics: Metrics::new(plan, task, &work.metrics) };
-            let complete_here = match run_task(&work, &mut model, prepared, dataset, &choice, &mut store) {
-                // In the middle of a unit, which will be done again.
-                Err(RunError::Runtime(RuntimeError::Interrupted)) => false,
-                result => result?,
-            };
-            if !complete_here {
+            let data = Data { prepared, task, dataset, given };
+            if !run_task(&work, &mut models, &data, &mut store)? {
                 complete = false;
                 break 'models;
             }
         }
-        ran.push(record::ModelRecord::new(prepared, &model));
+        let placements = record::placements(&prepared.name, &models);
+        if !placements.facts.is_empty() {
+            store.add_facts(&placements)?;
+        }
+        ran.push(record::ModelRecord::new(prepared, &models));
     }
 
     let manifest = record::manifest(plan, store.identity(), &ran, runtime, &options, started.elapsed());
@@ -244,12 +251,6 @@ impl Work<'_> {
     }
 }
 
-/// What is done with each example of a task.
-struct Choice {
-    methods: Vec<(String, Rc<dyn Method>)>,
-    metrics: Rc<Metrics>,
-}
-
 /// What a task measures.
 struct Metrics {
     measurements: Vec<Measurement>,
@@ -268,23 +269,19 @@ impl Metrics {
     }
 }
 
-/// Something that was asked of the probe.
-enum Done {
-    Seen { index: usize, seen: Seen },
-    Unit { index: usize, unit: Box<Unit> },
+/// A task as a model reads it.
+struct Data<'a> {
+    prepared: &'a Prepared,
+    task: &'a TaskPlan,
+    dataset: &'a Dataset,
+    /// By the method's label, what imported files say of its examples.
+    given: &'a HashMap<String, Arc<Given>>,
 }
 
 /// Whether the task was finished, rather than interrupted.
-fn run_task(
-    work: &Work,
-    model: &mut Model,
-    prepared: &Prepared,
-    dataset: &Dataset,
-    choice: &Choice,
-    store: &mut Store,
-) -> Result<bool, RunError> {
+fn run_task(work: &Work, models: &mut [Model], data: &Data, store: &mut Store) -> Result<bool, RunError> {
     let Work { job, progress, .. } = work;
-    let Choice { methods, metrics } = choice;
+    let Data { prepared, task, dataset, given } = data;
     let identify = |example: &Example, method: &str| {
         let key = UnitKey {
             model: prepared.name.clone(),
@@ -294,9 +291,10 @@ fn run_task(
         };
         Identified { depends_on: work.basis.of_unit(&key, dataset.score, example), key }
     };
+    let methods: Vec<&str> = job.plan.methods.iter().map(|method| method.label.as_str()).collect();
     let (mut due, mut missing, mut excluded) = (Vec::with_capacity(dataset.examples.len()), 0, 0);
     for example in &dataset.examples {
-        let units: Vec<Identified> = methods.iter().map(|(method, _)| identify(example, method)).collect();
+        let units: Vec<Identified> = methods.iter().map(|method| identify(example, method)).collect();
         let of_example: Vec<Due> = units.iter().map(|unit| work.due(unit)).collect::<Result<_, _>>()?;
         let count = of_example.iter().filter(|due| **due != Due::Nothing).count();
         let known = |unit: &Identified| work.finished.get(&unit.key).is_some_and(|finished| finished.excluded);
@@ -307,89 +305,64 @@ fn run_task(
     progress.begin(&prepared.name, &dataset.name, missing as u64);
 
     let is_due = |index: &usize| due[*index].iter().any(|due| *due != Due::Nothing);
-    let mut examples = (0..dataset.examples.len()).filter(is_due);
-    let wanted = |store: &Store, index: usize| -> Result<Vec<Wanted>, RunError> {
-        let mut wanted = Vec::new();
-        for ((name, method), due) in methods.iter().zip(&due[index]) {
-            let (unit, method) = (identify(&dataset.examples[index], name), Rc::clone(method));
-            match due {
-                Due::Nothing => {}
-                Due::Whole => wanted.push(Wanted { unit, method, known: None }),
-                Due::Metrics => wanted.push(Wanted { known: store.unit(&unit.key)?, unit, method }),
+    let left: Vec<usize> = (0..dataset.examples.len()).filter(is_due).collect();
+    // Nobody has nothing to do.
+    let models = models.split_at_mut(left.len().clamp(1, models.len())).0;
+    let mut ledger = TaskLedger {
+        left: left.into_iter(),
+        planned: |store: &Store, index: usize| {
+            let mut planned = Vec::new();
+            for (method, (label, due)) in methods.iter().zip(&due[index]).enumerate() {
+                let unit = identify(&dataset.examples[index], label);
+                let known = match due {
+                    Due::Nothing => continue,
+                    Due::Whole => None,
+                    Due::Metrics => store.unit(&unit.key)?,
+                };
+                planned.push(Planned { unit, method, known });
             }
-        }
-        Ok(wanted)
+            Ok(planned)
+        },
+        store,
+        progress: *progress,
     };
-    let dimensions = model.manifest().dimensions.clone();
-    let mut driver: Driver<Done> = Driver::new(model);
-    // Units in hand by example; one that was only seen has none yet.
-    let mut open: BTreeMap<usize, usize> = BTreeMap::new();
-    loop {
-        if job.interrupted.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let mut units = Vec::new();
-        while open.len() < TOGETHER && driver.has_room() {
-            let Some(index) = examples.next() else { break };
-            let example = &dataset.examples[index];
-            if let Some(reason) = example::unfit(example, dimensions.max_positions) {
-                excluded += 1;
-                let left_out = |wanted| example::left_out(wanted, index, example, &reason, None);
-                units.extend(wanted(store, index)?.into_iter().map(left_out));
-                continue;
-            }
-            let position = dimensions.scored_position(example.input_ids.len());
-            let case = example::case(example, position, dataset.score, prepared.baseline);
-            let (probe, example) = (driver.probe(Rc::new(case), index), Rc::new(example.clone()));
-            open.insert(index, 0);
-            driver.take(0, async move { Done::Seen { index, seen: example::see(example, probe).await } });
-        }
-        let finished = driver.finish_some()?;
-        if finished.is_empty() && units.is_empty() && open.is_empty() {
-            break;
-        }
-        for done in finished {
-            match done {
-                Done::Seen { index, seen: Seen::LeftOut { reason, score } } => {
-                    excluded += 1;
-                    open.remove(&index);
-                    let example = &dataset.examples[index];
-                    let left_out = |wanted| example::left_out(wanted, index, example, &reason, score);
-                    units.extend(wanted(store, index)?.into_iter().map(left_out));
-                }
-                Done::Seen { index, seen: Seen::Explained { case, score } } => {
-                    let example = Rc::new(dataset.examples[index].clone());
-                    let bytes = driver.estimate(case.length());
-                    let probe = driver.probe(Rc::new(case), index);
-                    let wanted = wanted(store, index)?;
-                    open.insert(index, wanted.len());
-                    for wanted in wanted {
-                        let (example, probe) = (Rc::clone(&example), probe.clone());
-                        let metrics = Rc::clone(metrics);
-                        driver.take(bytes, async move {
-                            let unit = example::explain(wanted, index, example, score, &metrics, probe).await;
-                            Done::Unit { index, unit: Box::new(unit) }
-                        });
-                    }
-                }
-                Done::Unit { index, unit } => {
-                    units.push(*unit);
-                    match open.get_mut(&index) {
-                        Some(left) if *left > 1 => *left -= 1,
-                        _ => drop(open.remove(&index)),
-                    }
-                }
-            }
-        }
-        if !units.is_empty() {
-            // Nothing is stored that may have come from weights that changed under the run.
-            driver.model().check_weights()?;
-            store.write_all(&units)?;
-            units.iter().for_each(|unit| progress.advance(&unit.key.method, 1));
-        }
+    let shared = Shared {
+        plan: job.plan,
+        task,
+        dataset,
+        given,
+        baseline: prepared.baseline,
+        metrics: &work.metrics,
+        interrupted: job.interrupted,
+    };
+    let ended = workers::work(models, &shared, &mut ledger)?;
+    if ended.interrupted {
+        return Ok(false);
     }
-    progress.end(&prepared.name, &dataset.name, dataset.examples.len(), excluded);
+    progress.end(&prepared.name, &dataset.name, dataset.examples.len(), excluded + ended.left_out);
     Ok(true)
+}
+
+/// The examples that are left of a task, and the run's store.
+struct TaskLedger<'a, P> {
+    left: std::vec::IntoIter<usize>,
+    /// What is to be made of an example.
+    planned: P,
+    store: &'a mut Store,
+    progress: &'a dyn Progress,
+}
+
+impl<P: Fn(&Store, usize) -> Result<Vec<Planned>, RunError>> Ledger for TaskLedger<'_, P> {
+    fn next(&mut self) -> Result<Option<Piece>, RunError> {
+        let Some(index) = self.left.next() else { return Ok(None) };
+        Ok(Some(Piece { index, units: (self.planned)(self.store, index)? }))
+    }
+
+    fn store(&mut self, units: &[Unit]) -> Result<(), RunError> {
+        self.store.write_all(units)?;
+        units.iter().for_each(|unit| self.progress.advance(&unit.key.method, 1));
+        Ok(())
+    }
 }
 
 /// What is to be done for a unit.

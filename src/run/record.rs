@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::prepare::Prepared;
 use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
-use crate::runtime::{Graph, Model, Placement, Runtime, SessionOptions};
+use crate::runtime::{Counters, Graph, Model, Placement, Runtime, SessionOptions};
 use crate::store::{DatasetFacts, Declared, NODES, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
 use crate::units::Granularity;
@@ -62,9 +62,10 @@ impl Basis {
         let common = Facts::from([
             ("program".to_owned(), format!("{}, build {build}", env!("CARGO_PKG_VERSION"))),
             ("ONNX Runtime".to_owned(), runtime.version().to_owned()),
-            ("device".to_owned(), plan.device.clone()),
+            ("device".to_owned(), plan.devices.join(", ")),
             (THREADS.to_owned(), sessions.threads.to_string()),
             ("batch_tokens".to_owned(), plan.batch_tokens.to_string()),
+            ("prefix_cache".to_owned(), plan.prefix_cache.clone()),
             ("seed".to_owned(), plan.seed.to_string()),
         ]);
         let of_model = |model: &Prepared| {
@@ -180,13 +181,18 @@ pub struct ModelRecord {
     where_it_ran: String,
     forward_rows: u64,
     forward_rows_saved: u64,
+    prefix_tokens: u64,
+    prefix_tokens_saved: u64,
     gradient_rows: u64,
     attention_rows: u64,
 }
 
 impl ModelRecord {
-    pub fn new(prepared: &Prepared, model: &Model) -> Self {
-        let counters = model.counters();
+    /// Of all its workers.
+    pub fn new(prepared: &Prepared, models: &[Model]) -> Self {
+        let counters = models.iter().map(Model::counters).sum::<Counters>();
+        let mut where_it_ran: Vec<String> = models.iter().map(Model::describe).collect();
+        where_it_ran.dedup();
         ModelRecord {
             name: prepared.name.clone(),
             architecture: prepared.manifest.architecture.clone(),
@@ -194,9 +200,11 @@ impl ModelRecord {
             tokenizer_sha256: prepared.tokenizer_sha256.clone(),
             baseline_token_id: prepared.baseline,
             baseline_token: prepared.tokenizer.token(prepared.baseline),
-            where_it_ran: model.describe(),
+            where_it_ran: where_it_ran.join("; "),
             forward_rows: counters.forward_rows,
             forward_rows_saved: counters.forward_rows_saved,
+            prefix_tokens: counters.prefix_tokens,
+            prefix_tokens_saved: counters.prefix_tokens_saved,
             gradient_rows: counters.gradient_rows,
             attention_rows: counters.attention_rows,
         }
@@ -204,10 +212,10 @@ impl ModelRecord {
 }
 
 /// Facts that the running shows: which nodes of a model's graphs ran where, if not all on the CPU.
-pub fn placements(name: &str, model: &Model) -> RunIdentity {
+pub fn placements(name: &str, workers: &[Model]) -> RunIdentity {
     let of =
         |(graph, placement): (Graph, &Placement)| (format!("{NODES}{} of {name}", graph.file()), placement.to_string());
-    model.placements().into_iter().map(of).collect()
+    workers.iter().flat_map(Model::placements).map(of).collect()
 }
 
 /// `manifest.json`.
@@ -223,7 +231,8 @@ pub fn manifest(
         "name": plan.name,
         "program": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
         "onnx_runtime": { "version": runtime.version(), "origin": runtime.origin().to_string() },
-        "device": plan.device,
+        "device": plan.devices.join(", "),
+        "workers": plan.workers,
         "threads": options.thread_count(),
         "batch_tokens": plan.batch_tokens,
         "seed": plan.seed,

@@ -15,6 +15,8 @@ pub(crate) struct Bounds {
     pub squares: usize,
     /// Whether rows of different length may share a batch.
     pub mixed: bool,
+    /// Whether last digits hang on what shares a batch, so that batches are made as if memory were without end.
+    pub fixed: bool,
 }
 
 /// What the activations of a batch of gradients may take, by the estimate that follows. Larger batches are not faster on a
@@ -28,7 +30,7 @@ const KEPT_SQUARES: usize = 3;
 
 impl Bounds {
     pub fn of_tokens(tokens: usize, mixed: bool) -> Self {
-        Bounds { tokens, rows: usize::MAX, squares: usize::MAX, mixed }
+        Bounds { tokens, rows: usize::MAX, squares: usize::MAX, mixed, fixed: false }
     }
 
     /// Tighter where a backward pass keeps so much of the forward pass that it would not fit into memory: a batch of
@@ -37,7 +39,7 @@ impl Bounds {
         let numbers = GRADIENT_BYTES / size_of::<f32>();
         let tokens = numbers / (KEPT * model.layers.saturating_mul(model.hidden)).max(1);
         let squares = numbers / (KEPT_SQUARES * model.layers.saturating_mul(model.heads)).max(1);
-        Bounds { tokens: self.tokens.min(tokens), squares: self.squares.min(squares), ..self }
+        Bounds { tokens: self.tokens.min(tokens), squares: self.squares.min(squares), fixed: true, ..self }
     }
 
     /// Rows are padded to the longest of their batch, so rows of very different length are kept apart.
@@ -116,7 +118,7 @@ mod tests {
             tokens in 0usize..300, rows in 0usize..20, squares in 0usize..20_000,
             mixed: bool,
         ) {
-            let bounds = Bounds { tokens, rows, squares, mixed };
+            let bounds = Bounds { tokens, rows, squares, mixed, fixed: false };
             let (order, ranges) = batches(&lengths, bounds);
             let mut seen = order.clone();
             seen.sort_unstable();

@@ -67,6 +67,13 @@ pub enum RuntimeError {
     #[error("{}: running the graph failed: {problem}", .graph.display())]
     Run { graph: PathBuf, problem: String },
 
+    #[error(
+        "{}: a single row of {tokens} tokens does not fit into memory: {problem}\n  hint: leave out what is so long \
+         (`max_tokens` of a task), or take a machine or device with more",
+        .graph.display()
+    )]
+    Memory { graph: PathBuf, tokens: usize, problem: String },
+
     #[error("{}: output `{output}` is {found}, expected {expected}", .graph.display())]
     Output { graph: PathBuf, output: String, expected: String, found: String },
 

@@ -1,6 +1,7 @@
 //! A bundle's graphs as functions of rows.
 
 use std::collections::HashMap;
+use std::iter::Sum;
 use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
 use super::batch::{Bounds, batches};
 use super::error::{InputError, RuntimeError};
 use super::external;
+use super::fewer::in_halves;
 use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
 use super::placement::Placement;
+use super::prefix::{Cutting, PrefixCache, Prefixes};
 use super::reuse::Reuse;
 use super::row::{Change, Prompt, Row};
 use super::score::{Score, reduce};
@@ -47,11 +50,31 @@ pub struct Gradient {
 pub struct Counters {
     pub forward_rows: u64,
     pub forward_rows_saved: u64,
+    /// Tokens of rows that were run but for these, whose keys and values were at hand.
+    pub prefix_tokens_saved: u64,
+    /// Tokens whose keys and values were computed for that.
+    pub prefix_tokens: u64,
     pub gradient_rows: u64,
     pub gradient_rows_saved: u64,
     pub embed_rows: u64,
     pub attention_rows: u64,
     pub attention_rows_saved: u64,
+}
+
+impl Sum for Counters {
+    fn sum<I: Iterator<Item = Counters>>(all: I) -> Counters {
+        all.fold(Counters::default(), |sum, next| Counters {
+            forward_rows: sum.forward_rows + next.forward_rows,
+            forward_rows_saved: sum.forward_rows_saved + next.forward_rows_saved,
+            prefix_tokens_saved: sum.prefix_tokens_saved + next.prefix_tokens_saved,
+            prefix_tokens: sum.prefix_tokens + next.prefix_tokens,
+            gradient_rows: sum.gradient_rows + next.gradient_rows,
+            gradient_rows_saved: sum.gradient_rows_saved + next.gradient_rows_saved,
+            embed_rows: sum.embed_rows + next.embed_rows,
+            attention_rows: sum.attention_rows + next.attention_rows,
+            attention_rows_saved: sum.attention_rows_saved + next.attention_rows_saved,
+        })
+    }
 }
 
 impl Sub for Counters {
@@ -62,6 +85,8 @@ impl Sub for Counters {
         Counters {
             forward_rows: self.forward_rows.saturating_sub(earlier.forward_rows),
             forward_rows_saved: self.forward_rows_saved.saturating_sub(earlier.forward_rows_saved),
+            prefix_tokens_saved: self.prefix_tokens_saved.saturating_sub(earlier.prefix_tokens_saved),
+            prefix_tokens: self.prefix_tokens.saturating_sub(earlier.prefix_tokens),
             gradient_rows: self.gradient_rows.saturating_sub(earlier.gradient_rows),
             gradient_rows_saved: self.gradient_rows_saved.saturating_sub(earlier.gradient_rows_saved),
             embed_rows: self.embed_rows.saturating_sub(earlier.embed_rows),
@@ -80,12 +105,17 @@ impl Sub for Counters {
 /// remembered from one call to the next, so the same calls give the same numbers.
 #[derive(Debug)]
 pub struct Model {
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     bundle: Arc<OpenedBundle>,
     options: SessionOptions,
     prepacking: Prepacking,
     sessions: HashMap<Graph, Session>,
     reuse: Reuse,
+    /// Which rows are cut, where any is.
+    pub(super) cutting: Option<Cutting>,
+    pub(super) prefixes: Prefixes,
+    /// Tokens of a batch of scores, once one did not fit into memory.
+    pub(super) most_tokens: usize,
     pub(super) counters: Counters,
 }
 
@@ -112,7 +142,8 @@ impl Model {
         options: &SessionOptions,
     ) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
-        let prepacking = Model::choose_prepacking(&bundle, options);
+        let prepacking = Model::choose_prepacking(&bundle, options, 1);
+        let cutting = Cutting::of(&bundle.manifest, options.prefix_cache);
         tracing::debug!(bundle = %bundle.path().display(), %prepacking, "opened a bundle");
         Ok(Model {
             runtime: runtime.clone(),
@@ -121,15 +152,21 @@ impl Model {
             prepacking,
             sessions: HashMap::new(),
             reuse: Reuse::new(options.reuse_bytes),
+            cutting,
+            prefixes: Prefixes::default(),
+            most_tokens: usize::MAX,
             counters: Counters::default(),
         })
     }
 
-    /// Whether the weights of a bundle are prepacked: as asked for, or where they fit into this machine's memory.
-    pub fn choose_prepacking(bundle: &OpenedBundle, options: &SessionOptions) -> Prepacking {
+    /// Whether the weights of a bundle are prepacked: as asked for, or where they fit into this machine's memory as often
+    /// as models are open side by side.
+    pub fn choose_prepacking(bundle: &OpenedBundle, options: &SessionOptions, models: usize) -> Prepacking {
         // The embedding graph gathers from its table and has no products to pack weights for.
-        let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
+        let mut packing = vec![Graph::Forward, Graph::Gradient, Graph::Attention];
+        packing.extend((options.prefix_cache != PrefixCache::Never).then_some(Graph::ForwardCached));
         let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
+        let sessions = sessions.saturating_mul(models as u64);
         Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine())
     }
 
@@ -192,9 +229,10 @@ impl Model {
         self.counters
     }
 
-    /// Forgets the scores that were remembered.
+    /// Forgets the scores that were remembered, and the keys and values of prompts.
     pub fn forget(&mut self) {
         self.reuse.clear();
+        self.prefixes.clear();
     }
 
     /// The embeddings of a sequence, `[seq, hidden]`.
@@ -417,6 +455,23 @@ impl Model {
         self.load(graph)?.run(inputs)
     }
 
+    /// As [`Model::run`], of some outputs.
+    pub(super) fn run_for(
+        &mut self,
+        graph: Graph,
+        inputs: &[(&str, Tensor)],
+        outputs: &[&str],
+    ) -> Result<Outputs, RuntimeError> {
+        self.load(graph)?.run_for(inputs, |name| outputs.contains(&name))
+    }
+
+    /// A product of one row with weights that are not packed takes another path through the runtime's kernels, and ends in
+    /// other last digits, than the same row among others. With a twin it takes the same.
+    pub(super) fn with_twin<'r>(&self, rows: &[&'r Row]) -> Vec<&'r Row> {
+        let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
+        if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.to_vec() }
+    }
+
     /// Runs the forward graphs and gives every row's logits to `keep`.
     fn forward<T>(
         &mut self,
@@ -424,8 +479,15 @@ impl Model {
         mut keep: impl FnMut(&mut Model, &Row, &[f32]) -> T,
     ) -> Result<Vec<T>, RuntimeError> {
         let mut found: Vec<Option<T>> = rows.iter().map(|_| None).collect();
+        let cuts: Vec<usize> = rows.iter().map(|row| self.cutting.map_or(0, |cutting| cutting.at(row))).collect();
+        let (behind, cut): (Vec<usize>, Vec<usize>) =
+            cuts.iter().copied().enumerate().filter(|(_, cut)| *cut > 0).unzip();
+        let part: Vec<&Row> = behind.iter().map(|&row| rows[row]).collect();
+        let results = self.forward_behind(&part, &cut, &mut keep)?;
+        behind.into_iter().zip(results).for_each(|(place, result)| found[place] = Some(result));
         for graph in [Graph::Forward, Graph::ForwardEmbeds, Graph::ForwardResidual, Graph::ForwardScores] {
-            let places: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].graph() == graph).collect();
+            let whole = |&row: &usize| cuts[row] == 0 && rows[row].graph() == graph;
+            let places: Vec<usize> = (0..rows.len()).filter(whole).collect();
             let part: Vec<&Row> = places.iter().map(|&row| rows[row]).collect();
             let results = self.forward_from(graph, &part, &mut keep)?;
             places.into_iter().zip(results).for_each(|(place, result)| found[place] = Some(result));
@@ -442,13 +504,10 @@ impl Model {
         let vocab = self.manifest().outputs();
         let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
         let bounds = Bounds { rows: OUTPUT_LIMIT / vocab, ..self.bounds() };
-        let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
         self.in_batches(&lengths, bounds, |model, batch, longest| {
             let rows: Vec<&Row> = batch.iter().map(|&row| rows[row]).collect();
             model.counters.forward_rows += rows.len() as u64;
-            // A product of one row with weights that are not packed takes another path through the runtime's kernels,
-            // and ends in other last digits, than the same row among others. With a twin it takes the same.
-            let run: Vec<&Row> = if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.clone() };
+            let run = model.with_twin(&rows);
             let first = match graph {
                 Graph::ForwardEmbeds => ("inputs_embeds", model.embeds_with_means(&run, longest)?.into()),
                 _ => ("input_ids", padded_rows(&run, longest).into()),
@@ -497,14 +556,42 @@ impl Model {
             if watch.as_ref().is_some_and(|watch| watch.is_interrupted()) {
                 return Err(RuntimeError::Interrupted);
             }
-            let rows = &order[start..end];
-            let longest = rows.iter().map(|&row| lengths[row]).max().unwrap_or(0);
-            for (&row, result) in rows.iter().zip(run(self, rows, longest)?) {
-                results[row] = Some(result);
+            let batch = &order[start..end];
+            let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+            let most = if bounds.fixed { batch.len() } else { self.most_tokens / longest.max(1) };
+            for rows in batch.chunks(most.max(1)) {
+                let found = self.fitting(rows, longest, bounds.fixed, &mut |model, rows| run(model, rows, longest))?;
+                for (&row, result) in rows.iter().zip(found) {
+                    results[row] = Some(result);
+                }
+                watch.iter().for_each(|watch| watch.advance(rows.len()));
             }
-            watch.iter().for_each(|watch| watch.advance(rows.len()));
         }
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// Runs rows together, or where they do not fit into memory in halves; then later batches of scores are as small. Those of
+    /// gradients are tried anew: what they are made of is the plan's.
+    pub(super) fn fitting<T>(
+        &mut self,
+        rows: &[usize],
+        longest: usize,
+        fixed: bool,
+        run: &mut impl FnMut(&mut Model, &[usize]) -> Result<Vec<T>, RuntimeError>,
+    ) -> Result<Vec<T>, RuntimeError> {
+        let (found, most) = in_halves(self, rows, run).map_err(|error| match error {
+            RuntimeError::Run { ref graph, ref problem } if error.is_out_of_memory() => {
+                RuntimeError::Memory { graph: graph.clone(), tokens: longest, problem: problem.clone() }
+            }
+            error => error,
+        })?;
+        if let Some(most) = most {
+            tracing::warn!(rows = rows.len(), fits = most, longest, "a batch did not fit into memory");
+            if !fixed {
+                self.most_tokens = self.most_tokens.min(most.saturating_mul(longest));
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -658,7 +745,7 @@ pub(super) fn padded(rows: &[&[i64]], longest: usize) -> Array2<i64> {
 }
 
 /// As [`padded`], of rows.
-fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
+pub(super) fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
     let mut ids = Array2::zeros((rows.len(), longest));
     for (mut space, row) in ids.axis_iter_mut(Axis(0)).zip(rows) {
         space.iter_mut().zip(row.prompt().ids()).for_each(|(space, &id)| *space = id);
@@ -672,7 +759,7 @@ fn padded_rows(rows: &[&Row], longest: usize) -> Array2<i64> {
 }
 
 /// As [`mask`], of rows: 0 also at the places that they hide.
-fn mask_of(rows: &[&Row], longest: usize) -> Array2<i64> {
+pub(super) fn mask_of(rows: &[&Row], longest: usize) -> Array2<i64> {
     let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
     let mut mask = mask(&lengths, longest);
     for (mut space, row) in mask.axis_iter_mut(Axis(0)).zip(rows) {

@@ -11,6 +11,7 @@ use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, Tensor
 use super::error::RuntimeError;
 use super::library::Runtime;
 use super::placement::{Listener, Placement};
+use super::prefix::PrefixCache;
 use super::residency::mappings_change;
 use super::reuse;
 use crate::device::Device;
@@ -49,6 +50,8 @@ pub struct SessionOptions {
     /// Upper bound in bytes of the scores that are remembered for repeated rows, with all that goes with them; 0 turns
     /// that off. 256 MiB, or an eighth of the memory available where that is less.
     pub reuse_bytes: usize,
+    /// Whether what rows have in common with their prompt is computed once.
+    pub prefix_cache: PrefixCache,
 }
 
 impl Default for SessionOptions {
@@ -63,6 +66,7 @@ impl Default for SessionOptions {
             batch_tokens: 4096,
             padding: false,
             reuse_bytes: reuse::standard_limit(),
+            prefix_cache: PrefixCache::Auto,
         }
     }
 }
@@ -279,6 +283,18 @@ impl Session {
     /// # Errors
     /// [`RuntimeError::Run`] when ONNX Runtime refuses the inputs or fails.
     pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Outputs, RuntimeError> {
+        self.run_for(inputs, |_| true)
+    }
+
+    /// Runs the graph on named inputs and returns those of its outputs that are wanted.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_for(
+        &mut self,
+        inputs: &[(&str, Tensor)],
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Outputs, RuntimeError> {
         let failed = |graph: &Path, problem: String| RuntimeError::Run { graph: graph.to_owned(), problem };
         // Arrays in any other layout than the standard one have to be copied; they must outlive the run.
         let standard: Vec<(&str, Standard<'_>)> =
@@ -295,6 +311,7 @@ impl Session {
         })?;
         let values = outputs
             .iter()
+            .filter(|(name, _)| wanted(name))
             .map(|(name, value)| {
                 let tensor = Tensor::of_value(&value)
                     .map_err(|problem| failed(&self.graph, format!("output `{name}` cannot be read: {problem}")))?;

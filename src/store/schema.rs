@@ -82,7 +82,7 @@ CREATE TABLE unit (
     score REAL,
     excluded TEXT,
     tokens TEXT NOT NULL,
-    attribution_cost TEXT NOT NULL, -- seconds, then rows: forward, forward saved, gradient, gradient saved
+    attribution_cost TEXT NOT NULL, -- seconds; forward rows, saved, gradient rows, saved; prefix tokens, saved
     evaluation_cost TEXT NOT NULL,
     checksum TEXT NOT NULL,
     UNIQUE (model, task, example_id, method)

@@ -253,20 +253,42 @@ impl Store {
     }
 }
 
-/// Seconds and rows as they stand in a column.
-type Written = (f64, [u64; 4]);
+/// Seconds, and rows and tokens, as they stand in a column: four numbers, and those of prefixes where there were any.
+type Written = (f64, Vec<u64>);
 
 fn written(cost: Cost) -> rusqlite::Result<String> {
-    let Cost { seconds, forward_rows, forward_rows_saved, gradient_rows, gradient_rows_saved } = cost;
+    let Cost {
+        seconds,
+        forward_rows,
+        forward_rows_saved,
+        gradient_rows,
+        gradient_rows_saved,
+        prefix_tokens,
+        prefix_tokens_saved,
+    } = cost;
     let seconds = if seconds.is_finite() { seconds } else { 0.0 };
-    let written: Written = (seconds, [forward_rows, forward_rows_saved, gradient_rows, gradient_rows_saved]);
+    let mut numbers = vec![forward_rows, forward_rows_saved, gradient_rows, gradient_rows_saved];
+    if (prefix_tokens, prefix_tokens_saved) != (0, 0) {
+        numbers.extend([prefix_tokens, prefix_tokens_saved]);
+    }
+    let written: Written = (seconds, numbers);
     serde_json::to_string(&written).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn cost(row: &Row, column: usize) -> rusqlite::Result<Cost> {
     let Json(written): Json<Written> = row.get(column)?;
-    let (seconds, [forward_rows, forward_rows_saved, gradient_rows, gradient_rows_saved]) = written;
-    Ok(Cost { seconds, forward_rows, forward_rows_saved, gradient_rows, gradient_rows_saved })
+    let (seconds, numbers) = written;
+    let number = |at: usize| numbers.get(at).copied();
+    let needed = |at: usize| number(at).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, at as i64));
+    Ok(Cost {
+        seconds,
+        forward_rows: needed(0)?,
+        forward_rows_saved: needed(1)?,
+        gradient_rows: needed(2)?,
+        gradient_rows_saved: needed(3)?,
+        prefix_tokens: number(4).unwrap_or_default(),
+        prefix_tokens_saved: number(5).unwrap_or_default(),
+    })
 }
 
 /// Whether an error is about a value that no run would have written, rather than one of the database's.

@@ -26,18 +26,18 @@ use crate::runtime::{Graph, Model, Runtime, Tensor};
 #[derive(Default)]
 pub struct Inside {
     pub checks: Vec<Check>,
-    expected: Vec<Expected>,
+    pub(super) expected: Vec<Expected>,
 }
 
 /// What a graph gives for some inputs, in double precision.
-struct Expected {
-    graph: Graph,
-    inputs: Vec<(&'static str, Tensor)>,
-    outputs: Vec<Output>,
+pub(super) struct Expected {
+    pub graph: Graph,
+    pub inputs: Vec<(&'static str, Tensor)>,
+    pub outputs: Vec<Output>,
 }
 
 /// An output by name, as it should be, and how far single precision is off.
-type Output = (&'static str, ArrayD<f64>, f64);
+pub(super) type Output = (&'static str, ArrayD<f64>, f64);
 
 /// The setting of the knobs that has every knob at a random value: rules that differ anywhere differ there.
 const LANE: usize = 2;
@@ -84,6 +84,9 @@ impl Inside {
         }
         if let (Some(graph), Some(zeroed)) = (&residual, of.read(Graph::ValueZeroing)?) {
             inside.value_zeroing(&of, graph, &zeroed, &mut random)?;
+        }
+        if let (Some(whole), Some(cached)) = (of.read(Graph::Forward)?, of.read(Graph::ForwardCached)?) {
+            inside.forward_cached(&of, &whole, &cached, &mut random)?;
         }
         Ok(inside)
     }
@@ -369,11 +372,11 @@ impl Inside {
 }
 
 /// What everything is computed with.
-struct Of<'a> {
-    bundle: &'a OpenedBundle,
+pub(super) struct Of<'a> {
+    pub bundle: &'a OpenedBundle,
     weights: &'a Arc<WeightFile>,
-    evidence: &'a Evidence,
-    machine: Machine<'a>,
+    pub evidence: &'a Evidence,
+    pub machine: Machine<'a>,
     /// Of the graphs that differentiate.
     feeds: Feeds,
     knobs: [Knobs; 1],
@@ -394,7 +397,7 @@ impl Of<'_> {
     }
 
     /// Outputs as they should be, each with how far single precision is off.
-    fn with_single(
+    pub(super) fn with_single(
         &self,
         graph: &Exact,
         feeds: &Feeds,
@@ -485,7 +488,7 @@ fn unmasked(score: f64) -> f64 {
 }
 
 /// Feeds as the runtime takes them, f32.
-fn inputs(feeds: &Feeds, names: &[&'static str]) -> Vec<(&'static str, Tensor)> {
+pub(super) fn inputs(feeds: &Feeds, names: &[&'static str]) -> Vec<(&'static str, Tensor)> {
     let tensor = |value: &Shared| match &**value {
         Value::Real(array) => Some(array.mapv(|x| x as f32).into()),
         Value::Whole(array) => Some(array.clone().into()),

@@ -7,6 +7,7 @@
 //! compared with it, and the forward graph with the definitions of the layers that it was written from.
 
 mod bake;
+mod cached;
 mod checks;
 mod effort;
 mod exact;

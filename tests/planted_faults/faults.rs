@@ -13,6 +13,7 @@ pub struct Fault {
 
 const GRADIENT: &[&str] = &["gradient.onnx"];
 const FORWARD: &[&str] = &["forward.onnx", "gradient.onnx", "attention.onnx"];
+const CACHED: &[&str] = &["forward_cached.onnx"];
 const LAYER: &str = "gradient/layers.1.self_attn";
 const NORM: &str = "gradient/layers.1.input_layernorm";
 const MLP: &str = "gradient/layers.1.mlp";
@@ -396,5 +397,42 @@ pub const INSIDE: &[Fault] = &[
         files: &["value_zeroing.onnx"],
         plant: |s| s.keep(s.find("zeroed", "Sub", ""), 1),
         by: "value zeroing",
+    },
+    Fault {
+        what: "behind a prefix: places begin at 0",
+        model: "llama-a",
+        files: CACHED,
+        plant: |s| s.keep(s.find("positions", "Add", "Range"), 0),
+        by: "behind a prefix",
+    },
+    Fault {
+        what: "behind a prefix: another layer's keys",
+        model: "llama-a",
+        files: CACHED,
+        plant: |s| {
+            let zero = s.whole(&[], 0);
+            s.set_input(s.find("layers.1.self_attn", "Gather", "past_keys"), 1, &zero);
+        },
+        by: "behind a prefix",
+    },
+    Fault {
+        what: "behind a prefix: a row's own tokens come first",
+        model: "llama-a",
+        files: CACHED,
+        plant: |s| {
+            let joined = s.find("layers.0.self_attn", "Concat", "Expand");
+            s.node(joined).input.reverse();
+        },
+        by: "behind a prefix",
+    },
+    Fault {
+        what: "behind a prefix: one layer keeps its keys scaled",
+        model: "llama-a",
+        files: CACHED,
+        plant: |s| {
+            let half = s.real(0.5);
+            s.after(s.nth("kept", "Reshape", "Concat", 0), "Mul", &half);
+        },
+        by: "behind a prefix",
     },
 ];
