@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use gim_harness::store::{RunIdentity, Store, StoreError, Unit, UnitKey};
+use gim_harness::store::{NODES, RunIdentity, Store, StoreError, Unit, UnitKey};
 use synthetic::{datasets, declared, identity, planned, store, unit, units};
 
 /// Examples a transaction in the test that kills a writer.
@@ -92,6 +92,31 @@ fn a_run_goes_on_only_where_nothing_that_was_there_changed() {
     let message = error.to_string().replace(&path.display().to_string(), "run.sqlite");
     insta::assert_snapshot!(message, @"run.sqlite: cannot go on, because this is not the run that was begun: configuration was `5d41402abc4b2a76`, is `000000000000000000000000000000000000000000000000...`; program was `gim-harness 0.1.0`, is `gim-harness 0.1.1`; start over with --fresh, or name another folder with --out");
     assert_eq!(store.identity(), &identity(), "left as it was");
+}
+
+#[test]
+fn where_nodes_ran_is_kept_and_hinders_no_later_run() {
+    let (folder, path) = folder();
+    let declared = declared();
+    let mut run = store(&path, &declared, &datasets(&declared, 2), &units(&declared, 2));
+    let nodes = |said: &str| RunIdentity::from_iter([(format!("{NODES}forward.onnx of small"), said.to_owned())]);
+    run.add_facts(&nodes("9 by CUDA")).unwrap();
+    run.add_facts(&nodes("812 by CUDA, 3 by CPU")).unwrap();
+    run.close().unwrap();
+
+    let mut run = Store::open(&path).unwrap();
+    assert_eq!(run.identity(), &identity(), "no fact of the plan");
+    assert!(run.finished().unwrap().1.is_empty(), "no damage");
+    let plan = planned(&declared, &datasets(&declared, 2), &units(&declared, 2));
+    run.declare(&identity(), &declared, &plan).unwrap();
+    let report = |run: &Store| {
+        gim_harness::report::write(run, folder.path(), None).unwrap();
+        fs::read_to_string(folder.path().join("report.md")).unwrap()
+    };
+    assert!(report(&run).contains("forward.onnx of small: 812 by CUDA, 3 by CPU."));
+    run.close().unwrap();
+    let bare = store(&folder.path().join("bare.sqlite"), &declared, &datasets(&declared, 2), &units(&declared, 2));
+    assert!(!report(&bare).contains("Which nodes"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Source<'_> {
             ),
         ];
         let placed: Vec<String> =
-            facts.iter().filter_map(|(fact, nodes)| Some(format!("{} {nodes}", fact.strip_prefix(NODES)?))).collect();
+            facts.iter().filter_map(|(fact, nodes)| Some(format!("{}: {nodes}", fact.strip_prefix(NODES)?))).collect();
         if !placed.is_empty() {
             items.push(
                 Text::prose("Which nodes ran where (what a provider makes one node of is one; what it cannot run, the CPU does): ")
