@@ -32,9 +32,8 @@ const TOKENS_FILE: &str = "model/tokens.json";
 /// The graphs that a page runs.
 const GRAPHS: [(&str, Graph); 3] =
     [("embed", Graph::Embed), ("forward", Graph::Forward), ("gradient", Graph::Gradient)];
-/// The largest weights that a page is made of. WebAssembly addresses 4 GiB, of which a gradient graph of such weights takes
-/// about three.
-const MOST_WEIGHTS: u64 = 2 << 30;
+/// The largest weights that a page is made of: see [`facts::memory`].
+const MOST_WEIGHTS: u64 = 1280 << 20;
 
 /// What the page may do, as far as a page can say so itself: run what lies beside it, WebAssembly included, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; \
@@ -65,7 +64,7 @@ pub enum WebError {
     #[error("--baseline-id: the model has embeddings for 0 to {}, not for {id}", .vocab.saturating_sub(1))]
     Baseline { id: i64, vocab: usize },
     #[error(
-        "the weights of {} have {}, and a page computes in at most 4 GiB of a browser's memory, which suffices for {} of weights",
+        "the weights of {} have {}, and a page of more than {} needs more than the 4 GiB that browsers give one",
         .bundle.display(), Bytes(*.bytes), Bytes(MOST_WEIGHTS)
     )]
     TooLarge { bundle: PathBuf, bytes: u64 },

@@ -56,7 +56,8 @@
   }
 
   function table({ explanations, tokens }) {
-    const head = make("tr", {}, ...["", "token", ...explanations.map((one) => one.method)].map((name) => make("th", { scope: "col" }, name)));
+    const head = make("tr", {}, make("th", { scope: "col", align: "right" }, "place"), make("th", { scope: "col" }, "token"),
+      ...explanations.map((one) => make("th", { scope: "col", align: "right" }, one.method)));
     const rows = tokens.map((token, i) => make("tr", {}, make("td", { align: "right" }, String(i)), make("th", { scope: "row" }, shown(token)),
       ...explanations.map((one) => make("td", { align: "right" }, signed(one.attributions[i], 4)))));
     return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All numbers" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
