@@ -5,8 +5,10 @@
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside and that of
-/// logarithms of probabilities.
-pub const FORMAT_VERSION: u32 = 4;
+/// logarithms of probabilities; since version 5 weights may be of another type than f32.
+pub const FORMAT_VERSION: u32 = 5;
+/// The layout of bundles with weights of f32: programs that read it need not know of others.
+pub const WIDE_VERSION: u32 = 4;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
 /// The manifest itself.

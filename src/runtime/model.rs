@@ -129,7 +129,7 @@ impl Model {
         // The embedding graph gathers from its table and has no products to pack weights for.
         let packing = [Graph::Forward, Graph::Gradient, Graph::Attention];
         let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
-        Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine())
+        Prepacking::choose(options.prepacking, bundle.wide_weights(), sessions, Memory::of_machine())
     }
 
     pub fn manifest(&self) -> &Manifest {
