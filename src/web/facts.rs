@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::packages::{ORT_BINARY, ORT_GLUE, ORT_SCRIPT, Package, TOKENIZER_SCRIPT};
 use super::{Entry, GRAPHS, TOKENS_FILE};
 use crate::attribution::quadrature::gauss_legendre;
-use crate::bundle::Manifest;
 use crate::bundle::manifest::{TOKENIZER_FILE, WEIGHT_FILE};
+use crate::bundle::{Manifest, OpenedBundle};
 use crate::grad::Knobs;
 use crate::labels::Labels;
 use crate::tokenizer::Tokenizer;
@@ -20,10 +20,10 @@ const MOST_TOKENS: usize = 1024;
 /// What a page takes besides weights: its own, and activations of a prompt of some hundred tokens.
 const BESIDES: u64 = 256 << 20;
 
-/// Bytes that a browser takes for a page of such weights, by estimate: what was fetched is held beside what WebAssembly has of it,
-/// and that once more while a graph is loaded. Chromium's process took 2.8 times the weights of SmolLM2 and of Gemma 3 270M.
-pub(super) fn memory(weights: u64) -> u64 {
-    3 * weights + BESIDES
+/// Bytes that a browser takes for a page of a bundle, by estimate: what was fetched is held beside what WebAssembly has of it, in
+/// f32, and that once more while a graph is loaded. Chromium's process took 2.8 times the weights of SmolLM2 and of Gemma 3 270M.
+pub(super) fn memory(bundle: &OpenedBundle) -> u64 {
+    bundle.weights() + 2 * bundle.wide_weights() + BESIDES
 }
 
 /// Texts whose ids a page compares with its own tokenizer's, for that is another program: what such programs are known to differ in.
@@ -104,12 +104,13 @@ fn named(knobs: Knobs) -> BTreeMap<&'static str, f32> {
 
 impl<'a> Facts<'a> {
     pub(super) fn of(
-        manifest: &Manifest,
+        bundle: &OpenedBundle,
         tokenizer: &Tokenizer,
         baseline: i64,
         packages: &'a [Package],
         files: &'a BTreeMap<String, Entry>,
     ) -> Self {
+        let manifest = &bundle.manifest;
         let model = |name: &str| format!("model/{name}");
         let graphs: BTreeMap<_, _> = GRAPHS.iter().map(|(name, graph)| (*name, model(graph.file()))).collect();
         let (weights, tokenizer_file) = (model(WEIGHT_FILE), model(TOKENIZER_FILE));
@@ -117,7 +118,6 @@ impl<'a> Facts<'a> {
         let fetched = graphs.values().map(String::as_str).chain([&*weights, &*tokenizer_file, TOKENS_FILE]);
         let scripts = [ORT_SCRIPT, ORT_GLUE, ORT_BINARY, TOKENIZER_SCRIPT];
         let download_bytes = fetched.chain(scripts).map(size).sum();
-        let memory_bytes = memory(size(&weights));
         let sizes = &manifest.dimensions;
         Facts {
             made_by: format!("gim-harness {}", env!("CARGO_PKG_VERSION")),
@@ -144,7 +144,7 @@ impl<'a> Facts<'a> {
             baseline: Baseline { id: baseline },
             unknown: tokenizer.unknown(),
             download_bytes,
-            memory_bytes,
+            memory_bytes: memory(bundle),
             methods: vec![
                 Rules { name: "gim", knobs: named(Knobs::GIM) },
                 Rules { name: "gradient", knobs: named(Knobs::GRADIENT) },

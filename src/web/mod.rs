@@ -32,8 +32,8 @@ const TOKENS_FILE: &str = "model/tokens.json";
 /// The graphs that a page runs.
 const GRAPHS: [(&str, Graph); 3] =
     [("embed", Graph::Embed), ("forward", Graph::Forward), ("gradient", Graph::Gradient)];
-/// The largest weights that a page is made of: see [`facts::memory`].
-const MOST_WEIGHTS: u64 = 1280 << 20;
+/// What a page's process may take: see [`facts::memory`].
+const MOST_MEMORY: u64 = 4 << 30;
 
 /// What the page may do, as far as a page can say so itself: run what lies beside it, WebAssembly included, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; \
@@ -64,8 +64,8 @@ pub enum WebError {
     #[error("--baseline-id: the model has embeddings for 0 to {}, not for {id}", .vocab.saturating_sub(1))]
     Baseline { id: i64, vocab: usize },
     #[error(
-        "the weights of {} have {}, and a page of more than {} needs more than the 4 GiB that browsers give one",
-        .bundle.display(), Bytes(*.bytes), Bytes(MOST_WEIGHTS)
+        "a page of {} would need about {} of a browser's memory, and {} is what browsers give one: no page was made",
+        .bundle.display(), Bytes(*.bytes), Bytes(MOST_MEMORY)
     )]
     TooLarge { bundle: PathBuf, bytes: u64 },
     #[error("{} {problem}; name another folder, or move away what is there", .path.display())]
@@ -119,9 +119,9 @@ struct Entry {
 /// [`WebError`]; the folder is then as it was.
 pub fn write(request: &Request<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Written, WebError> {
     let manifest = &request.bundle.manifest;
-    let weights = request.bundle.weights();
-    if weights > MOST_WEIGHTS {
-        return Err(WebError::TooLarge { bundle: request.bundle.path().to_owned(), bytes: weights });
+    let bytes = facts::memory(request.bundle);
+    if bytes > MOST_MEMORY {
+        return Err(WebError::TooLarge { bundle: request.bundle.path().to_owned(), bytes });
     }
     let vocab = manifest.dimensions.vocab;
     let baseline = match request.baseline {
@@ -156,7 +156,7 @@ pub fn write(request: &Request<'_>, progress: &mut dyn FnMut(u64, u64)) -> Resul
     }
     place.put("page.css", [page_style(), include_str!("page/page.css")].concat().as_bytes())?;
     place.put("index.html", index(manifest, request.prompt).as_bytes())?;
-    let facts = facts::Facts::of(manifest, request.tokenizer, baseline, &packages, place.files());
+    let facts = facts::Facts::of(request.bundle, request.tokenizer, baseline, &packages, place.files());
     let download = facts.download_bytes;
     place.put(FACTS_FILE, &serde_json::to_vec(&facts).unwrap_or_default())?;
     let bytes = place.files().values().map(|entry| entry.bytes).sum();
