@@ -109,8 +109,10 @@
       problem(data.text);
       ended("Nothing was computed.");
       // Memory that an error left behind is free again only with its worker.
-      worker.terminate();
-      worker = null;
+      if (data.spent) {
+        worker.terminate();
+        worker = null;
+      }
     }
   }
   function start() {

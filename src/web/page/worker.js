@@ -287,7 +287,9 @@ addEventListener("message", async ({ data }) => {
     await explain(data);
     if (stopped) post("stopped", {});
   } catch (error) {
-    post("error", { text: error instanceof Said ? error.message : meaning(error) });
+    // What was said of a prompt leaves the model as it is.
+    const spent = loading === null || !(error instanceof Said);
+    post("error", { text: error instanceof Said ? error.message : meaning(error), spent });
   }
 });
 post("ready", {});
