@@ -39,4 +39,5 @@ pub mod text;
 pub mod tokenizer;
 pub mod units;
 pub mod verify;
+pub mod web;
 mod workfolder;

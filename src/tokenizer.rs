@@ -348,6 +348,11 @@ impl Tokenizer {
         self.special.contains(&id) && Some(id) != self.unknown
     }
 
+    /// The token that stands for everything unknown.
+    pub fn unknown(&self) -> Option<i64> {
+        self.unknown
+    }
+
     /// The largest id that encoding can produce; -1 for a tokenizer without tokens.
     pub fn max_id(&self) -> i64 {
         self.max_id

@@ -15,7 +15,7 @@ use super::graphs::{self, Baked};
 use super::inside;
 use super::manifest::{
     Dimensions, FORMAT_VERSION, FileEntry, GraphPorts, MANIFEST_FILE, Manifest, Port, Source, TOKENIZER_FILE,
-    WEIGHT_FILE,
+    WEIGHT_FILE, WeightType,
 };
 use super::source::{ForwardModel, SourceError};
 use super::target;
@@ -63,6 +63,8 @@ pub enum BakeError {
     InUse { path: PathBuf },
     #[error("what was at {out} was moved aside and could not be put back; it is in {path}")]
     Stranded { out: PathBuf, path: PathBuf },
+    #[error(transparent)]
+    Range(CopyError),
     #[error("interrupted; nothing was written")]
     Interrupted,
     #[error("cannot read {path}")]
@@ -76,6 +78,8 @@ pub enum BakeError {
 pub struct BakeOptions<'a> {
     /// Another tokenizer than the one in the folder or beside the file.
     pub tokenizer: Option<PathBuf>,
+    /// What the weights are stored as; they are computed with in f32.
+    pub weights: WeightType,
     /// Bake also where a rule found fewer sites than the model has attention layers. The audit says what was found.
     pub allow_missing_sites: bool,
     /// The bundle goes to a folder that is the program's own: what is damaged there is replaced, too.
@@ -115,7 +119,7 @@ pub fn write(
     target::check_apart(out, [folder].into_iter().chain(options.tokenizer.as_deref()))?;
     // Looked at here so that nobody waits for a bake in vain, and again when the bundle is to appear.
     drop(target::standing(out, options.replace_damaged)?);
-    let source = ForwardModel::open(folder, options.tokenizer.as_deref())?;
+    let source = ForwardModel::open(folder, options.tokenizer.as_deref())?.stored_as(options.weights.dtype());
     let tokenizer_path = options.tokenizer.clone().unwrap_or_else(|| source.tokenizer());
     let files = source.weights.files().iter().chain(&source.described_by).chain([&tokenizer_path]);
     target::check_apart(out, files.map(PathBuf::as_path))?;
@@ -170,7 +174,7 @@ pub fn write(
             max_positions: source.max_positions,
         },
         labels: source.labels.clone(),
-        dtype: "f32".to_owned(),
+        dtype: options.weights.dtype().name().to_owned(),
         baseline_token_id: tokenizer.baseline(pad, None),
         pad_token_id: pad,
         chat_template,
@@ -282,6 +286,7 @@ fn write_files(
                 CopyError::Read { path, source } => BakeError::Read { path, source },
                 CopyError::Write(_) if options.is_interrupted() => BakeError::Interrupted,
                 CopyError::Write(source) => BakeError::Write { path: path.clone(), source },
+                error @ CopyError::Range { .. } => BakeError::Range(error),
             })
     })?;
     // Tensors are aligned, so the bytes of all of them are a little less than the file's.

@@ -4,8 +4,8 @@
 //! where programs of before would refuse, or misread, what is written.
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
-/// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of
-/// logarithms of probabilities, and since version 5 `forward_cached.onnx`.
+/// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of logarithms of probabilities, and
+/// since version 5 `forward_cached.onnx` and weights of another type than f32.
 pub const FORMAT_VERSION: u32 = 5;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;

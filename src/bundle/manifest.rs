@@ -10,7 +10,38 @@ use crate::digest::sha256;
 use crate::grad::Audit;
 use crate::labels::{Labels, MAX_LABELS};
 
+use crate::onnx::Dtype;
+
 pub use super::contract::{FORMAT_VERSION, MANIFEST_FILE, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE};
+
+/// What a bundle's weights are stored as. They are computed with in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightType {
+    #[default]
+    F32,
+    BF16,
+    F16,
+}
+
+impl WeightType {
+    /// By the name that a manifest has for it.
+    pub fn named(name: &str) -> Option<Self> {
+        [WeightType::F32, WeightType::BF16, WeightType::F16].into_iter().find(|kind| kind.dtype().name() == name)
+    }
+
+    pub fn dtype(self) -> Dtype {
+        match self {
+            WeightType::F32 => Dtype::F32,
+            WeightType::BF16 => Dtype::BF16,
+            WeightType::F16 => Dtype::F16,
+        }
+    }
+
+    /// How many bytes of f32 a byte of them is.
+    pub fn growth(self) -> u64 {
+        (Dtype::F32.size() / self.dtype().size()) as u64
+    }
+}
 
 /// What a bundle is, as `bundle.json` says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +54,7 @@ pub struct Manifest {
     /// The names of a classifier's labels, as many as `dimensions` says; bundles of before there were names have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
-    /// Element type of the weights: `f32`.
+    /// Element type of the weights: `f32`, `bf16` or `f16`.
     pub dtype: String,
     /// The token that stands for "nothing here"; `None` when the tokenizer offers none.
     pub baseline_token_id: Option<i64>,
@@ -90,6 +121,15 @@ impl Manifest {
         let shape = &ports.inputs.iter().find(|port| port.name == "past_keys")?.shape;
         let size = |axis: usize| shape.get(axis)?.parse::<usize>().ok();
         Some([size(0)?, size(2)?, size(4)?])
+    }
+
+    /// What its weights are stored as.
+    ///
+    /// # Errors
+    /// For a type that bundles do not have.
+    pub fn weight_type(&self) -> Result<WeightType, String> {
+        WeightType::named(&self.dtype)
+            .ok_or_else(|| format!("its `dtype` is '{}'; f32, bf16 and f16 are understood", self.dtype))
     }
 
     /// How many logits the model gives: one a token of the vocabulary, or one a label.

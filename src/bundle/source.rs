@@ -7,8 +7,8 @@ use super::foreign::{self, ForeignError};
 use crate::checkpoint::past::Continued;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::labels::Labels;
-use crate::onnx::weights::WeightSource;
-use crate::onnx::{Graph, Id};
+use crate::onnx::weights::{Narrowed, WeightSource};
+use crate::onnx::{Dtype, Graph, Id};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -68,6 +68,14 @@ impl ForwardModel {
     /// Opens a Hugging Face folder or a forward `.onnx` file. `tokenizer`: the one that was named by hand.
     pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, SourceError> {
         if path.is_file() { Ok(foreign::open(path, tokenizer)?) } else { Ok(Checkpoint::open(path)?.into()) }
+    }
+
+    /// Its weights rounded to `dtype`, as a bundle of that type stores them; f32 is what they are.
+    pub fn stored_as(mut self, dtype: Dtype) -> Self {
+        if dtype != Dtype::F32 {
+            self.weights = Box::new(Narrowed { inner: self.weights, dtype });
+        }
+        self
     }
 
     /// Where the tokenizer is if nobody says otherwise: in the folder, beside the file, or in the folder above it.

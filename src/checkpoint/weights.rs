@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -11,8 +11,7 @@ use safetensors::tensor::Dtype as StoredDtype;
 use super::folder::{self, Shard, Shards};
 use super::{CheckpointError, leftovers};
 use crate::onnx::op::WeightRef;
-use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource};
-use crate::onnx::write::WeightLocation;
+use crate::onnx::weights::{CHUNK, CopyError, WeightSource, WeightTensor, read_part};
 use crate::onnx::{Dtype, Graph, Id, Op};
 use crate::{files, lfs};
 
@@ -254,43 +253,32 @@ impl WeightSource for Weights {
         &self.shards
     }
 
-    fn locations(&self) -> (Vec<WeightLocation>, u64) {
-        let mut end = 0u64;
-        let mut locations = Vec::with_capacity(self.used.len());
-        for (name, stored) in &self.used {
-            let offset = end.next_multiple_of(ALIGNMENT);
-            let elements: u64 = stored.dims.iter().map(|&d| d as u64).product();
-            locations.push(WeightLocation { name: name.clone(), offset });
-            end = offset + elements * Dtype::F32.size() as u64;
-        }
-        (locations, end)
+    fn tensors(&self) -> Vec<WeightTensor> {
+        let tensor = |(name, stored): &(String, Stored)| WeightTensor {
+            name: name.clone(),
+            dtype: Dtype::F32,
+            elements: stored.dims.iter().map(|&d| d as u64).product(),
+            is_kept: true,
+        };
+        self.used.iter().map(tensor).collect()
     }
 
-    fn write(&self, out: &mut dyn Write, written: &mut dyn FnMut(u64)) -> Result<(), CopyError> {
-        let (locations, _) = self.locations();
-        let mut at = 0u64;
-        let mut raw = vec![0u8; CHUNK];
-        let mut converted = Vec::with_capacity(2 * CHUNK);
-        for ((_, stored), location) in self.used.iter().zip(&locations) {
-            let padding = (location.offset - at) as usize;
-            out.write_all(&vec![0u8; padding]).map_err(CopyError::Write)?;
-            at = location.offset;
-            let path = &self.shards[stored.shard];
-            let read = |source| CopyError::Read { path: path.clone(), source };
-            let mut file = files::open(path, files::WEIGHTS).map_err(read)?;
-            file.seek(SeekFrom::Start(stored.offset)).map_err(read)?;
-            let mut left = stored.length;
-            while left > 0 {
-                let size = left.min(CHUNK as u64) as usize;
-                file.read_exact(&mut raw[..size]).map_err(read)?;
-                left -= size as u64;
-                to_f32(&raw[..size], stored.dtype, &mut converted);
-                out.write_all(&converted).map_err(CopyError::Write)?;
-                at += converted.len() as u64;
-                written(converted.len() as u64);
-            }
-        }
-        Ok(())
+    fn elements(&self, index: usize, start: u64, count: usize) -> Result<Vec<u8>, CopyError> {
+        let stored = &self.used[index].1;
+        let size = element_size(stored.dtype);
+        let raw = read_part(&self.shards[stored.shard], stored.offset + start * size as u64, count * size)?;
+        let mut converted = Vec::with_capacity(count * Dtype::F32.size());
+        to_f32(&raw, stored.dtype, &mut converted);
+        Ok(converted)
+    }
+}
+
+/// Bytes an element of the types that [`Weights::index`] lets in.
+fn element_size(dtype: StoredDtype) -> usize {
+    match dtype {
+        StoredDtype::F16 | StoredDtype::BF16 => 2,
+        StoredDtype::F64 => 8,
+        _ => 4,
     }
 }
 

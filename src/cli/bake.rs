@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gim_harness::bundle::bake::BakeOptions;
+use gim_harness::bundle::manifest::WeightType;
 use gim_harness::bundle::{self, Manifest};
 use gim_harness::grad::SiteKind;
 use gim_harness::run::Progress;
@@ -38,9 +39,12 @@ pub struct Arguments {
     /// Operators the graphs may use
     #[arg(long, value_enum, default_value = "standard")]
     ops: Ops,
-    /// Element type of the weights
+    /// Element type of what is computed
     #[arg(long, value_enum, default_value = "f32")]
-    dtype: WeightType,
+    dtype: ComputeType,
+    /// What the weights are stored as; they are computed with in f32 all the same
+    #[arg(long, value_enum, default_value = "f32", value_name = "TYPE")]
+    weights: Stored,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -50,15 +54,36 @@ enum Ops {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum WeightType {
+enum ComputeType {
     F32,
 }
 
+/// [`WeightType`] on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Stored {
+    F32,
+    /// Half the file, 8 bits of a number; reaches as far as f32
+    Bf16,
+    /// Half the file, 11 bits of a number; up to 65504
+    F16,
+}
+
+impl From<Stored> for WeightType {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => WeightType::F32,
+            Stored::Bf16 => WeightType::BF16,
+            Stored::F16 => WeightType::F16,
+        }
+    }
+}
+
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let (Ops::Standard, WeightType::F32) = (arguments.ops, arguments.dtype);
+    let (Ops::Standard, ComputeType::F32) = (arguments.ops, arguments.dtype);
     let watch = signals::watch(STOPPING)?;
     let options = BakeOptions {
         tokenizer: arguments.tokenizer.clone(),
+        weights: arguments.weights.into(),
         allow_missing_sites: arguments.allow_missing_sites,
         replace_damaged: false,
         interrupted: Some(&watch.interrupted),

@@ -17,6 +17,7 @@ mod runtime;
 mod signals;
 mod tasks;
 mod verify;
+mod web;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ enum Verb {
     Inspect(inspect::Arguments),
     /// Check a bundle: that its files are whole, its gradients right at all knobs, and ONNX Runtime equal to it
     Verify(verify::Arguments),
+    /// Make a web page of a bundle that explains prompts in the reader's browser
+    Web(web::Arguments),
     /// Make the reports of a run again from its store
     Report(report::Arguments),
     /// Compare a run with an earlier one, and hold it to a gate
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Inspect(arguments) => inspect::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Web(arguments) => web::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Export(arguments) => export::run(&arguments),

@@ -68,7 +68,7 @@ fn checks(
     // What is checked is what is there now, whatever was found earlier.
     let bundle = Arc::new(open_bundle(&arguments.bundle, true, progress)?);
     let next = |next: &str| progress.checking(next);
-    let effort = Effort::for_weights(bundle.weights());
+    let effort = Effort::for_weights(bundle.wide_weights());
     Ok(match &arguments.source {
         Some(source) => {
             let original = Original { path: source, tokenizer: None };

@@ -26,6 +26,8 @@ pub struct WeightLocation {
     pub name: String,
     /// Bytes from the start of the file.
     pub offset: u64,
+    /// The type that it has there. Where a graph computes with another, a `Cast` stands behind it.
+    pub dtype: Dtype,
 }
 
 /// A graph to be written: what it is called, what goes in and out, and the facts it carries.
@@ -51,7 +53,7 @@ pub fn to_model(export: &Export) -> Result<ModelProto, GraphError> {
     }
     for ((name, _), &id) in export.outputs.iter().zip(outputs) {
         // An output has the name of the contract, whatever the value that it is was called.
-        let source = writer.names[&id].clone();
+        let source = writer.operand(id);
         writer.node("Identity", &[source], name, Vec::new(), id);
         writer.proto.output.push(port(name, graph.dtype(id), graph.shape(id)));
     }
@@ -72,6 +74,8 @@ struct Writer<'a> {
     weight_file: &'a str,
     proto: GraphProto,
     names: HashMap<Id, String>,
+    /// Initializers of another type than the graph computes with; their values are in `names` once something needs them.
+    stored: HashMap<Id, String>,
     /// Names that come from elsewhere: of inputs, outputs and weights.
     reserved: HashSet<String>,
     /// Those of inputs and outputs alone.
@@ -92,6 +96,7 @@ impl<'a> Writer<'a> {
             weight_file: export.weight_file,
             proto: GraphProto { name: Some(export.name.to_owned()), ..GraphProto::default() },
             names: HashMap::new(),
+            stored: HashMap::new(),
             reserved: export.outputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
             ports: export.outputs.iter().map(|(name, _)| (*name).to_owned()).collect(),
             sizes: HashMap::new(),
@@ -133,7 +138,17 @@ impl<'a> Writer<'a> {
         }
         let graph = self.graph;
         let value = graph.value(id);
-        let mut inputs: Vec<String> = value.inputs.iter().map(|input| self.names[input].clone()).collect();
+        if let Op::Gather { axis } = &value.op
+            && let Some(table) = self.stored.get(&value.inputs[0]).cloned()
+        {
+            // Of a table of embeddings some rows are wanted, and only those are cast.
+            let indices = self.names[&value.inputs[1]].clone();
+            let rows = self.helper("Gather", &[table, indices], vec![attribute_int("axis", *axis as i64)], id);
+            let rows = self.cast(rows, graph.dtype(id), id);
+            self.names.insert(id, rows);
+            return Ok(());
+        }
+        let mut inputs: Vec<String> = value.inputs.iter().map(|&input| self.operand(input)).collect();
         let ints = |name: &str, values: &[usize]| attribute_ints(name, values);
         let (operator, attributes): (&str, Vec<AttributeProto>) = match &value.op {
             Op::Input { name, .. } => return self.fail(id, format!("'{name}' is used but is no input of this graph")),
@@ -154,11 +169,12 @@ impl<'a> Writer<'a> {
                     0 => place.name.clone(),
                     start => format!("{}[{start}..]", place.name),
                 };
-                let size = weight.dtype.size() as u64;
+                let stored = place.dtype;
+                let size = stored.size() as u64;
                 let length = elements as u64 * size;
                 self.proto.initializer.push(TensorProto {
                     dims: weight.dims.iter().map(|&d| d as i64).collect(),
-                    data_type: Some(weight.dtype.code()),
+                    data_type: Some(stored.code()),
                     name: Some(name.clone()),
                     data_location: Some(DataLocation::External as i32),
                     external_data: vec![
@@ -168,7 +184,8 @@ impl<'a> Writer<'a> {
                     ],
                     ..TensorProto::default()
                 });
-                self.names.insert(id, name);
+                let names = if stored == weight.dtype { &mut self.names } else { &mut self.stored };
+                names.insert(id, name);
                 return Ok(());
             }
             Op::DimSize(dim) => {
@@ -238,6 +255,19 @@ impl<'a> Writer<'a> {
         self.node(&operator, &inputs, &name, attributes, id);
         self.names.insert(id, name);
         Ok(())
+    }
+
+    /// The name of a value that was written, a weight's in the type that it is computed with.
+    fn operand(&mut self, id: Id) -> String {
+        if let (None, Some(stored)) = (self.names.get(&id), self.stored.get(&id).cloned()) {
+            let wide = self.cast(stored, self.graph.dtype(id), id);
+            self.names.insert(id, wide);
+        }
+        self.names[&id].clone()
+    }
+
+    fn cast(&mut self, value: String, dtype: Dtype, id: Id) -> String {
+        self.helper("Cast", &[value], vec![attribute_int("to", dtype.code().into())], id)
     }
 
     fn fresh(&self, operator: &str, id: Id) -> String {
@@ -495,7 +525,7 @@ mod tests {
         let mut graph = Graph::new();
         let x = graph.input("head", Dtype::F32, vec![2.into()]).unwrap();
         let weights: Vec<WeightLocation> =
-            ["head", "out"].map(|name| WeightLocation { name: name.to_owned(), offset: 0 }).into();
+            ["head", "out"].map(|name| WeightLocation { name: name.to_owned(), offset: 0, dtype: Dtype::F32 }).into();
         let mut sum = x;
         for index in 0..2 {
             let weight = crate::onnx::op::WeightRef { index, start: 0, dims: vec![2], dtype: Dtype::F32 };

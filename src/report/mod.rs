@@ -45,6 +45,11 @@ pub use latest::{Latest, point_latest};
 
 use atomic::Pending;
 
+/// The style sheet of reports, for other pages that show what they show.
+pub(crate) fn page_style() -> &'static str {
+    render::html::STYLE
+}
+
 /// What was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {

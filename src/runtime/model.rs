@@ -167,7 +167,7 @@ impl Model {
         packing.extend((options.prefix_cache != PrefixCache::Never).then_some(Graph::ForwardCached));
         let sessions = packing.iter().filter(|graph| bundle.has(graph.file())).count() as u64;
         let sessions = sessions.saturating_mul(models as u64);
-        Prepacking::choose(options.prepacking, bundle.weights(), sessions, Memory::of_machine())
+        Prepacking::choose(options.prepacking, bundle.wide_weights(), sessions, Memory::of_machine())
     }
 
     pub fn manifest(&self) -> &Manifest {

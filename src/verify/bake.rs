@@ -79,7 +79,8 @@ pub fn bake(
     progress: &dyn Fn(Step<'_>),
 ) -> Result<(Manifest, Vec<Check>), VerifiedBakeError> {
     let bundle = write(source, out, options, &mut |done, total| progress(Step::Writing { done, total }))?;
-    let weights = bundle.manifest().files.get(WEIGHT_FILE).map_or(0, |entry| entry.bytes);
+    let stored = bundle.manifest().files.get(WEIGHT_FILE).map_or(0, |entry| entry.bytes);
+    let weights = stored.saturating_mul(options.weights.growth());
     let session = SessionOptions {
         prepacking: Some(false),
         arena: false,

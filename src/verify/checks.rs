@@ -411,14 +411,14 @@ fn finite<'a>(arrays: impl Iterator<Item = &'a ArrayD<f64>>, advice: &'static st
 }
 
 /// What the gradient graph gives.
-struct Scored {
+pub(super) struct Scored {
     /// In as many lanes as they have: one, where no knob moves them.
     scores: Vec<ArrayD<f64>>,
     /// In every lane.
     pub(super) gradients: Vec<ArrayD<f64>>,
 }
 
-fn scored(graph: &Exact, machine: &Machine, feeds: &Feeds, lanes: usize) -> Result<Scored, VerifyError> {
+pub(super) fn scored(graph: &Exact, machine: &Machine, feeds: &Feeds, lanes: usize) -> Result<Scored, VerifyError> {
     let values = graph.run(machine, feeds, &["score", "gradient"])?;
     let all = |lanes: &[Shared]| lanes.iter().map(|value| graph.real(value)).collect::<Result<Vec<_>, _>>();
     let (scores, gradients) = (all(&values[0])?, all(&values[1])?);

@@ -13,6 +13,7 @@ mod effort;
 mod exact;
 mod inside;
 pub mod reference;
+mod rounding;
 mod sample;
 mod source;
 
@@ -162,7 +163,8 @@ pub fn verify_against(
     seed: u64,
     progress: &dyn Fn(&str),
 ) -> Result<Vec<Check>, VerifyError> {
-    let forward = ForwardModel::open(original.path, original.tokenizer)?;
+    let stored = bundle.manifest.weight_type().unwrap_or_default().dtype();
+    let forward = ForwardModel::open(original.path, original.tokenizer)?.stored_as(stored);
     progress("weights");
     let mut done = vec![source::weights(runtime, &forward, bundle)?];
     let (checks, evidence) = checked(runtime, bundle, options, effort, seed, progress)?;
@@ -171,6 +173,8 @@ pub fn verify_against(
     if done.iter().all(|check| check.name != "finite" || check.passed()) {
         progress("definition");
         done.push(source::definition(runtime, &forward, bundle, &evidence)?);
+        progress("rounding");
+        done.extend(rounding::rounding(runtime, original, bundle, &evidence)?);
         progress("source file");
         done.extend(source::original(runtime, &forward, bundle, options, seed)?);
     }

@@ -5,15 +5,14 @@
 //! that large, and tensors stay in their files until they are copied.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::onnx::proto::TensorProto;
 use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
-use crate::onnx::weights::{ALIGNMENT, CHUNK, CopyError, WeightSource, byte_size, convert, converted};
-use crate::onnx::write::WeightLocation;
+use crate::onnx::weights::{CopyError, WeightSource, WeightTensor, byte_size, convert, converted, read_part};
 use crate::onnx::{Dtype, Tensor};
 use crate::{files, lfs};
 
@@ -237,59 +236,30 @@ impl WeightSource for FileWeights {
         &self.files
     }
 
-    fn locations(&self) -> (Vec<WeightLocation>, u64) {
-        let mut end = 0u64;
-        let mut locations = Vec::with_capacity(self.used.len());
-        for (index, tensor) in self.used.iter().enumerate() {
-            if !self.is_kept(index) {
-                locations.push(WeightLocation { name: tensor.name.clone(), offset: end });
-                continue;
-            }
-            let offset = end.next_multiple_of(ALIGNMENT);
-            locations.push(WeightLocation { name: tensor.name.clone(), offset });
-            end = offset + tensor.elements() * converted(tensor.dtype).size() as u64;
-        }
-        (locations, end)
+    fn tensors(&self) -> Vec<WeightTensor> {
+        let tensor = |(index, tensor): (usize, &Stored)| WeightTensor {
+            name: tensor.name.clone(),
+            dtype: converted(tensor.dtype),
+            elements: tensor.elements(),
+            is_kept: self.is_kept(index),
+        };
+        self.used.iter().enumerate().map(tensor).collect()
     }
 
-    fn write(&self, out: &mut dyn Write, written: &mut dyn FnMut(u64)) -> Result<(), CopyError> {
-        let (locations, _) = self.locations();
-        let mut at = 0u64;
-        let mut raw = vec![0u8; CHUNK];
+    fn elements(&self, index: usize, start: u64, count: usize) -> Result<Vec<u8>, CopyError> {
+        let tensor = &self.used[index];
+        let size = tensor.dtype.size();
+        let (start, length) = (start * size as u64, count * size);
         let mut numbers = Vec::new();
-        for (index, (tensor, location)) in self.used.iter().zip(&locations).enumerate() {
-            if !self.is_kept(index) {
-                continue;
+        match &tensor.place {
+            Place::Memory(bytes) => {
+                convert(&bytes[start as usize..start as usize + length], tensor.dtype, &mut numbers);
             }
-            out.write_all(&vec![0u8; (location.offset - at) as usize]).map_err(CopyError::Write)?;
-            at = location.offset;
-            let mut source: Box<dyn Read> = match &tensor.place {
-                Place::Memory(bytes) => Box::new(&bytes[..]),
-                Place::File(file, offset) => {
-                    let read = |source| CopyError::Read { path: self.files[*file].clone(), source };
-                    let mut opened = files::open(&self.files[*file], files::WEIGHTS).map_err(read)?;
-                    opened.seek(SeekFrom::Start(*offset)).map_err(read)?;
-                    Box::new(opened)
-                }
-            };
-            let mut left = tensor.length;
-            while left > 0 {
-                let size = left.min(CHUNK as u64) as usize;
-                source.read_exact(&mut raw[..size]).map_err(|error| CopyError::Read {
-                    path: match tensor.place {
-                        Place::File(file, _) => self.files[file].clone(),
-                        Place::Memory(_) => self.files[0].clone(),
-                    },
-                    source: error,
-                })?;
-                left -= size as u64;
-                convert(&raw[..size], tensor.dtype, &mut numbers);
-                out.write_all(&numbers).map_err(CopyError::Write)?;
-                at += numbers.len() as u64;
-                written(numbers.len() as u64);
+            Place::File(file, offset) => {
+                convert(&read_part(&self.files[*file], offset + start, length)?, tensor.dtype, &mut numbers);
             }
         }
-        Ok(())
+        Ok(numbers)
     }
 }
 

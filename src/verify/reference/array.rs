@@ -85,30 +85,12 @@ impl Value {
         Ok(match tensor.dtype {
             Dtype::F64 => Value::Real(from_vec(shape, elements!(f64).collect())?),
             Dtype::F32 => Value::Real(from_vec(shape, elements!(f32).map(f64::from).collect())?),
-            Dtype::F16 => Value::Real(from_vec(shape, elements!(half_bits::F16).map(|x| x.0).collect())?),
-            Dtype::BF16 => Value::Real(from_vec(shape, elements!(half_bits::BF16).map(|x| x.0).collect())?),
+            Dtype::F16 => Value::Real(from_vec(shape, elements!(half::f16).map(f64::from).collect())?),
+            Dtype::BF16 => Value::Real(from_vec(shape, elements!(half::bf16).map(f64::from).collect())?),
             Dtype::I64 => Value::Whole(from_vec(shape, elements!(i64).collect())?),
             Dtype::I32 => Value::Whole(from_vec(shape, elements!(i32).map(i64::from).collect())?),
             Dtype::Bool => Value::Truth(from_vec(shape, bytes.iter().map(|&byte| byte != 0).collect())?),
         })
-    }
-}
-
-/// Half-precision numbers by the interface that the other element types have.
-mod half_bits {
-    pub struct F16(pub f64);
-    pub struct BF16(pub f64);
-
-    impl F16 {
-        pub fn from_le_bytes(bytes: [u8; 2]) -> Self {
-            F16(half::f16::from_le_bytes(bytes).to_f64())
-        }
-    }
-
-    impl BF16 {
-        pub fn from_le_bytes(bytes: [u8; 2]) -> Self {
-            BF16(half::bf16::from_le_bytes(bytes).to_f64())
-        }
     }
 }
 

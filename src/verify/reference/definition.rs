@@ -82,8 +82,8 @@ impl Lower<'_> {
             Op::Constant(tensor) => known(tensor)?,
             Op::Weight(weight) => {
                 let place = locations.get(weight.index).ok_or("names a weight that is not there")?;
-                let offset = place.offset + (weight.start * weight.dtype.size()) as u64;
-                let stored = Stored::new(weights, offset, weight.dtype, weight.dims.clone())?;
+                let offset = place.offset + (weight.start * place.dtype.size()) as u64;
+                let stored = Stored::new(weights, offset, place.dtype, weight.dims.clone())?;
                 Operator::Known(Arc::new(Value::Stored(stored)))
             }
             Op::Unary(kind) => Operator::Unary(*kind),

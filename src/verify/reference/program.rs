@@ -146,6 +146,14 @@ impl Program {
             });
             let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
             let [output] = &node.output[..] else { return Err(fail("has not one output".to_owned())) };
+            // A weight of less precision is the same numbers in more.
+            if let (Operator::Cast(Dtype::F32 | Dtype::F64), [weight]) = (&operator, &inputs[..])
+                && let Operator::Known(value) = &program.steps[*weight].operator
+                && matches!(&**value, Value::Stored(stored) if stored.is_float())
+            {
+                named.insert(output, *weight);
+                continue;
+            }
             named.insert(output, program.push(operator, inputs, node.name()));
         }
         for output in &graph.output {

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::array::{Computed, Value, count, dot, from_vec, index_of};
 use crate::files;
+use crate::onnx::weights::WeightSource;
 use crate::onnx::{Dtype, Tensor};
 
 /// Bytes that are read at once.
@@ -17,44 +18,75 @@ const BLOCK: usize = 1 << 20;
 /// Parts that a sum over rows is split into, whatever the number of threads: so it is added up in one order.
 const PARTS: usize = 4;
 
-/// An open weight file.
+/// An open weight file, or what would be in one.
 #[derive(Debug)]
 pub struct WeightFile {
     path: PathBuf,
-    file: File,
+    place: Place,
     bytes: u64,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(File),
+    /// Tensors of a checkpoint, and where each would begin: those that would be there, in order.
+    Source(Box<dyn WeightSource>, Vec<(u64, usize)>),
 }
 
 impl WeightFile {
     pub fn open(path: &Path) -> io::Result<Arc<WeightFile>> {
         let file = files::open(path, files::WEIGHTS)?;
         let bytes = file.metadata()?.len();
-        Ok(Arc::new(WeightFile { path: path.to_owned(), file, bytes }))
+        Ok(Arc::new(WeightFile { path: path.to_owned(), place: Place::File(file), bytes }))
+    }
+
+    /// The file that would be written of a source, which is read instead; `path` stands for it in messages.
+    pub fn of_source(path: &Path, weights: Box<dyn WeightSource>) -> Arc<WeightFile> {
+        let (locations, bytes) = weights.locations();
+        let tensors = weights.tensors();
+        let there =
+            locations.iter().zip(&tensors).enumerate().filter(|(_, (_, tensor))| tensor.is_kept && tensor.elements > 0);
+        let begins = there.map(|(index, (location, _))| (location.offset, index)).collect();
+        Arc::new(WeightFile { path: path.to_owned(), place: Place::Source(weights, begins), bytes })
     }
 
     fn read(&self, offset: u64, size: usize) -> Computed<Vec<u8>> {
-        let mut bytes = vec![0; size];
-        self.read_exact_at(&mut bytes, offset)
-            .map_err(|error| format!("cannot read {}: {error}", self.path.display()))?;
-        Ok(bytes)
-    }
-
-    #[cfg(unix)]
-    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut done = 0;
-        while done < bytes.len() {
-            match std::os::windows::fs::FileExt::seek_read(&self.file, &mut bytes[done..], offset + done as u64)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => done += read,
+        let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", self.path.display());
+        match &self.place {
+            Place::File(file) => {
+                let mut bytes = vec![0; size];
+                read_exact_at(file, &mut bytes, offset).map_err(|error| failed(&error))?;
+                Ok(bytes)
+            }
+            Place::Source(weights, begins) => {
+                let after = begins.partition_point(|&(begin, _)| begin <= offset);
+                let Some(&(begin, index)) = after.checked_sub(1).and_then(|at| begins.get(at)) else {
+                    return Err(failed(&"no tensor is there"));
+                };
+                let element = weights.tensors()[index].dtype.size();
+                weights
+                    .elements(index, (offset - begin) / element as u64, size / element)
+                    .map_err(|error| failed(&error))
             }
         }
-        Ok(())
     }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], offset + done as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => done += read,
+        }
+    }
+    Ok(())
 }
 
 /// A tensor of the weight file.

@@ -14,7 +14,7 @@ use super::svg;
 use crate::report::document::{Block, Document, Inline, Text};
 use crate::text::shown;
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// The whole document. `plots`: the folder beside it that holds a file for each plot, if there is one.
