@@ -210,6 +210,35 @@ fn shapley_values_add_up_and_what_is_not_ranked_gets_nothing() {
     }
 }
 
+/// A bundle of before there was a share for gates.
+#[test]
+fn relp_needs_the_share_of_gates() {
+    let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap();
+    let mut model = Model::open(&runtime, &fixtures().join("runtime/bundle"), &SessionOptions::default()).unwrap();
+    let prompt: Vec<i64> = vec![1, 2, 3];
+    let case = Case {
+        prompt: prompt.as_slice().into(),
+        position: 2,
+        question: Question { target: 4, contrast: None, score: Score::Logit },
+        baseline: 0,
+        ranked: Units::tokens(0..3),
+        ..case()
+    };
+    let of = |model: &mut Model, name: &str, options: Options| {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let method = build(name, &Settings { options, seed: 0, ..Settings::default() }).unwrap();
+        explain(model, &method, &case).unwrap().0
+    };
+    let rules = [("rules", OptionValue::Word("relp"))];
+    for (name, options) in [("relp", &[][..]), ("integrated_gradients", &rules), ("smooth_grad", &rules)] {
+        let refused = of(&mut model, name, options).unwrap_err();
+        assert!(refused.0.contains("before there was the knob `gate_share`"), "{name}: {refused}");
+    }
+    for name in ["gim", "attn_lrp", "transformer_lrp"] {
+        assert!(of(&mut model, name, &[]).is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn windows_longer_than_the_prompt_take_all_of_it() {
     let mut model = model();

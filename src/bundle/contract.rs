@@ -5,8 +5,8 @@
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside and that of
-/// logarithms of probabilities.
-pub const FORMAT_VERSION: u32 = 4;
+/// logarithms of probabilities, and since version 5 gates have a knob of their own.
+pub const FORMAT_VERSION: u32 = 5;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
 /// The manifest itself.

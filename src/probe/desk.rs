@@ -88,6 +88,8 @@ pub(super) struct Offer {
     pub graphs: Vec<Graph>,
     /// Graphs that could not be made of the model, and why.
     pub absent: Vec<(Graph, String)>,
+    /// The knobs of its gradient graphs.
+    pub knobs: Vec<&'static str>,
     pub pad: Option<i64>,
     /// Whether tokens behind a deleted one may move up.
     pub may_delete: bool,
@@ -157,6 +159,12 @@ impl Probe {
             Some((_, reason)) => reason.clone(),
             None => format!("this bundle was baked without {}; bake it anew", graph.file()),
         }
+    }
+
+    /// Why the gradient graphs cannot be asked at a setting of the knobs, if they cannot: a sentence without a full stop.
+    pub fn lacks_knob(&self, knobs: &Knobs) -> Option<String> {
+        let missing = knobs.known_to(|name| self.offer.knobs.contains(&name)).err()?;
+        Some(format!("this bundle was baked before there was the knob `{missing}`; bake it anew"))
     }
 
     /// The model's padding token, where it names one.

@@ -305,7 +305,7 @@ impl Model {
     /// The knobs that a gradient graph has.
     ///
     /// # Errors
-    /// [`RuntimeError::Bundle`] where it lacks one that is not at calculus.
+    /// [`RuntimeError::Bundle`] where it lacks one that would be needed.
     pub(super) fn known_knobs(
         &mut self,
         graph: Graph,
@@ -313,18 +313,11 @@ impl Model {
     ) -> Result<Vec<(&'static str, f32)>, RuntimeError> {
         let session = self.load(graph)?;
         let names: Vec<String> = session.input_names().map(str::to_owned).collect();
-        let mut known = Vec::with_capacity(Knobs::NAMES.len());
-        let settings = knobs.values().into_iter().zip(Knobs::GRADIENT.values());
-        for (name, (value, calculus)) in Knobs::NAMES.into_iter().zip(settings) {
-            if names.iter().any(|found| found == name) {
-                known.push((name, value));
-            } else if value != calculus {
-                let path = self.bundle.path().join(graph.file());
-                let problem = format!("it was baked before there was the knob `{name}`; bake the model anew");
-                return Err(RuntimeError::Bundle { path, problem });
-            }
-        }
-        Ok(known)
+        let known = knobs.known_to(|name| names.iter().any(|found| found == name));
+        known.map_err(|name| RuntimeError::Bundle {
+            path: self.bundle.path().join(graph.file()),
+            problem: format!("it was baked before there was the knob `{name}`; bake the model anew"),
+        })
     }
 
     /// The attention weights of rows, `[layers, heads, seq, seq]` each; positions play no part, and of changes only tokens. Equal sequences of one

@@ -56,7 +56,8 @@ impl Inside {
     ) -> Result<Inside, VerifyError> {
         let machine = Machine { runtime, single: false };
         let knobs = [evidence.settings[LANE].1];
-        let feeds = asked(&evidence.sample, &evidence.embeds, &knobs);
+        let mut feeds = asked(&evidence.sample, &evidence.embeds, &knobs);
+        feeds.retain(|name, _| evidence.knows(name));
         let lengths: Vec<usize> = (0..bundle.manifest.dimensions.layers).map(|layer| 4 - layer % 3).collect();
         let sample = Sample::random(&bundle.manifest, &lengths, seed ^ 0x5be0_cd19_137e_2179);
         let embed = Exact::read(bundle, Graph::Embed, weights)?;

@@ -49,7 +49,19 @@ pub const RULES: &[Fault] = &[
         s.keep(s.nth(LAYER, "Mul", "product_share", 2), 0);
     }),
     rule("product: the gate shares twice", "llama-a", "gradient of gim", |s| {
-        s.after(s.find(MLP, "Mul", "product_share"), "Mul", "product_share");
+        s.after(s.find(MLP, "Mul", "gate_share"), "Mul", "gate_share");
+    }),
+    rule("gate: it shares as all products do", "llama-a", "gradient at any knobs", |s| {
+        let share = s.find(MLP, "Mul", "gate_share");
+        s.set_input(share, s.side(share, "gate_share"), "product_share");
+    }),
+    rule("gate: one does not share", "gemma2-a", "gradient of gim", |s| {
+        let share = s.find(MLP, "Mul", "gate_share");
+        s.keep(share, 1 - s.side(share, "gate_share"));
+    }),
+    rule("attention: shares as gates do", "llama-a", "gradient at any knobs", |s| {
+        let share = s.nth(LAYER, "Mul", "product_share", 1);
+        s.set_input(share, s.side(share, "product_share"), "gate_share");
     }),
     rule("product: the path into attention is never closed", "llama-a", "gradient at any knobs", |s| {
         s.keep(s.find(LAYER, "Mul", "attention_path"), 0);

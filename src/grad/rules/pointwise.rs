@@ -97,13 +97,15 @@ pub fn difference(v: &mut Vjp) -> Gradients {
     Ok(vec![Some(v.gradient), negative])
 }
 
-/// A product of two activations shares its gradient between them (GIM, section 3; AttnLRP's uniform rule). The two may
+/// A product of two activations shares its gradient between them (GIM, section 3; AttnLRP's uniform rule; at gates alone,
+/// RelP's half-rule). The two may
 /// be one: of `x * x` each factor takes its share, so that the gradient is `2 share x`, and at a share of one half `x`
 /// times it is the square itself, as it is for two factors.
 pub fn product(v: &mut Vjp) -> Gradients {
     let mut gradient = v.gradient;
     if v.sites.kind(v.id) == Some(SiteKind::ActivationProduct) {
-        gradient = v.graph.times(gradient, v.knobs.product_share)?;
+        let gate = v.sites.is_gate(v.graph, v.id);
+        gradient = v.graph.times(gradient, if gate { v.knobs.gate_share } else { v.knobs.product_share })?;
     }
     let mut results = vec![None, None];
     for side in [0, 1] {

@@ -311,9 +311,10 @@ impl Operands<'_> {
         times: impl Fn(&ArrayD<f64>, &ArrayD<f64>) -> Computed<ArrayD<f64>>,
     ) -> Computed<ArrayD<f64>> {
         let weight = |side: usize| match role {
-            Role::Product { attention } => {
+            Role::Product { attention, gate } => {
                 let path = if attention[side] { f64::from(knobs.attention_path) } else { 1.0 };
-                f64::from(knobs.product_share) * path
+                let share = knobs.gate_share.filter(|_| gate).unwrap_or(knobs.product_share);
+                f64::from(share) * path
             }
             _ => 1.0,
         };
