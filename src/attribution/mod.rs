@@ -6,6 +6,7 @@
 mod ablation;
 mod attention_flow;
 mod attention_gradient;
+mod deep_lift;
 mod ensemble;
 mod gradients;
 mod imported;
@@ -123,7 +124,7 @@ pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution
     if let Some(lacks) = method.rules().and_then(|rules| probe.lacks_knob(&rules)) {
         return Err(Inapplicable(lacks));
     }
-    let of_logits = |graph: &&Graph| matches!(graph, Graph::ResidualGradient | Graph::ScoreGradient);
+    let of_logits = |graph: &&Graph| matches!(graph, Graph::ResidualGradient | Graph::ScoreGradient | Graph::DeepLift);
     if let Some(graph) = method.needs().iter().find(of_logits).filter(|_| of_logarithm) {
         let reason =
             format!("{} differentiates logits, and what is explained is the logarithm of a probability", graph.file());
@@ -191,6 +192,7 @@ const SINGLE: &[Entry] = &[
     ),
     knobs!("gradient", "arXiv 1312.6034", "gradient times input, by plain calculus"),
     integrated_gradients::METHOD,
+    deep_lift::METHOD,
     rollout::METHOD,
     attention_flow::METHOD,
     attention_gradient::METHOD,

@@ -5,7 +5,8 @@
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, and since version 4 the graphs that look inside and that of
-/// logarithms of probabilities, and since version 5 gates have a knob of their own.
+/// logarithms of probabilities, and since version 5 gates have a knob of their own and there may
+/// be the graph of DeepLIFT's multipliers.
 pub const FORMAT_VERSION: u32 = 5;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
@@ -36,10 +37,12 @@ pub enum Graph {
     ForwardScores,
     /// What each layer makes of its input without the values of some places.
     ValueZeroing,
+    /// As [`Graph::Gradient`] by calculus, with DeepLIFT's multipliers at element-wise nonlinearities.
+    DeepLift,
 }
 
 impl Graph {
-    pub const ALL: [Graph; 11] = [
+    pub const ALL: [Graph; 12] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
@@ -51,6 +54,7 @@ impl Graph {
         Graph::ScoreGradient,
         Graph::ForwardScores,
         Graph::ValueZeroing,
+        Graph::DeepLift,
     ];
 
     /// The name of its file.
@@ -67,6 +71,7 @@ impl Graph {
             Graph::ScoreGradient => "score_gradient.onnx",
             Graph::ForwardScores => "forward_scores.onnx",
             Graph::ValueZeroing => "value_zeroing.onnx",
+            Graph::DeepLift => "deep_lift.onnx",
         }
     }
 
@@ -94,6 +99,15 @@ impl Graph {
             Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
             Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
             Graph::ValueZeroing => &["input_ids", "attention_mask", "places"],
+            Graph::DeepLift => &[
+                "inputs_embeds",
+                "attention_mask",
+                "position",
+                "target",
+                "contrast",
+                "contrast_weight",
+                "baseline_row",
+            ],
         }
     }
 
@@ -101,7 +115,7 @@ impl Graph {
         match self {
             Graph::Embed => &["inputs_embeds"],
             Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => &["logits"],
-            Graph::Gradient | Graph::GradientLogProbability => &["score", "gradient"],
+            Graph::Gradient | Graph::GradientLogProbability | Graph::DeepLift => &["score", "gradient"],
             Graph::Attention => &["attention"],
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],

@@ -3,6 +3,7 @@
 pub mod bake;
 mod beside;
 mod contract;
+mod deep_lift;
 pub mod foreign;
 pub mod graphs;
 mod head;

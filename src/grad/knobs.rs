@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::onnx::{Dtype, Graph, GraphError, Id};
+use crate::onnx::{Dtype, Graph, GraphError, Id, Tensor};
 
 /// How the backward pass departs from calculus; the forward pass never changes.
 ///
@@ -85,6 +85,9 @@ pub struct KnobInputs {
     pub attention_path: Id,
     pub activation_secant: Id,
     pub gate_share: Id,
+    /// i64 `[batch]`, the row that is each row's baseline, in a graph of DeepLIFT's multipliers; else none, and derivatives stand
+    /// in their place.
+    pub baseline_row: Option<Id>,
 }
 
 impl KnobInputs {
@@ -98,6 +101,21 @@ impl KnobInputs {
             attention_path: input(Knobs::NAMES[3])?,
             activation_secant: input(Knobs::NAMES[4])?,
             gate_share: input(Knobs::NAMES[5])?,
+            baseline_row: None,
+        })
+    }
+
+    /// Plain calculus, without inputs, in a graph whose rows have baselines.
+    pub fn calculus(graph: &mut Graph, dtype: Dtype, baseline_row: Id) -> Result<Self, GraphError> {
+        let mut constant = |value: f32| graph.constant(Tensor::float(value.into(), dtype));
+        Ok(KnobInputs {
+            softmax_temperature: constant(Knobs::GRADIENT.softmax_temperature)?,
+            norm_freeze: constant(Knobs::GRADIENT.norm_freeze)?,
+            product_share: constant(Knobs::GRADIENT.product_share)?,
+            attention_path: constant(Knobs::GRADIENT.attention_path)?,
+            activation_secant: constant(Knobs::GRADIENT.activation_secant)?,
+            gate_share: constant(Knobs::GRADIENT.product_share)?,
+            baseline_row: Some(baseline_row),
         })
     }
 
@@ -109,6 +127,7 @@ impl KnobInputs {
             attention_path,
             activation_secant,
             gate_share,
+            ..
         } = *self;
         [softmax_temperature, norm_freeze, product_share, attention_path, activation_secant, gate_share]
     }

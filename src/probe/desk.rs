@@ -11,7 +11,7 @@ use super::cost::Account;
 use super::{Case, Question, Removal};
 use crate::config;
 use crate::grad::Knobs;
-use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Residual, Row, Score};
+use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Multipliers, Residual, Row, Score};
 
 /// Embeddings to be differentiated at, made one after another when they are run rather than held all at once.
 pub struct Points {
@@ -60,6 +60,11 @@ pub(super) enum Ask {
         point: GradientRow,
         knobs: Knobs,
         answer: oneshot::Sender<AttentionScores>,
+    },
+    Multipliers {
+        point: GradientRow,
+        baseline: Array2<f32>,
+        answer: oneshot::Sender<Multipliers>,
     },
     ValueZeroing {
         row: Row,
@@ -297,6 +302,16 @@ impl Probe {
     pub async fn attention_scores(&self, knobs: Knobs) -> AttentionScores {
         let point = self.point(self.embeddings().await.inputs.clone());
         self.ask(|answer| Ask::AttentionScores { point, knobs, answer }).await
+    }
+
+    /// DeepLIFT's multipliers of the question, the baseline token at every position being what the prompt is compared with. Only
+    /// where the model [has](Probe::has) the graph.
+    pub async fn multipliers(&self) -> Multipliers {
+        let embeddings = self.embeddings().await;
+        let point = self.point(embeddings.inputs.clone());
+        let baseline = embeddings.baseline.broadcast(embeddings.inputs.dim()).map(|rows| rows.to_owned());
+        let baseline = baseline.unwrap_or_default();
+        self.ask(|answer| Ask::Multipliers { point, baseline, answer }).await
     }
 
     /// How far what each layer gives at each place turns without the values of each place, `[layers, seq, seq]`. Only where

@@ -183,6 +183,9 @@ impl<'m, T: 'static> Driver<'m, T> {
                     let _ = answer.send(found);
                 }
             }
+            Ask::Multipliers { point, baseline, answer } => {
+                let _ = answer.send(self.model.multipliers(&point, baseline)?);
+            }
             Ask::ValueZeroing { row, answer } => {
                 let _ = answer.send(self.model.value_zeroing(&row)?);
             }

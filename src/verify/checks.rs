@@ -172,6 +172,11 @@ impl Evidence {
         })
     }
 
+    /// The scores, `[batch]`, one for each lane that they have.
+    pub(super) fn scores(&self) -> &[ArrayD<f64>] {
+        &self.scores
+    }
+
     /// Whether the bundle's gradient graphs have this input, unless it is a knob that came later.
     pub(super) fn knows(&self, name: &str) -> bool {
         !Knobs::NAMES.contains(&name) || self.gradient.has_input(name)

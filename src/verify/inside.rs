@@ -26,18 +26,18 @@ use crate::runtime::{Graph, Model, Runtime, Tensor};
 #[derive(Default)]
 pub struct Inside {
     pub checks: Vec<Check>,
-    expected: Vec<Expected>,
+    pub(super) expected: Vec<Expected>,
 }
 
 /// What a graph gives for some inputs, in double precision.
-struct Expected {
-    graph: Graph,
-    inputs: Vec<(&'static str, Tensor)>,
-    outputs: Vec<Output>,
+pub(super) struct Expected {
+    pub graph: Graph,
+    pub inputs: Vec<(&'static str, Tensor)>,
+    pub outputs: Vec<Output>,
 }
 
 /// An output by name, as it should be, and how far single precision is off.
-type Output = (&'static str, ArrayD<f64>, f64);
+pub(super) type Output = (&'static str, ArrayD<f64>, f64);
 
 /// The setting of the knobs that has every knob at a random value: rules that differ anywhere differ there.
 const LANE: usize = 2;
@@ -85,6 +85,9 @@ impl Inside {
         }
         if let (Some(graph), Some(zeroed)) = (&residual, of.read(Graph::ValueZeroing)?) {
             inside.value_zeroing(&of, graph, &zeroed, &mut random)?;
+        }
+        if let Some(graph) = of.read(Graph::DeepLift)? {
+            inside.deep_lift(&of, &graph, &mut random)?;
         }
         Ok(inside)
     }
@@ -370,11 +373,11 @@ impl Inside {
 }
 
 /// What everything is computed with.
-struct Of<'a> {
+pub(super) struct Of<'a> {
     bundle: &'a OpenedBundle,
     weights: &'a Arc<WeightFile>,
-    evidence: &'a Evidence,
-    machine: Machine<'a>,
+    pub evidence: &'a Evidence,
+    pub machine: Machine<'a>,
     /// Of the graphs that differentiate.
     feeds: Feeds,
     knobs: [Knobs; 1],
@@ -390,12 +393,17 @@ impl Of<'_> {
     }
 
     fn computed(&self, graph: &Exact, outputs: &[&str]) -> Result<Vec<ArrayD<f64>>, VerifyError> {
-        let wanted = outputs.iter().map(|name| graph.output(name)).collect::<Result<Vec<usize>, _>>()?;
-        graph.edited(&self.machine, &self.feeds, &wanted, &Edits::new())
+        self.outputs(graph, &self.feeds, outputs)
+    }
+
+    /// The named outputs for some inputs.
+    pub fn outputs(&self, graph: &Exact, feeds: &Feeds, names: &[&str]) -> Result<Vec<ArrayD<f64>>, VerifyError> {
+        let wanted = names.iter().map(|name| graph.output(name)).collect::<Result<Vec<usize>, _>>()?;
+        graph.edited(&self.machine, feeds, &wanted, &Edits::new())
     }
 
     /// Outputs as they should be, each with how far single precision is off.
-    fn with_single(
+    pub fn with_single(
         &self,
         graph: &Exact,
         feeds: &Feeds,
@@ -461,7 +469,7 @@ fn some_places(sample: &Sample, random: &mut ChaCha8Rng) -> Array2<i64> {
 
 /// A random movement of at most the size of a score's unit, to which large and small elements of a gradient contribute alike.
 /// Where attention is saturated, gradients are of any size, and what moved by their inverse would drown in rounding.
-fn movement(gradient: &ArrayD<f64>, random: &mut ChaCha8Rng) -> ArrayD<f64> {
+pub(super) fn movement(gradient: &ArrayD<f64>, random: &mut ChaCha8Rng) -> ArrayD<f64> {
     const FLOOR: f64 = 1e-3;
     let most = gradient.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let floor = if most > 0.0 { FLOOR * most } else { 1.0 };
@@ -486,7 +494,7 @@ fn unmasked(score: f64) -> f64 {
 }
 
 /// Feeds as the runtime takes them, f32.
-fn inputs(feeds: &Feeds, names: &[&'static str]) -> Vec<(&'static str, Tensor)> {
+pub(super) fn inputs(feeds: &Feeds, names: &[&'static str]) -> Vec<(&'static str, Tensor)> {
     let tensor = |value: &Shared| match &**value {
         Value::Real(array) => Some(array.mapv(|x| x as f32).into()),
         Value::Whole(array) => Some(array.clone().into()),

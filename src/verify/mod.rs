@@ -8,6 +8,7 @@
 
 mod bake;
 mod checks;
+mod deep_lift;
 mod effort;
 mod exact;
 mod inside;

@@ -396,6 +396,27 @@ pub const INSIDE: &[Fault] = &[
         by: "scores replaced",
     },
     Fault {
+        what: "multipliers: slopes, not rises over runs",
+        model: "llama-a",
+        files: &["deep_lift.onnx"],
+        plant: |s| s.keep(s.find(MLP, "Where", "Div"), 1),
+        by: "multipliers",
+    },
+    Fault {
+        what: "multipliers: one difference is from nothing, not from the baseline",
+        model: "llama-a",
+        files: &["deep_lift.onnx"],
+        plant: |s| s.keep(s.find(MLP, "Sub", "Gather"), 0),
+        by: "multipliers",
+    },
+    Fault {
+        what: "multipliers: a soft-cap has its slope",
+        model: "gemma2-a",
+        files: &["deep_lift.onnx"],
+        plant: |s| s.keep(s.find(LAYER, "Where", "Div"), 1),
+        by: "multipliers",
+    },
+    Fault {
         what: "zeroed: the values stay",
         model: "llama-a",
         files: &["value_zeroing.onnx"],

@@ -1,5 +1,6 @@
 //! Element-wise arithmetic.
 
+use super::rescale::rescaled;
 use super::{GradError, Gradients, Vjp};
 use crate::grad::SiteKind;
 use crate::onnx::Id;
@@ -39,6 +40,7 @@ pub fn logarithm(v: &mut Vjp) -> Gradients {
 /// `1 - tanh(x)^2`.
 pub fn tanh(v: &mut Vjp) -> Gradients {
     let derivative = one_minus_square(v, v.id)?;
+    let derivative = rescaled(v, derivative)?;
     chain(v, derivative)
 }
 
@@ -53,6 +55,7 @@ pub fn sigmoid(v: &mut Vjp) -> Gradients {
     let one = v.graph.scalar(1.0, v.id)?;
     let rest = v.graph.minus(one, v.id)?;
     let derivative = v.graph.times(v.id, rest)?;
+    let derivative = rescaled(v, derivative)?;
     chain(v, derivative)
 }
 
@@ -165,5 +168,6 @@ pub fn soft_cap(v: &mut Vjp) -> Gradients {
     let Op::SoftCap { cap } = v.value.op else { return Ok(vec![None]) };
     let squashed = soft_cap_tanh(v.graph, v.value.inputs[0], cap.get())?;
     let derivative = one_minus_square(v, squashed)?;
+    let derivative = rescaled(v, derivative)?;
     chain(v, derivative)
 }

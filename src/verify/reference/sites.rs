@@ -18,7 +18,7 @@ pub enum Role {
     /// `1 / sqrt(mean(x^2) + eps)` of a norm.
     Statistic,
     /// `x gate(x)` of an activation, and which input is the gate.
-    Gated { gate: usize },
+    Gated { gate: usize, kind: Activation },
 }
 
 /// The roles of the steps between one input and one output.
@@ -47,9 +47,7 @@ impl Sites {
             } else if let Some((gate, kind)) = view.gated(id) {
                 inside[id] = true;
                 activations += 1;
-                if kind != Activation::Relu {
-                    roles[id] = Role::Gated { gate };
-                }
+                roles[id] = Role::Gated { gate, kind };
                 if kind == Activation::GeluTanh {
                     view.products_behind(view.step(id).inputs[gate], view.step(id).inputs[1 - gate], &mut inside);
                 }
