@@ -5,7 +5,9 @@ use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, s};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Bounds, batches};
 use super::error::{InputError, RuntimeError};
@@ -450,7 +452,7 @@ impl Model {
         })
     }
 
-    /// The embeddings of rows, `[rows, longest, hidden]`, with the mean of each prompt's where a row asks for it.
+    /// The embeddings of rows, `[rows, longest, hidden]`, with the mean of each prompt's, or thinned, where a row asks for it.
     fn embeds_with_means(&mut self, rows: &[&Row], longest: usize) -> Result<Array3<f32>, RuntimeError> {
         let hidden = self.manifest().dimensions.hidden;
         // One lookup a prompt: the mean is that of the tokens that stood there before anything was changed.
@@ -463,6 +465,11 @@ impl Model {
             space.slice_mut(s![..row.length(), ..]).assign(&own);
             let mean = of_prompts[prompt].mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default().mapv(|x| x as f32);
             row.places(Change::Mean).for_each(|place| space.row_mut(place).assign(&mean));
+            for &(place, change) in row.changes() {
+                if let Change::Thinned { kept, draw } = change {
+                    thin(space.row_mut(place as usize), place, kept, draw);
+                }
+            }
         }
         Ok(embeds)
     }
@@ -503,7 +510,11 @@ impl Model {
         for (index, row) in rows.iter().enumerate() {
             let changed = row.changes().iter().filter_map(|&(place, change)| match change {
                 Change::Token(id) => Some((place as usize, id)),
-                Change::Mean | Change::Masked | Change::Residual { .. } | Change::Score { .. } => None,
+                Change::Mean
+                | Change::Thinned { .. }
+                | Change::Masked
+                | Change::Residual { .. }
+                | Change::Score { .. } => None,
             });
             let prompt = if sound == Some(row.prompt()) { Ok(()) } else { self.check_ids(row.prompt()) };
             prompt
@@ -583,6 +594,17 @@ pub(super) fn gradient_inputs(
     inputs.retain(|(name, _)| graph.inputs().contains(name));
     inputs.extend(knobs.iter().map(|&(name, value)| (name, Tensor::from(value))));
     inputs
+}
+
+/// Leaves each number with the probability `kept` / 65535 and puts 0 in the place of the others.
+fn thin(mut numbers: ArrayViewMut1<f32>, place: u32, kept: u16, draw: u32) {
+    let mut random = ChaCha8Rng::seed_from_u64(u64::from(draw) << 32 | u64::from(place));
+    for number in &mut numbers {
+        // One number each, whatever `kept` is.
+        if random.random_range(0..u16::MAX) >= kept {
+            *number = 0.0;
+        }
+    }
 }
 
 fn check_position(position: usize, length: usize) -> Result<(), InputError> {
