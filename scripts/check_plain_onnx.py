@@ -27,12 +27,13 @@ from onnx.reference import ReferenceEvaluator
 VERSIONS = {"onnx": (onnx.__version__, "1.23.2"), "onnxruntime": (ort.__version__, "1.31.1")}
 TOLERANCE = 2e-5
 GRAPHS = ("embed", "forward", "gradient", "attention")
-KNOBS = ("softmax_temperature", "norm_freeze", "product_share", "attention_path", "activation_secant")
+KNOBS = ("softmax_temperature", "norm_freeze", "product_share", "attention_path", "activation_secant", "gate_share")
 METHODS = {
-    "gradient": (1, 0, 1, 1, 0),
-    "gim": (2, 1, 0.5, 1, 0),
-    "attn_lrp": (1, 1, 0.5, 1, 1),
-    "transformer_lrp": (1, 1, 1, 0, 0),
+    "gradient": (1, 0, 1, 1, 0, 1),
+    "gim": (2, 1, 0.5, 1, 0, 0.5),
+    "attn_lrp": (1, 1, 0.5, 1, 1, 0.5),
+    "transformer_lrp": (1, 1, 1, 0, 0, 1),
+    "relp": (1, 1, 1, 0, 1, 0.5),
 }
 
 

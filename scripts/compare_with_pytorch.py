@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from make_architecture_fixtures import Modified
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-# temperature, norm freeze, product share, attention path, activation secant
+# temperature, norm freeze, product share, attention path, activation secant, and the share at gates where it is another
 KNOBS = {
     "gradient": (1.0, 0.0, 1.0, 1.0, 0.0),
     "gim": (2.0, 1.0, 0.5, 1.0, 0.0),
@@ -43,6 +43,7 @@ KNOBS = {
     "norm_freeze+product_share": (1.0, 1.0, 0.5, 1.0, 0.0),
     "attn_lrp": (1.0, 1.0, 0.5, 1.0, 1.0),
     "transformer_lrp": (1.0, 1.0, 1.0, 0.0, 0.0),
+    "relp": (1.0, 1.0, 1.0, 0.0, 1.0, 0.5),
 }
 CALCULUS = KNOBS["gradient"]
 OTHERS = ["attention_rollout", "ablation", "integrated_gradients"]

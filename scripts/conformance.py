@@ -39,7 +39,8 @@ import onnxruntime as ort
 
 GRAPHS = {"embed": ["inputs_embeds"], "forward": ["logits"], "forward_embeds": ["logits"], "gradient": ["score", "gradient"],
           "attention": ["attention"]}
-GIM = {"softmax_temperature": 2, "norm_freeze": 1, "product_share": 0.5, "attention_path": 1, "activation_secant": 0}
+GIM = {"softmax_temperature": 2, "norm_freeze": 1, "product_share": 0.5, "attention_path": 1, "activation_secant": 0,
+       "gate_share": 0.5}
 LIMIT = 1e-4
 
 

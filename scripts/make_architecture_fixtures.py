@@ -3,16 +3,18 @@
 
     pip install torch transformers safetensors
     python scripts/make_architecture_fixtures.py [NAME ...]
+    python scripts/make_architecture_fixtures.py --add relp [FOLDER ...]
 
 A checkpoint is written by `transformers` itself (`save_pretrained`), so its layout is the real one. The reference is the
 model's own eager forward pass, loaded back from the files in float32, differentiated by autograd. For the settings of
 the knobs that are not plain calculus, softmax, matrix products of two activations, norms, activation functions and the
 gated product are replaced by functions with the modified backward pass, written here from the definitions in the papers
-(GIM, arXiv 2505.17630; AttnLRP, arXiv 2402.05602; TransformerLRP, arXiv 2202.07304) and from nothing of this project's
-Rust code. At calculus the replaced model must agree with the untouched one before anything is written.
+(GIM, arXiv 2505.17630; AttnLRP, arXiv 2402.05602; TransformerLRP, arXiv 2202.07304; RelP, arXiv 2508.21258) and from nothing
+of this project's Rust code. At calculus the replaced model must agree with the untouched one before anything is written.
 
 Gradients are with respect to the output of the embedding lookup itself: before Gemma's scaling, before positions.
-The files follow those of the other golden folders: `golden.json` and `golden.safetensors`.
+The files follow those of the other golden folders: `golden.json` and `golden.safetensors`. `--add` leaves a checkpoint and what
+is known of it as they are, and adds the gradients by another setting, computed in double precision.
 """
 
 import json
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -46,7 +48,7 @@ TOKENIZER = ROOT / "tests/fixtures/llama-a/tokenizer.json"
 LENGTHS = (9, 21)
 VOCAB = 131
 
-# temperature, norm freeze, product share, attention path, activation secant
+# temperature, norm freeze, product share, attention path, activation secant, and the share at gates where it is another
 KNOBS = {
     "gradient": (1.0, 0.0, 1.0, 1.0, 0.0),
     "gim": (2.0, 1.0, 0.5, 1.0, 0.0),
@@ -55,6 +57,7 @@ KNOBS = {
     "grad_norm": (1.0, 0.0, 0.5, 1.0, 0.0),
     "attn_lrp": (1.0, 1.0, 0.5, 1.0, 1.0),
     "transformer_lrp": (1.0, 1.0, 1.0, 0.0, 0.0),
+    "relp": (1.0, 1.0, 1.0, 0.0, 1.0, 0.5),
 }
 
 SMALL = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
@@ -184,7 +187,8 @@ class Modified:
 
     def __init__(self, model, knobs):
         self.model = model
-        self.temperature, self.freeze, self.share, self.path, self.secant = knobs
+        self.temperature, self.freeze, self.share, self.path, self.secant = knobs[:5]
+        self.gate = knobs[5] if len(knobs) > 5 else self.share
         self.undo = []
 
     def replace(self, owner, name, value):
@@ -198,7 +202,7 @@ class Modified:
 
     def __enter__(self):
         matmul, functional = torch.matmul, torch.nn.functional
-        share, found = self.share, {"softmax": 0, "norm": 0, "act": 0, "gated": 0}
+        share, gate_share, found = self.share, self.gate, {"softmax": 0, "norm": 0, "act": 0, "gated": 0}
         self.found = found
 
         def product(a, b):
@@ -227,13 +231,13 @@ class Modified:
                 found["norm"] += 1
             elif kind.endswith("MLP") and hasattr(module, "gate_proj"):
                 module.forward = lambda x, m=module: m.down_proj(
-                    Share.apply(m.act_fn(m.gate_proj(x)), share) * Share.apply(m.up_proj(x), share))
+                    Share.apply(m.act_fn(m.gate_proj(x)), gate_share) * Share.apply(m.up_proj(x), gate_share))
                 self.undo.append((module, "forward", None, False))
                 found["gated"] += 1
             elif kind.endswith("MLP") and hasattr(module, "gate_up_proj"):
                 def fused(x, m=module):
                     gate, up = m.gate_up_proj(x).chunk(2, dim=-1)
-                    return m.down_proj(Share.apply(m.activation_fn(gate), share) * Share.apply(up, share))
+                    return m.down_proj(Share.apply(m.activation_fn(gate), gate_share) * Share.apply(up, gate_share))
                 module.forward = fused
                 self.undo.append((module, "forward", None, False))
                 found["gated"] += 1
@@ -347,7 +351,34 @@ def make(name):
     print(f"{name}: {sum(f.stat().st_size for f in folder.iterdir()) // 1024} KB")
 
 
+def add(setting, folder):
+    """Adds the gradients by one setting to what a folder knows."""
+    classifier = json.loads((folder / "config.json").read_text())["model_type"] in ("bert", "roberta")
+    auto = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    model = auto.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager").eval()
+    model.requires_grad_(False)
+    tensors = load_file(folder / "golden.safetensors")
+    unit = 48**0.5 if folder.name == "gemma2-a" else 1.0
+    for example in json.loads((folder / "golden.json").read_text())["examples"]:
+        index, ids = example["index"], torch.tensor([example["input_ids"]])
+        embeds = F.embedding(ids, model.get_input_embeddings().weight)
+        found = {}
+        for name in ("gim", setting):
+            with Modified(model, KNOBS[name]):
+                # That of gemma2-a alone holds gradients behind the scaling of the embeddings.
+                found[name] = (gradient(model, ids, embeds, example["target"]) / unit).float()
+        off = relative(found["gim"], tensors[f"{index}.grad.gim"])
+        assert off < 1e-4, f"{folder.name}: what is known of GIM differs by {off}"
+        tensors[f"{index}.grad.{setting}"] = found[setting].clone()
+    save_file(tensors, folder / "golden.safetensors")
+    print(f"{folder.name}: {setting}")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or FIXTURES:
-        make(name)
+    if sys.argv[1:2] == ["--add"]:
+        for name in sys.argv[3:] or sorted(path.name for path in OUT.iterdir()):
+            add(sys.argv[2], OUT / name)
+    else:
+        for name in sys.argv[1:] or FIXTURES:
+            make(name)

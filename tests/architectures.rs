@@ -152,6 +152,7 @@ fn agrees_with_pytorch(name: &str) {
             ("grad_norm", Knobs { product_share: 0.5, ..Knobs::GRADIENT }),
             ("attn_lrp", Knobs::ATTN_LRP),
             ("transformer_lrp", Knobs::TRANSFORMER_LRP),
+            ("relp", Knobs::RELP),
         ] {
             let found = model.gradients(std::slice::from_ref(&wanted), &knobs).unwrap().remove(0);
             let expected = floats(&reference, &format!("{i}.grad.{setting}"));

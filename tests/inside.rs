@@ -221,6 +221,38 @@ fn the_residual_stream_is_where_transformers_has_it() {
     }
 }
 
+#[derive(Deserialize)]
+struct Zeroing {
+    input_ids: Vec<i64>,
+    /// Of all layers but the last, the row of the last token.
+    layers: Vec<Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct OfInseq {
+    examples: Vec<Zeroing>,
+}
+
+/// scripts/make_inseq_fixtures.py. inseq leaves out distances below 1e-5 and computes its cosines in single precision.
+#[test]
+fn value_zeroing_agrees_with_inseq() {
+    let file = std::fs::read(fixtures().join("inside/inseq_value_zeroing.json")).unwrap();
+    let reference: OfInseq = serde_json::from_slice(&file).unwrap();
+    let mut model = llama();
+    for of in reference.examples {
+        let last = of.input_ids.len() - 1;
+        let found = model.value_zeroing(&Row::new(of.input_ids, last)).unwrap();
+        assert_eq!(of.layers.len(), found.len_of(Axis(0)) - 1);
+        for (layer, expected) in of.layers.iter().enumerate() {
+            let row: Vec<f64> = (0..=last).map(|key| f64::from(found[[layer, last, key]])).collect();
+            let sum: f64 = row.iter().sum();
+            for (found, expected) in row.iter().zip(expected) {
+                assert!((found / sum - expected).abs() < 1e-4, "{layer}: {row:?} {expected:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn bundles_of_before_say_what_they_lack() {
     let mut model = open(&fixtures().join("runtime/bundle"));

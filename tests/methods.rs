@@ -210,6 +210,91 @@ fn shapley_values_add_up_and_what_is_not_ranked_gets_nothing() {
     }
 }
 
+#[derive(Deserialize)]
+struct Compared {
+    folder: String,
+    prompt: Vec<i64>,
+    baseline: i64,
+    target: i64,
+    attributions: Vec<f64>,
+    change: f64,
+    from_gradient: f64,
+}
+
+#[derive(Deserialize)]
+struct DeepLifted {
+    examples: BTreeMap<String, Compared>,
+}
+
+/// captum, and a rule written out by hand where captum sees no module (scripts/make_deep_lift_fixtures.py).
+#[test]
+fn deep_lift_agrees_with_captum() {
+    let file = std::fs::read(fixtures().join("methods/deep_lift.json")).unwrap();
+    let reference: DeepLifted = serde_json::from_slice(&file).unwrap();
+    let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap();
+    assert_eq!(reference.examples.len(), 5);
+    for (name, of) in reference.examples {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        bake(&fixtures().join(&of.folder), &bundle, &BakeOptions::default(), &mut |_, _| {}).unwrap();
+        let mut model = Model::open(&runtime, &bundle, &SessionOptions::default()).unwrap();
+        let position = model.manifest().dimensions.scored_position(of.prompt.len());
+        let case = Case {
+            prompt: of.prompt.as_slice().into(),
+            position,
+            question: Question { target: of.target, contrast: None, score: Score::Logit },
+            baseline: of.baseline,
+            ranked: Units::tokens(0..of.prompt.len()),
+            ..case()
+        };
+        let (found, cost) = attributed(&mut model, "deep_lift", &[], &case);
+        let off = error(&found.values[0], &of.attributions);
+        println!("{name}: relative error {off:.2e}, the gradient's {:.2}", of.from_gradient);
+        assert!(off < TOLERANCE && off < of.from_gradient / 100.0, "{name}: relative error {off:.2e}");
+        assert_eq!(cost.gradient_rows, 2);
+        let gap = (of.attributions.iter().sum::<f64>() - of.change).abs();
+        let (own, relative) = (found.diagnostics["completeness_gap"], found.diagnostics["completeness_gap_relative"]);
+        assert!((own - gap).abs() < 1e-4 * (gap + of.change.abs()), "{name}: {own} for {gap}");
+        assert!((relative - gap / of.change.abs()).abs() < 1e-3, "{name}: {relative}");
+        // There is no graph of a logarithm's multipliers.
+        let question = Question { score: Score::LogProbability, ..case.question };
+        let method = build("deep_lift", &Settings::default()).unwrap();
+        let refused = explain(&mut model, &method, &Case { question, ..case }).unwrap().0.unwrap_err();
+        assert!(refused.0.contains("logarithm of a probability"), "{refused}");
+    }
+}
+
+/// A bundle of before there was a share for gates.
+#[test]
+fn relp_needs_the_share_of_gates() {
+    let runtime = Runtime::open(&RuntimeOptions::default(), &|line| eprintln!("{line}")).unwrap();
+    let mut model = Model::open(&runtime, &fixtures().join("runtime/bundle"), &SessionOptions::default()).unwrap();
+    let prompt: Vec<i64> = vec![1, 2, 3];
+    let case = Case {
+        prompt: prompt.as_slice().into(),
+        position: 2,
+        question: Question { target: 4, contrast: None, score: Score::Logit },
+        baseline: 0,
+        ranked: Units::tokens(0..3),
+        ..case()
+    };
+    let of = |model: &mut Model, name: &str, options: Options| {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let method = build(name, &Settings { options, seed: 0, ..Settings::default() }).unwrap();
+        explain(model, &method, &case).unwrap().0
+    };
+    let rules = [("rules", OptionValue::Word("relp"))];
+    for (name, options) in [("relp", &[][..]), ("integrated_gradients", &rules), ("smooth_grad", &rules)] {
+        let refused = of(&mut model, name, options).unwrap_err();
+        assert!(refused.0.contains("before there was the knob `gate_share`"), "{name}: {refused}");
+    }
+    let refused = of(&mut model, "deep_lift", &[]).unwrap_err();
+    assert!(refused.0.contains("without deep_lift.onnx"), "{refused}");
+    for name in ["gim", "attn_lrp", "transformer_lrp"] {
+        assert!(of(&mut model, name, &[]).is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn windows_longer_than_the_prompt_take_all_of_it() {
     let mut model = model();

@@ -601,3 +601,92 @@ fn matched_random_has_the_numbers_and_not_their_places() {
         assert_eq!(shuffled, of(&mut model, "matched_random", &options));
     }
 }
+
+/// A prompt of tests/fixtures/methods/golden.json, the answer being another token.
+fn golden_case(target: i64) -> Case {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/methods/golden.json");
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let ids: Vec<i64> = serde_json::from_value(golden["prompt"].clone()).unwrap();
+    let question = Question { target, contrast: None, score: Score::Logit };
+    Case { question, baseline: golden["baseline"].as_i64().unwrap(), ..case("golden", &ids) }
+}
+
+fn fixture(name: &str) -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/methods").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// scripts/make_quantus_fixtures.py.
+#[test]
+fn correlation_and_monotonicity_agree_with_quantus() {
+    let (mut model, case) = (model(), golden_case(8));
+    for (name, of) in fixture("quantus.json")["examples"].as_object().unwrap() {
+        let values = case.ranked.spread(&numbers(&of["attributions"]), case.length());
+        for (size, expected) in of["correlations"].as_object().unwrap() {
+            let size: f64 = size.parse().unwrap();
+            // Sets are drawn here, and all there: 10,000 of 15 or 20.
+            let options = [("samples", OptionValue::Integer(10_000)), ("share", OptionValue::Number(size / 6.0))];
+            let found = value(&mut model, "faithfulness_correlation", &options, &case, &values);
+            let expected = expected.as_f64().unwrap();
+            println!("{name}, sets of {size}: {found:.3} for {expected:.3}");
+            // A correlation r of 10,000 is off by (1 - r^2) / 100.
+            assert!((found - expected).abs() < 0.05 * (1.0 - expected * expected), "{found} for {expected}");
+        }
+        // Quantus begins at one token, and we at none.
+        let scores = numbers(&of["scores"]);
+        let held = scores.windows(2).filter(|pair| pair[1] >= pair[0]).count();
+        let found = value(&mut model, "monotonicity", &[], &case, &values);
+        close(found, held as f64 / 6.0);
+        assert_eq!(of["monotone"].as_bool().unwrap(), scores[1..].is_sorted(), "{name}");
+    }
+}
+
+/// scripts/make_soft_fixtures.py.
+#[test]
+fn soft_metrics_agree_with_pytorch_within_their_error() {
+    let golden = fixture("soft.json");
+    let (mut model, case) = (model(), golden_case(golden["target"].as_i64().unwrap()));
+    const SAMPLES: u64 = 2000;
+    for of in golden["examples"].as_array().unwrap() {
+        let values = case.ranked.spread(&numbers(&of["attributions"]), case.length());
+        let kept = of["kept"].as_u64().map_or(OptionValue::Word("own"), OptionValue::Integer);
+        let options = [("samples", OptionValue::Integer(SAMPLES)), ("kept", kept)];
+        let found = judge(&mut model, "soft_comprehensiveness", &options, &case, &values);
+        for (value, name) in found.values.iter().zip(["comprehensiveness", "sufficiency"]) {
+            let (value, expected) = (value.clone().unwrap(), of[name].as_f64().unwrap());
+            let stdev = of[format!("{name}_stdev")].as_f64().unwrap();
+            let error = stdev / (SAMPLES as f64).sqrt();
+            println!("{name} at {kept}: {value:.3} for {expected:.3}, standard error {error:.3}");
+            assert!((value - expected).abs() < 4.5 * error, "{name} at {kept}: {value} for {expected}");
+        }
+    }
+    // The same numbers again, and other ones of another example.
+    let values: Vec<f64> = (0..case.length()).map(|place| (place * place) as f64).collect();
+    let again = |model: &mut Model, case: &Case| judge(model, "soft_sufficiency", &[], case, &values).values;
+    let first = again(&mut model, &case);
+    assert_eq!(first, again(&mut model, &case));
+    assert_ne!(first, again(&mut model, &Case { key: "another".to_owned(), ..case.clone() }));
+    // What says nothing of the ranked tokens has no share to keep.
+    let same = judge(&mut model, "soft_sufficiency", &[], &case, &vec![1.0; case.length()]);
+    assert!(same.values.iter().all(|value| value.clone().unwrap_err().contains("all the same")), "{same:?}");
+}
+
+/// A number stays at any share above one at which it stays, and all or none at the ends.
+#[test]
+fn thinned_rows_are_what_they_say() {
+    let (mut model, case) = (model(), golden_case(8));
+    let row = case.row();
+    let score = |model: &mut Model, row: Row| f64::from(model.scores(&[row], &[8]).unwrap()[0].logits[0]);
+    let whole = score(&mut model, row.clone());
+    close(score(&mut model, row.thinned([(2, u16::MAX)], 3)), whole);
+    let nothing = score(&mut model, row.thinned([(2, 0)], 3));
+    close(score(&mut model, row.thinned([(2, 0)], 4)), nothing);
+    assert!((nothing - whole).abs() > 1e-3);
+    let half = score(&mut model, row.thinned([(2, 32768)], 3));
+    assert_ne!(half, score(&mut model, row.thinned([(2, 32768)], 4)));
+    assert!(half != whole && half != nothing);
+}

@@ -32,7 +32,7 @@ fn every_method_says_what_it_is() {
         }
         assert!(build(name, &Settings::default()).is_some());
     }
-    for name in ["attn_lrp", "transformer_lrp"] {
+    for name in ["attn_lrp", "transformer_lrp", "relp"] {
         let entry = METHODS.iter().find(|entry| entry.info.name == name).unwrap();
         assert!(entry.description.contains("patented"), "{name}");
     }

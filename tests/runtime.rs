@@ -219,6 +219,7 @@ fn gradients_are_those_of_the_score() {
         product_share: 5.0,
         attention_path: 7.0,
         activation_secant: 9.0,
+        gate_share: None,
     };
     let factor = 1.0 + 2.0 * 3.0 + 4.0 * 5.0 + 8.0 * 7.0 + 16.0 * 9.0;
     let rows = gradient_rows();

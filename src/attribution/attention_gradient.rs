@@ -62,6 +62,10 @@ impl Method for AttentionGradient {
         Ok(Attribution::deterministic(values))
     }
 
+    fn rules(&self) -> Option<Knobs> {
+        Some(self.knobs)
+    }
+
     fn needs(&self) -> &'static [Graph] {
         &[Graph::Attention, Graph::ScoreGradient]
     }

@@ -30,7 +30,7 @@ impl Method for GradientTimesInput {
 }
 
 /// Settings of the knobs by name, as options say them.
-const SETTINGS: [(&str, Knobs); 10] = [
+const SETTINGS: [(&str, Knobs); 11] = [
     ("gradient", Knobs::GRADIENT),
     ("gim", Knobs::GIM),
     ("tsg", Knobs { softmax_temperature: Knobs::GIM.softmax_temperature, ..Knobs::GRADIENT }),
@@ -41,6 +41,7 @@ const SETTINGS: [(&str, Knobs); 10] = [
     ("norm_freeze+product_share", Knobs { softmax_temperature: Knobs::GRADIENT.softmax_temperature, ..Knobs::GIM }),
     ("attn_lrp", Knobs::ATTN_LRP),
     ("transformer_lrp", Knobs::TRANSFORMER_LRP),
+    ("relp", Knobs::RELP),
 ];
 
 /// The names of all settings of the knobs.

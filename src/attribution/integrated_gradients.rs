@@ -99,6 +99,10 @@ impl Method for IntegratedGradients {
         true
     }
 
+    fn rules(&self) -> Option<Knobs> {
+        Some(self.rules)
+    }
+
     async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         let ends = match self.rules == Knobs::GRADIENT {
             true => Some(ends(case, probe).await),

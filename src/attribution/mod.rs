@@ -6,6 +6,7 @@
 mod ablation;
 mod attention_flow;
 mod attention_gradient;
+mod deep_lift;
 mod ensemble;
 mod gradients;
 mod imported;
@@ -95,6 +96,11 @@ pub trait Method {
         None
     }
 
+    /// The knobs at which it asks for gradients.
+    fn rules(&self) -> Option<Knobs> {
+        self.knobs()
+    }
+
     /// The graphs that it asks for besides those that every bundle has.
     fn needs(&self) -> &'static [Graph] {
         &[]
@@ -107,14 +113,18 @@ pub trait Method {
     }
 }
 
-/// What `method` says of the case that `probe` is about; [`Inapplicable`] also where the bundle lacks a graph.
+/// What `method` says of the case that `probe` is about; [`Inapplicable`] also where the bundle lacks a graph or
+/// a knob.
 pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution, Inapplicable> {
     let of_logarithm = probe.case().differentiated().score == Score::LogProbability;
     let own = (method.differentiates() && of_logarithm).then_some(Graph::GradientLogProbability);
     if let Some(graph) = own.into_iter().chain(method.needs().iter().copied()).find(|&graph| !probe.has(graph)) {
         return Err(Inapplicable(probe.lacks(graph)));
     }
-    let of_logits = |graph: &&Graph| matches!(graph, Graph::ResidualGradient | Graph::ScoreGradient);
+    if let Some(lacks) = method.rules().and_then(|rules| probe.lacks_knob(&rules)) {
+        return Err(Inapplicable(lacks));
+    }
+    let of_logits = |graph: &&Graph| matches!(graph, Graph::ResidualGradient | Graph::ScoreGradient | Graph::DeepLift);
     if let Some(graph) = method.needs().iter().find(of_logits).filter(|_| of_logarithm) {
         let reason =
             format!("{} differentiates logits, and what is explained is the logarithm of a probability", graph.file());
@@ -182,6 +192,7 @@ const SINGLE: &[Entry] = &[
     ),
     knobs!("gradient", "arXiv 1312.6034", "gradient times input, by plain calculus"),
     integrated_gradients::METHOD,
+    deep_lift::METHOD,
     rollout::METHOD,
     attention_flow::METHOD,
     attention_gradient::METHOD,
@@ -210,6 +221,12 @@ const SINGLE: &[Entry] = &[
         "arXiv 2202.07304",
         "conservative propagation: attention weights and norms as constants (LRP is patented for commercial use, says its \
          authors' repository)"
+    ),
+    knobs!(
+        "relp",
+        "arXiv 2508.21258",
+        "RelP's rules: attention weights and norms as constants, activations by their secant, halves at gates (LRP is patented \
+         for commercial use, says the repository of AttnLRP's authors)"
     ),
 ];
 

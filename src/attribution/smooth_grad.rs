@@ -97,6 +97,10 @@ impl Method for NoisyGradients {
         true
     }
 
+    fn rules(&self) -> Option<Knobs> {
+        Some(self.rules)
+    }
+
     async fn attribute(&self, _: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
         let embeddings = probe.embeddings().await;
         let difference = embeddings.difference();

@@ -5,7 +5,7 @@
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of logarithms of probabilities, and
-/// since version 5 `forward_cached.onnx` and weights of another type than f32.
+/// since version 5 `forward_cached.onnx`, weights of another type than f32, a knob for gates alone and `deep_lift.onnx`.
 pub const FORMAT_VERSION: u32 = 5;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
@@ -36,12 +36,14 @@ pub enum Graph {
     ForwardScores,
     /// What each layer makes of its input without the values of some places.
     ValueZeroing,
+    /// As [`Graph::Gradient`] by calculus, with DeepLIFT's multipliers at element-wise nonlinearities.
+    DeepLift,
     /// As [`Graph::Forward`], behind a prefix whose keys and values are given.
     ForwardCached,
 }
 
 impl Graph {
-    pub const ALL: [Graph; 12] = [
+    pub const ALL: [Graph; 13] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
@@ -53,6 +55,7 @@ impl Graph {
         Graph::ScoreGradient,
         Graph::ForwardScores,
         Graph::ValueZeroing,
+        Graph::DeepLift,
         Graph::ForwardCached,
     ];
 
@@ -70,6 +73,7 @@ impl Graph {
             Graph::ScoreGradient => "score_gradient.onnx",
             Graph::ForwardScores => "forward_scores.onnx",
             Graph::ValueZeroing => "value_zeroing.onnx",
+            Graph::DeepLift => "deep_lift.onnx",
             Graph::ForwardCached => "forward_cached.onnx",
         }
     }
@@ -98,6 +102,15 @@ impl Graph {
             Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
             Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
             Graph::ValueZeroing => &["input_ids", "attention_mask", "places"],
+            Graph::DeepLift => &[
+                "inputs_embeds",
+                "attention_mask",
+                "position",
+                "target",
+                "contrast",
+                "contrast_weight",
+                "baseline_row",
+            ],
             Graph::ForwardCached => &["input_ids", "attention_mask", "position", "past_keys", "past_values"],
         }
     }
@@ -106,7 +119,7 @@ impl Graph {
         match self {
             Graph::Embed => &["inputs_embeds"],
             Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => &["logits"],
-            Graph::Gradient | Graph::GradientLogProbability => &["score", "gradient"],
+            Graph::Gradient | Graph::GradientLogProbability | Graph::DeepLift => &["score", "gradient"],
             Graph::Attention => &["attention"],
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],

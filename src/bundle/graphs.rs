@@ -142,13 +142,27 @@ impl Asked {
         scored: &Scored,
         inputs_embeds: Id,
     ) -> Result<Asked, GradError> {
+        Asked::with(graph, source, scored, inputs_embeds, |graph, dtype| {
+            let knobs = KnobInputs::declare(graph, dtype)?;
+            Ok((knobs, knobs.ids().to_vec()))
+        })
+    }
+
+    /// The same with knobs that `declare` gives, and what they are inputs of.
+    pub fn with(
+        graph: &mut Graph,
+        source: &ForwardModel,
+        scored: &Scored,
+        inputs_embeds: Id,
+        declare: impl FnOnce(&mut Graph, Dtype) -> Result<(KnobInputs, Vec<Id>), GraphError>,
+    ) -> Result<Asked, GradError> {
         let dtype = graph.dtype(inputs_embeds);
         let batch = || vec![Dim::symbol(BATCH)];
         let position = graph.input("position", Dtype::I64, batch())?;
         let target = graph.input("target", Dtype::I64, batch())?;
         let contrast = graph.input("contrast", Dtype::I64, batch())?;
         let contrast_weight = graph.input("contrast_weight", dtype, batch())?;
-        let knobs = KnobInputs::declare(graph, dtype)?;
+        let (knobs, others) = declare(graph, dtype)?;
 
         let logits = scored_row(graph, source, scored, position)?;
         let target_logit = logit_of(graph, logits, target)?;
@@ -157,7 +171,7 @@ impl Asked {
         let against = graph.times(contrast_logit, contrast_weight)?;
         let score = graph.minus(target_logit, against)?;
         let inputs = [inputs_embeds, scored.attention_mask, position, target, contrast, contrast_weight];
-        Ok(Asked { score, knobs, inputs: inputs.into_iter().chain(knobs.ids()).collect() })
+        Ok(Asked { score, knobs, inputs: inputs.into_iter().chain(others).collect() })
     }
 }
 

@@ -4,6 +4,7 @@
 //! why.
 
 use super::contract::Graph as Contract;
+use super::deep_lift;
 use super::graphs::{Asked, Baked, Scored, from_embeds, scored_row};
 use super::residual::Stream;
 use super::source::ForwardModel;
@@ -39,6 +40,7 @@ pub fn graphs(source: &ForwardModel) -> Result<Vec<(Contract, Made)>, GradError>
         (Contract::ScoreGradient, score_gradient(source)?),
         (Contract::ForwardScores, forward_scores(source)?),
         (Contract::ValueZeroing, of_stream(value_zeroing)?),
+        (Contract::DeepLift, deep_lift::graph(source)?),
     ])
 }
 

@@ -4,6 +4,7 @@ pub mod bake;
 mod beside;
 pub mod cached;
 mod contract;
+mod deep_lift;
 pub mod foreign;
 pub mod graphs;
 mod head;

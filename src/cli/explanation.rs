@@ -62,7 +62,9 @@ impl Explained {
             } else {
                 format!("add up to something{steps}, although there is no change to explain")
             };
-            format!("the attributions of {method} are not an integral: they {miss}")
+            // Where there are points, the attributions approximate an integral.
+            let are = if steps.is_empty() { "do not add up" } else { "are not an integral" };
+            format!("the attributions of {method} {are}: they {miss}")
         });
         let attributions = found.values.into_iter().next().unwrap_or_default();
         let of_units = units.values(&attributions);

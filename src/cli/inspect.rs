@@ -7,6 +7,7 @@ use gim_harness::bundle::Manifest;
 use gim_harness::bundle::manifest::Port;
 use gim_harness::diagnostics::list;
 use gim_harness::grad::{Knobs, SiteKind};
+use gim_harness::runtime::Graph;
 
 use super::model::open_bundle;
 use super::progress::Terminal;
@@ -69,7 +70,10 @@ fn describe(manifest: &Manifest) -> anyhow::Result<String> {
 
     writeln!(out, "\nknobs                 calculus   GIM")?;
     let settings = Knobs::GRADIENT.values().into_iter().zip(Knobs::GIM.values());
-    for (name, (calculus, gim)) in Knobs::NAMES.into_iter().zip(settings) {
+    // Bundles of before a knob lack it.
+    let ports = manifest.graphs.get(Graph::Gradient.file()).map_or(&[][..], |ports| &ports.inputs);
+    let has = |name: &str| ports.iter().any(|port| port.name == name);
+    for (name, (calculus, gim)) in Knobs::NAMES.into_iter().zip(settings).filter(|(name, _)| has(name)) {
         writeln!(out, "  {name:20}{calculus:8}{gim:6}")?;
     }
 

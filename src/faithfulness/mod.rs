@@ -13,6 +13,7 @@ mod naopc;
 mod plausibility;
 mod ranking;
 mod self_repair;
+mod soft;
 mod stability;
 
 use std::collections::BTreeMap;
@@ -163,6 +164,7 @@ pub static FAMILIES: &[Family] = &[
     naopc::NAOPC,
     naopc::AOPC,
     eraser::ERASER,
+    soft::SOFT,
     plausibility::PLAUSIBILITY,
     agreement::SUBSETS,
     agreement::SINGLE_TOKENS,

@@ -95,6 +95,9 @@ impl Metric for SelfRepair {
         if let Some(reason) = blocked_inside(probe, [Graph::ScoreGradient, Graph::ForwardScores]) {
             return Measured::none(3, &reason);
         }
+        if let Some(lacks) = probe.lacks_knob(&self.rules) {
+            return Measured::none(3, &lacks);
+        }
         let case = &evaluated.case;
         let found = probe.attention_scores(self.rules).await;
         let mut pairs = pairs(&found, self.threshold);

@@ -62,6 +62,9 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// The rule of a product of two activations that is a gate.
+    pub const GATE: &str = "shared product (gate_share)";
+
     pub fn count(&self, kind: SiteKind) -> usize {
         self.sites.iter().filter(|site| site.kind == kind).count()
     }

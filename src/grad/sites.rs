@@ -50,6 +50,13 @@ impl Sites {
         self.by_value.values().filter(|&&k| k == kind).count()
     }
 
+    /// Whether a value is a gate: an element-wise product of two activations neither of which is attention weights.
+    pub fn is_gate(&self, graph: &Graph, id: Id) -> bool {
+        self.kind(id) == Some(SiteKind::ActivationProduct)
+            && matches!(graph.value(id).op, Op::Binary(Binary::Mul))
+            && [0, 1].into_iter().all(|side| !self.is_attention_factor(id, side))
+    }
+
     /// Whether an input of a product is attention weights.
     pub fn is_attention_factor(&self, product: Id, side: usize) -> bool {
         self.attention_factors.contains_key(&(product, side))
@@ -68,10 +75,10 @@ impl Sites {
                 layer: layer_of(&value.scope),
                 scope: value.scope.to_string(),
                 operator: value.op.name(),
-                rule: kind.rule().to_owned(),
+                rule: if self.is_gate(graph, id) { Audit::GATE } else { kind.rule() }.to_owned(),
             }
         };
-        Audit { sites: self.by_value.into_iter().map(site).collect() }
+        Audit { sites: self.by_value.iter().map(|(&id, &kind)| site((id, kind))).collect() }
     }
 }
 

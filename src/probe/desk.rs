@@ -11,7 +11,7 @@ use super::cost::Account;
 use super::{Case, Question, Removal};
 use crate::config;
 use crate::grad::Knobs;
-use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Residual, Row, Score};
+use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Multipliers, Residual, Row, Score};
 
 /// Embeddings to be differentiated at, made one after another when they are run rather than held all at once.
 pub struct Points {
@@ -61,6 +61,11 @@ pub(super) enum Ask {
         knobs: Knobs,
         answer: oneshot::Sender<AttentionScores>,
     },
+    Multipliers {
+        point: GradientRow,
+        baseline: Array2<f32>,
+        answer: oneshot::Sender<Multipliers>,
+    },
     ValueZeroing {
         row: Row,
         answer: oneshot::Sender<Array3<f32>>,
@@ -88,6 +93,8 @@ pub(super) struct Offer {
     pub graphs: Vec<Graph>,
     /// Graphs that could not be made of the model, and why.
     pub absent: Vec<(Graph, String)>,
+    /// The knobs of its gradient graphs.
+    pub knobs: Vec<&'static str>,
     pub pad: Option<i64>,
     /// Whether tokens behind a deleted one may move up.
     pub may_delete: bool,
@@ -157,6 +164,12 @@ impl Probe {
             Some((_, reason)) => reason.clone(),
             None => format!("this bundle was baked without {}; bake it anew", graph.file()),
         }
+    }
+
+    /// Why the gradient graphs cannot be asked at a setting of the knobs, if they cannot: a sentence without a full stop.
+    pub fn lacks_knob(&self, knobs: &Knobs) -> Option<String> {
+        let missing = knobs.known_to(|name| self.offer.knobs.contains(&name)).err()?;
+        Some(format!("this bundle was baked before there was the knob `{missing}`; bake it anew"))
     }
 
     /// The model's padding token, where it names one.
@@ -289,6 +302,16 @@ impl Probe {
     pub async fn attention_scores(&self, knobs: Knobs) -> AttentionScores {
         let point = self.point(self.embeddings().await.inputs.clone());
         self.ask(|answer| Ask::AttentionScores { point, knobs, answer }).await
+    }
+
+    /// DeepLIFT's multipliers of the question, the baseline token at every position being what the prompt is compared with. Only
+    /// where the model [has](Probe::has) the graph.
+    pub async fn multipliers(&self) -> Multipliers {
+        let embeddings = self.embeddings().await;
+        let point = self.point(embeddings.inputs.clone());
+        let baseline = embeddings.baseline.broadcast(embeddings.inputs.dim()).map(|rows| rows.to_owned());
+        let baseline = baseline.unwrap_or_default();
+        self.ask(|answer| Ask::Multipliers { point, baseline, answer }).await
     }
 
     /// How far what each layer gives at each place turns without the values of each place, `[layers, seq, seq]`. Only where

@@ -13,6 +13,7 @@ use super::Case;
 use super::cost::{Account, Cost, shares};
 use super::desk::{Ask, Desk, Embeddings, Offer, Pending, Probe};
 use crate::bundle::Manifest;
+use crate::grad::Knobs;
 use crate::runtime::{Counters, GradientRow, Graph, Model, Row, RuntimeError};
 
 /// Scores are answered for at least so many batches at a time, so that most of them are full; more would only make an
@@ -42,11 +43,13 @@ impl<'m, T: 'static> Driver<'m, T> {
         let graphs = Graph::ALL.into_iter().filter(|graph| model.bundle().has(graph.file())).collect();
         let reason = |graph: Graph| Some((graph, model.manifest().absent.get(graph.file())?.clone()));
         let absent = Graph::ALL.into_iter().filter_map(reason).collect();
-        let Manifest { pad_token_id: pad, dimensions, .. } = model.manifest();
+        let Manifest { pad_token_id: pad, dimensions, graphs: ports, .. } = model.manifest();
+        let ports = ports.get(Graph::Gradient.file()).map_or(&[][..], |ports| &ports.inputs);
+        let knobs = Knobs::NAMES.into_iter().filter(|name| ports.iter().any(|port| port.name == *name)).collect();
         // An encoder that scores its first token has an embedding for each position.
         let may_delete = dimensions.labels.is_none() || dimensions.scores_last;
         Driver {
-            offer: Rc::new(Offer { graphs, absent, pad: *pad, may_delete }),
+            offer: Rc::new(Offer { graphs, absent, knobs, pad: *pad, may_delete }),
             model,
             desk: Rc::default(),
             pool: LocalPool::new(),
@@ -179,6 +182,9 @@ impl<'m, T: 'static> Driver<'m, T> {
                 if let Some(found) = self.model.attention_scores(&[point], &knobs)?.pop() {
                     let _ = answer.send(found);
                 }
+            }
+            Ask::Multipliers { point, baseline, answer } => {
+                let _ = answer.send(self.model.multipliers(&point, baseline)?);
             }
             Ask::ValueZeroing { row, answer } => {
                 let _ = answer.send(self.model.value_zeroing(&row)?);

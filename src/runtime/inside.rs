@@ -136,7 +136,7 @@ pub(super) fn replacements(graph: Graph, rows: &[&Row], longest: usize) -> Vec<(
     };
     let layer = |change: Change| match change {
         Change::Residual { layer } | Change::Score { layer, .. } => u32::from(layer),
-        Change::Token(_) | Change::Mean | Change::Masked => 0,
+        Change::Token(_) | Change::Mean | Change::Masked | Change::Thinned { .. } => 0,
     };
     let mut inputs = vec![("layer", number(layer))];
     if graph == Graph::ForwardScores {
@@ -157,7 +157,7 @@ pub(super) fn check(row: &Row, model: &Dimensions) -> Result<(), InputError> {
     let (layer, head, query) = match row.kind() {
         Some(Change::Residual { layer }) => (layer, 0, 0),
         Some(Change::Score { layer, head, query }) => (layer, head, query),
-        None | Some(Change::Token(_) | Change::Mean | Change::Masked) => return Ok(()),
+        None | Some(Change::Token(_) | Change::Mean | Change::Masked | Change::Thinned { .. }) => return Ok(()),
     };
     for (what, number, of) in [
         ("layer", usize::from(layer), model.layers),

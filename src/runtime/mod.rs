@@ -16,6 +16,7 @@
 //! an error.
 
 mod batch;
+mod deep_lift;
 mod elf;
 mod env;
 mod error;
@@ -40,6 +41,7 @@ mod watch;
 
 pub use crate::bundle::Graph;
 pub use crate::device::{Device, ParseDeviceError};
+pub use deep_lift::Multipliers;
 pub use env::Env;
 pub use error::{InputError, RuntimeError};
 pub use inside::{AttentionScores, Residual};

@@ -6,7 +6,9 @@ use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, Array4, ArrayD, Axis, Slice, s};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, s};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::batch::{Bounds, batches};
 use super::error::{InputError, RuntimeError};
@@ -350,7 +352,7 @@ impl Model {
     /// The knobs that a gradient graph has.
     ///
     /// # Errors
-    /// [`RuntimeError::Bundle`] where it lacks one that is not at calculus.
+    /// [`RuntimeError::Bundle`] where it lacks one that would be needed.
     pub(super) fn known_knobs(
         &mut self,
         graph: Graph,
@@ -358,18 +360,11 @@ impl Model {
     ) -> Result<Vec<(&'static str, f32)>, RuntimeError> {
         let session = self.load(graph)?;
         let names: Vec<String> = session.input_names().map(str::to_owned).collect();
-        let mut known = Vec::with_capacity(Knobs::NAMES.len());
-        let settings = knobs.values().into_iter().zip(Knobs::GRADIENT.values());
-        for (name, (value, calculus)) in Knobs::NAMES.into_iter().zip(settings) {
-            if names.iter().any(|found| found == name) {
-                known.push((name, value));
-            } else if value != calculus {
-                let path = self.bundle.path().join(graph.file());
-                let problem = format!("it was baked before there was the knob `{name}`; bake the model anew");
-                return Err(RuntimeError::Bundle { path, problem });
-            }
-        }
-        Ok(known)
+        let known = knobs.known_to(|name| names.iter().any(|found| found == name));
+        known.map_err(|name| RuntimeError::Bundle {
+            path: self.bundle.path().join(graph.file()),
+            problem: format!("it was baked before there was the knob `{name}`; bake the model anew"),
+        })
     }
 
     /// The attention weights of rows, `[layers, heads, seq, seq]` each; positions play no part, and of changes only tokens. Equal sequences of one
@@ -523,7 +518,7 @@ impl Model {
         })
     }
 
-    /// The embeddings of rows, `[rows, longest, hidden]`, with the mean of each prompt's where a row asks for it.
+    /// The embeddings of rows, `[rows, longest, hidden]`, with the mean of each prompt's, or thinned, where a row asks for it.
     fn embeds_with_means(&mut self, rows: &[&Row], longest: usize) -> Result<Array3<f32>, RuntimeError> {
         let hidden = self.manifest().dimensions.hidden;
         // One lookup a prompt: the mean is that of the tokens that stood there before anything was changed.
@@ -536,6 +531,11 @@ impl Model {
             space.slice_mut(s![..row.length(), ..]).assign(&own);
             let mean = of_prompts[prompt].mapv(f64::from).mean_axis(Axis(0)).unwrap_or_default().mapv(|x| x as f32);
             row.places(Change::Mean).for_each(|place| space.row_mut(place).assign(&mean));
+            for &(place, change) in row.changes() {
+                if let Change::Thinned { kept, draw } = change {
+                    thin(space.row_mut(place as usize), place, kept, draw);
+                }
+            }
         }
         Ok(embeds)
     }
@@ -604,7 +604,11 @@ impl Model {
         for (index, row) in rows.iter().enumerate() {
             let changed = row.changes().iter().filter_map(|&(place, change)| match change {
                 Change::Token(id) => Some((place as usize, id)),
-                Change::Mean | Change::Masked | Change::Residual { .. } | Change::Score { .. } => None,
+                Change::Mean
+                | Change::Thinned { .. }
+                | Change::Masked
+                | Change::Residual { .. }
+                | Change::Score { .. } => None,
             });
             let prompt = if sound == Some(row.prompt()) { Ok(()) } else { self.check_ids(row.prompt()) };
             prompt
@@ -684,6 +688,17 @@ pub(super) fn gradient_inputs(
     inputs.retain(|(name, _)| graph.inputs().contains(name));
     inputs.extend(knobs.iter().map(|&(name, value)| (name, Tensor::from(value))));
     inputs
+}
+
+/// Leaves each number with the probability `kept` / 65535 and puts 0 in the place of the others.
+fn thin(mut numbers: ArrayViewMut1<f32>, place: u32, kept: u16, draw: u32) {
+    let mut random = ChaCha8Rng::seed_from_u64(u64::from(draw) << 32 | u64::from(place));
+    for number in &mut numbers {
+        // One number each, whatever `kept` is.
+        if random.random_range(0..u16::MAX) >= kept {
+            *number = 0.0;
+        }
+    }
 }
 
 fn check_position(position: usize, length: usize) -> Result<(), InputError> {

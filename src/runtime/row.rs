@@ -88,6 +88,9 @@ pub enum Change {
     Token(i64),
     /// The mean of the embeddings of the prompt's tokens.
     Mean,
+    /// Its embedding, of which each number stays with the probability `kept` / 65535 and else is 0, by random numbers that hang on
+    /// `draw` and the place: what stays at a low probability stays at any higher one.
+    Thinned { kept: u16, draw: u32 },
     /// Its token, which attention does not see: the mask says that there is nothing.
     Masked,
     /// The mean over the prompt of what enters a layer, in the place of what enters it there.
@@ -117,6 +120,17 @@ impl Row {
         let changes_something = |&&place: &&usize| ids.get(place).is_some_and(|&id| change != Change::Token(id));
         let mut changes: Vec<(u32, Change)> =
             places.iter().filter(changes_something).map(|&place| (place as u32, change)).collect();
+        changes.sort_unstable();
+        changes.dedup_by_key(|(place, _)| *place);
+        Row { prompt: self.prompt.clone(), changes: changes.into(), position: self.position }
+    }
+
+    /// The prompt of this row with each of `places` [thinned](Change::Thinned) to a share of its own. A share of all changes
+    /// nothing; places beyond the end are not heeded.
+    pub fn thinned(&self, places: impl IntoIterator<Item = (usize, u16)>, draw: u32) -> Self {
+        let changes_something = |&(place, kept): &(usize, u16)| place < self.length() && kept < u16::MAX;
+        let thin = |(place, kept)| (place as u32, Change::Thinned { kept, draw });
+        let mut changes: Vec<(u32, Change)> = places.into_iter().filter(changes_something).map(thin).collect();
         changes.sort_unstable();
         changes.dedup_by_key(|(place, _)| *place);
         Row { prompt: self.prompt.clone(), changes: changes.into(), position: self.position }
@@ -170,7 +184,7 @@ impl Row {
     pub(crate) fn graph(&self) -> Graph {
         match self.kind() {
             // It starts from embeddings, since it has some that no token has.
-            Some(Change::Mean) => Graph::ForwardEmbeds,
+            Some(Change::Mean | Change::Thinned { .. }) => Graph::ForwardEmbeds,
             Some(Change::Residual { .. }) => Graph::ForwardResidual,
             Some(Change::Score { .. }) => Graph::ForwardScores,
             None | Some(Change::Token(_) | Change::Masked) => Graph::Forward,
@@ -186,6 +200,7 @@ impl Row {
                 Change::Token(id) => (0, id),
                 Change::Mean => (1, 0),
                 Change::Masked => (2, 0),
+                Change::Thinned { kept, draw } => (5, i64::from(kept) << 32 | i64::from(draw)),
                 Change::Residual { layer } => (3, i64::from(layer)),
                 Change::Score { layer, head, query } => {
                     (4, i64::from(layer) << 48 | i64::from(head) << 32 | i64::from(query))
@@ -242,6 +257,10 @@ mod tests {
             row.changed(&[0], Change::Score { layer: 0, head: 0, query: 1 }),
             row.changed(&[0], Change::Score { layer: 0, head: 1, query: 0 }),
             row.changed(&[0], Change::Score { layer: 1, head: 0, query: 0 }),
+            row.thinned([(0, 7)], 1),
+            row.thinned([(0, 8)], 1),
+            row.thinned([(0, 7)], 2),
+            row.thinned([(0, 7), (1, 8)], 1),
         ];
         for (i, a) in rows.iter().enumerate() {
             for (j, b) in rows.iter().enumerate() {
@@ -252,5 +271,7 @@ mod tests {
         let graphs =
             [Graph::ForwardEmbeds, Graph::Forward, Graph::Forward, Graph::ForwardResidual, Graph::ForwardScores];
         assert_eq!([6, 7, 0, 9, 12].map(|row| rows[row].graph()), graphs);
+        assert_eq!(rows[15].graph(), Graph::ForwardEmbeds);
+        assert_eq!(row.thinned([(0, u16::MAX), (9, 0)], 1), row);
     }
 }

@@ -95,6 +95,7 @@ fn any_knobs(random: &mut ChaCha8Rng) -> Knobs {
         product_share: within(0.6, 0.9),
         attention_path: within(0.3, 0.8),
         activation_secant: within(0.2, 0.8),
+        gate_share: Some(within(0.2, 0.5)),
     }
 }
 
@@ -115,7 +116,11 @@ impl Evidence {
         let read = |graph| Exact::read(bundle, graph, weights);
         let (embed, forward, gradient) = (read(Graph::Embed)?, read(Graph::Forward)?, read(Graph::Gradient)?);
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
-        let settings = [("calculus", Knobs::GRADIENT), ("gim", Knobs::GIM), ("any", any_knobs(&mut random))];
+        let mut any = any_knobs(&mut random);
+        if !gradient.has_input("gate_share") {
+            any.gate_share = None;
+        }
+        let settings = [("calculus", Knobs::GRADIENT), ("gim", Knobs::GIM), ("any", any)];
 
         let embeds = embed.one(&machine, &prompts(&sample), "inputs_embeds")?;
         let embeds = embeds.mapv(|x| f64::from(x as f32));
@@ -165,6 +170,16 @@ impl Evidence {
             directions,
             single,
         })
+    }
+
+    /// The scores, `[batch]`, one for each lane that they have.
+    pub(super) fn scores(&self) -> &[ArrayD<f64>] {
+        &self.scores
+    }
+
+    /// Whether the bundle's gradient graphs have this input, unless it is a knob that came later.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        !Knobs::NAMES.contains(&name) || self.gradient.has_input(name)
     }
 
     /// What two computations in double precision may differ by in this model.
@@ -356,7 +371,8 @@ impl Evidence {
                 ("contrast", sample.contrast.clone().into()),
                 ("contrast_weight", Array1::from_elem(batch, CONTRAST_WEIGHT).into()),
             ];
-            inputs.extend(Knobs::NAMES.into_iter().zip(knobs.values().map(Tensor::from)));
+            let known = knobs.known_to(|name| self.gradient.has_input(name)).unwrap_or_default();
+            inputs.extend(known.into_iter().map(|(name, value)| (name, Tensor::from(value))));
             let gradient = run(Graph::Gradient, &inputs, "gradient", &[batch, width, hidden])?;
             found.push((gradient, self.gradients[lane].clone(), self.single.gradients));
         }

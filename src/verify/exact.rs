@@ -48,6 +48,10 @@ impl Exact {
         self.program.outputs.get(name).copied().ok_or_else(missing)
     }
 
+    pub fn has_input(&self, name: &str) -> bool {
+        self.program.steps.iter().any(|step| matches!(&step.operator, Operator::Input(own) if own == name))
+    }
+
     /// The named outputs, one value a lane each.
     pub fn run(&self, machine: &Machine, feeds: &Feeds, outputs: &[&str]) -> Result<Vec<Lanes>, VerifyError> {
         let wanted = outputs.iter().map(|name| self.output(name)).collect::<Result<Vec<_>, _>>()?;

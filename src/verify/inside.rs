@@ -56,7 +56,8 @@ impl Inside {
     ) -> Result<Inside, VerifyError> {
         let machine = Machine { runtime, single: false };
         let knobs = [evidence.settings[LANE].1];
-        let feeds = asked(&evidence.sample, &evidence.embeds, &knobs);
+        let mut feeds = asked(&evidence.sample, &evidence.embeds, &knobs);
+        feeds.retain(|name, _| evidence.knows(name));
         let lengths: Vec<usize> = (0..bundle.manifest.dimensions.layers).map(|layer| 4 - layer % 3).collect();
         let sample = Sample::random(&bundle.manifest, &lengths, seed ^ 0x5be0_cd19_137e_2179);
         let embed = Exact::read(bundle, Graph::Embed, weights)?;
@@ -87,6 +88,9 @@ impl Inside {
         }
         if let (Some(whole), Some(cached)) = (of.read(Graph::Forward)?, of.read(Graph::ForwardCached)?) {
             inside.forward_cached(&of, &whole, &cached, &mut random)?;
+        }
+        if let Some(graph) = of.read(Graph::DeepLift)? {
+            inside.deep_lift(&of, &graph, &mut random)?;
         }
         Ok(inside)
     }
@@ -392,12 +396,17 @@ impl Of<'_> {
     }
 
     fn computed(&self, graph: &Exact, outputs: &[&str]) -> Result<Vec<ArrayD<f64>>, VerifyError> {
-        let wanted = outputs.iter().map(|name| graph.output(name)).collect::<Result<Vec<usize>, _>>()?;
-        graph.edited(&self.machine, &self.feeds, &wanted, &Edits::new())
+        self.outputs(graph, &self.feeds, outputs)
+    }
+
+    /// The named outputs for some inputs.
+    pub fn outputs(&self, graph: &Exact, feeds: &Feeds, names: &[&str]) -> Result<Vec<ArrayD<f64>>, VerifyError> {
+        let wanted = names.iter().map(|name| graph.output(name)).collect::<Result<Vec<usize>, _>>()?;
+        graph.edited(&self.machine, feeds, &wanted, &Edits::new())
     }
 
     /// Outputs as they should be, each with how far single precision is off.
-    pub(super) fn with_single(
+    pub fn with_single(
         &self,
         graph: &Exact,
         feeds: &Feeds,
@@ -463,7 +472,7 @@ fn some_places(sample: &Sample, random: &mut ChaCha8Rng) -> Array2<i64> {
 
 /// A random movement of at most the size of a score's unit, to which large and small elements of a gradient contribute alike.
 /// Where attention is saturated, gradients are of any size, and what moved by their inverse would drown in rounding.
-fn movement(gradient: &ArrayD<f64>, random: &mut ChaCha8Rng) -> ArrayD<f64> {
+pub(super) fn movement(gradient: &ArrayD<f64>, random: &mut ChaCha8Rng) -> ArrayD<f64> {
     const FLOOR: f64 = 1e-3;
     let most = gradient.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let floor = if most > 0.0 { FLOOR * most } else { 1.0 };

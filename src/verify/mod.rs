@@ -9,6 +9,7 @@
 mod bake;
 mod cached;
 mod checks;
+mod deep_lift;
 mod effort;
 mod exact;
 mod inside;

@@ -233,6 +233,35 @@ fn a_chain_of_products_shares_at_every_link() {
     close(&found, &expected.into_dyn());
 }
 
+/// Gates have a share of their own; matrix products keep that of all products, and so does what attention weights scale.
+#[test]
+fn gates_share_by_themselves() {
+    let x: Array2<f64> = numbers("x", &[3, 2]).into_dimensionality().unwrap();
+    let mut sketch = Sketch::new(x.clone().into_dyn());
+    let [a, b] = [0, 1].map(|i| sketch.graph.slice(sketch.x, 1, i, i + 1).unwrap());
+    let gated = sketch.graph.times(a, b).unwrap();
+    let turned = sketch.graph.transpose_last(b).unwrap();
+    let product = sketch.graph.matmul(turned, gated).unwrap();
+    let score = sketch.sum(product);
+    let found = sketch.gradient(score, Settings { share: 0.3, gate: Some(0.7), ..CALCULUS });
+    // sum a b b: of the gate once, of the matrix product behind and beside it.
+    let (a, b) = (x.column(0), x.column(1));
+    let expected =
+        Array2::from_shape_fn((3, 2), |(row, i)| [0.21 * b[row] * b[row], 0.51 * a[row] * b[row]][i]).into_dyn();
+    close(&found, &expected);
+
+    let (_, derivative) = sketch.differentiated(score, &[]).unwrap();
+    let rules: Vec<&str> = derivative.audit.sites.iter().map(|site| site.rule.as_str()).collect();
+    assert_eq!(rules, ["shared product (gate_share)", "shared product (product_share)"]);
+
+    let mut sketch = Sketch::new(x.into_dyn());
+    let weights = sketch.graph.add(Op::Softmax { axis: 1 }, &[sketch.x]).unwrap();
+    let weighed = sketch.graph.times(weights, sketch.x).unwrap();
+    let score = sketch.sum(weighed);
+    let settings = Settings { share: 0.3, ..CALCULUS };
+    assert_eq!(sketch.gradient(score, Settings { gate: Some(0.7), ..settings }), sketch.gradient(score, settings));
+}
+
 /// Each of the two equal factors takes its share: at one half, `x` times the gradient is `x * x`, as for any product.
 #[test]
 fn a_square_shares_between_its_equal_factors() {

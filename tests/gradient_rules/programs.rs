@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::evaluator::{Data, Feeds, Sizes, Values, compute, sizes_of};
-use super::surrogate::{ATTN_LRP, GIM, Settings, TRANSFORMER_LRP};
+use super::surrogate::{ATTN_LRP, GIM, RELP, Settings, TRANSFORMER_LRP};
 
 /// What a step adds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,8 +118,16 @@ pub fn any_settings() -> impl Strategy<Value = Settings> {
         Just(GIM),
         Just(ATTN_LRP),
         Just(TRANSFORMER_LRP),
-        (0.5..4.0f64, 0.0..=1.0f64, 0.0..1.5f64, 0.0..=1.0f64, 0.0..=1.0f64).prop_map(
-            |(temperature, freeze, share, path, secant)| Settings { temperature, freeze, share, path, secant }
+        Just(RELP),
+        (0.5..4.0f64, 0.0..=1.0f64, 0.0..1.5f64, 0.0..=1.0f64, 0.0..=1.0f64, 0.0..1.5f64).prop_map(
+            |(temperature, freeze, share, path, secant, gate)| Settings {
+                temperature,
+                freeze,
+                share,
+                path,
+                secant,
+                gate: Some(gate)
+            }
         ),
     ]
 }
@@ -183,8 +191,9 @@ impl Program {
 
 /// What is fed, and the knobs with it.
 pub fn with_knobs(mut feeds: Feeds, settings: Settings) -> Feeds {
-    let Settings { temperature, freeze, share, path, secant } = settings;
-    for (name, value) in Knobs::NAMES.into_iter().zip([temperature, freeze, share, path, secant]) {
+    let Settings { temperature, freeze, share, path, secant, gate } = settings;
+    let all = [temperature, freeze, share, path, secant, gate.unwrap_or(share)];
+    for (name, value) in Knobs::NAMES.into_iter().zip(all) {
         feeds.insert(name.to_owned(), Data::Real(ndarray::arr0(value).into_dyn()));
     }
     feeds

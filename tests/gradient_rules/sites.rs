@@ -1,6 +1,6 @@
 //! Where the rules apply, what is recorded of it, and what is refused.
 
-use gim_harness::grad::{GradError, SiteKind};
+use gim_harness::grad::{Audit, GradError, SiteKind};
 use gim_harness::onnx::op::{Activation, Binary, Logic, Op, Opaque, Real, Reduction, Unary};
 use gim_harness::onnx::{Dtype, Id};
 use ndarray::ArrayD;
@@ -120,7 +120,8 @@ fn the_audit_tells_place_operator_and_rule() {
     );
     assert_eq!(audit.count_in(SiteKind::Norm, None), 1);
     assert_eq!(audit.count_in(SiteKind::Norm, Some(11)), 0);
-    assert!(audit.sites.iter().all(|site| site.rule == site.kind.rule()));
+    let rules: Vec<&str> = audit.sites.iter().map(|site| site.rule.as_str()).collect();
+    assert_eq!(rules, [SiteKind::Activation.rule(), Audit::GATE, SiteKind::Norm.rule()]);
 }
 
 fn refusal(sketch: &Sketch, score: Id, required: &[SiteKind]) -> (GradError, String) {

@@ -20,12 +20,16 @@ pub struct Settings {
     pub share: f64,
     pub path: f64,
     pub secant: f64,
+    /// In the place of `share` at gates; none: the same.
+    pub gate: Option<f64>,
 }
 
-pub const CALCULUS: Settings = Settings { temperature: 1.0, freeze: 0.0, share: 1.0, path: 1.0, secant: 0.0 };
+pub const CALCULUS: Settings =
+    Settings { temperature: 1.0, freeze: 0.0, share: 1.0, path: 1.0, secant: 0.0, gate: None };
 pub const GIM: Settings = Settings { temperature: 2.0, freeze: 1.0, share: 0.5, ..CALCULUS };
 pub const ATTN_LRP: Settings = Settings { freeze: 1.0, share: 0.5, secant: 1.0, ..CALCULUS };
 pub const TRANSFORMER_LRP: Settings = Settings { freeze: 1.0, path: 0.0, ..CALCULUS };
+pub const RELP: Settings = Settings { secant: 1.0, gate: Some(0.5), ..TRANSFORMER_LRP };
 
 /// A score as a function of one input of its graph, at one point.
 pub struct Function<'a> {
@@ -126,7 +130,7 @@ impl<'a> Function<'a> {
 
     /// What the settings put in the place of an operator; `None` where that is the operator itself.
     fn replaced(&self, settings: Settings, id: Id, now: &Values) -> Option<ArrayD<f64>> {
-        let Settings { temperature, freeze, share, path, secant } = settings;
+        let Settings { temperature, freeze, share, path, secant, gate } = settings;
         let value = self.graph.value(id);
         let before = |i: usize| self.at.real(value.inputs[i]);
         let after = |i: usize| now.real(value.inputs[i]);
@@ -137,7 +141,10 @@ impl<'a> Function<'a> {
                     Op::MatMul => matmul(a, b),
                     _ => pairwise(a, b, |a, b| a * b),
                 };
-                let open = |i: usize| if self.weights[value.inputs[i].index()].is_some() { path } else { 1.0 };
+                let is_weights = |i: usize| self.weights[value.inputs[i].index()].is_some();
+                let open = |i: usize| if is_weights(i) { path } else { 1.0 };
+                let gated = value.op != Op::MatMul && !is_weights(0) && !is_weights(1);
+                let share = gate.filter(|_| gated).unwrap_or(share);
                 let left = product(&(after(0) - before(0)), before(1)) * (share * open(0));
                 let right = product(before(0), &(after(1) - before(1))) * (share * open(1));
                 Some(product(before(0), before(1)) + left + right)

@@ -50,7 +50,19 @@ pub const RULES: &[Fault] = &[
         s.keep(s.nth(LAYER, "Mul", "product_share", 2), 0);
     }),
     rule("product: the gate shares twice", "llama-a", "gradient of gim", |s| {
-        s.after(s.find(MLP, "Mul", "product_share"), "Mul", "product_share");
+        s.after(s.find(MLP, "Mul", "gate_share"), "Mul", "gate_share");
+    }),
+    rule("gate: it shares as all products do", "llama-a", "gradient at any knobs", |s| {
+        let share = s.find(MLP, "Mul", "gate_share");
+        s.set_input(share, s.side(share, "gate_share"), "product_share");
+    }),
+    rule("gate: one does not share", "gemma2-a", "gradient of gim", |s| {
+        let share = s.find(MLP, "Mul", "gate_share");
+        s.keep(share, 1 - s.side(share, "gate_share"));
+    }),
+    rule("attention: shares as gates do", "llama-a", "gradient at any knobs", |s| {
+        let share = s.nth(LAYER, "Mul", "product_share", 1);
+        s.set_input(share, s.side(share, "product_share"), "gate_share");
     }),
     rule("product: the path into attention is never closed", "llama-a", "gradient at any knobs", |s| {
         s.keep(s.find(LAYER, "Mul", "attention_path"), 0);
@@ -383,6 +395,27 @@ pub const INSIDE: &[Fault] = &[
         files: &["forward_scores.onnx"],
         plant: |s| s.keep(s.nth("replaced/1", "Where", "Reshape", 0), 1),
         by: "scores replaced",
+    },
+    Fault {
+        what: "multipliers: slopes, not rises over runs",
+        model: "llama-a",
+        files: &["deep_lift.onnx"],
+        plant: |s| s.keep(s.find(MLP, "Where", "Div"), 1),
+        by: "multipliers",
+    },
+    Fault {
+        what: "multipliers: one difference is from nothing, not from the baseline",
+        model: "llama-a",
+        files: &["deep_lift.onnx"],
+        plant: |s| s.keep(s.find(MLP, "Sub", "Gather"), 0),
+        by: "multipliers",
+    },
+    Fault {
+        what: "multipliers: a soft-cap has its slope",
+        model: "gemma2-a",
+        files: &["deep_lift.onnx"],
+        plant: |s| s.keep(s.find(LAYER, "Where", "Div"), 1),
+        by: "multipliers",
     },
     Fault {
         what: "zeroed: the values stay",

@@ -1,5 +1,6 @@
 //! Nonlinearities with a secant.
 
+use super::rescale::rescaled;
 use super::{GradError, Gradients, Vjp};
 use crate::onnx::expand::{gate, gelu_tanh};
 use crate::onnx::op::{Activation, Op, Unary};
@@ -17,6 +18,7 @@ pub fn activation(v: &mut Vjp) -> Gradients {
         let rest = v.graph.times(rest, calculus)?;
         slope = v.graph.plus(gate, rest)?;
     }
+    let slope = rescaled(v, slope)?;
     Ok(vec![Some(v.graph.times(v.gradient, slope)?)])
 }
 

@@ -6,7 +6,10 @@ mod linear;
 mod movement;
 mod norm;
 mod pointwise;
+mod rescale;
 mod softmax;
+
+pub use rescale::NEAR;
 
 use super::sites::Sites;
 use super::{GradError, KnobInputs};

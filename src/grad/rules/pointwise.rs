@@ -1,5 +1,6 @@
 //! Element-wise arithmetic.
 
+use super::rescale::rescaled;
 use super::{GradError, Gradients, Vjp};
 use crate::grad::SiteKind;
 use crate::onnx::Id;
@@ -39,6 +40,7 @@ pub fn logarithm(v: &mut Vjp) -> Gradients {
 /// `1 - tanh(x)^2`.
 pub fn tanh(v: &mut Vjp) -> Gradients {
     let derivative = one_minus_square(v, v.id)?;
+    let derivative = rescaled(v, derivative)?;
     chain(v, derivative)
 }
 
@@ -53,6 +55,7 @@ pub fn sigmoid(v: &mut Vjp) -> Gradients {
     let one = v.graph.scalar(1.0, v.id)?;
     let rest = v.graph.minus(one, v.id)?;
     let derivative = v.graph.times(v.id, rest)?;
+    let derivative = rescaled(v, derivative)?;
     chain(v, derivative)
 }
 
@@ -97,13 +100,15 @@ pub fn difference(v: &mut Vjp) -> Gradients {
     Ok(vec![Some(v.gradient), negative])
 }
 
-/// A product of two activations shares its gradient between them (GIM, section 3; AttnLRP's uniform rule). The two may
+/// A product of two activations shares its gradient between them (GIM, section 3; AttnLRP's uniform rule; at gates alone,
+/// RelP's half-rule). The two may
 /// be one: of `x * x` each factor takes its share, so that the gradient is `2 share x`, and at a share of one half `x`
 /// times it is the square itself, as it is for two factors.
 pub fn product(v: &mut Vjp) -> Gradients {
     let mut gradient = v.gradient;
     if v.sites.kind(v.id) == Some(SiteKind::ActivationProduct) {
-        gradient = v.graph.times(gradient, v.knobs.product_share)?;
+        let gate = v.sites.is_gate(v.graph, v.id);
+        gradient = v.graph.times(gradient, if gate { v.knobs.gate_share } else { v.knobs.product_share })?;
     }
     let mut results = vec![None, None];
     for side in [0, 1] {
@@ -163,5 +168,6 @@ pub fn soft_cap(v: &mut Vjp) -> Gradients {
     let Op::SoftCap { cap } = v.value.op else { return Ok(vec![None]) };
     let squashed = soft_cap_tanh(v.graph, v.value.inputs[0], cap.get())?;
     let derivative = one_minus_square(v, squashed)?;
+    let derivative = rescaled(v, derivative)?;
     chain(v, derivative)
 }

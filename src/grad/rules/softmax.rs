@@ -9,8 +9,11 @@ use crate::onnx::op::{Op, Reduction};
 pub fn softmax(v: &mut Vjp) -> Gradients {
     let Op::Softmax { axis } = v.value.op else { return Ok(vec![None]) };
     let mut p = v.id;
-    if v.sites.kind(v.id) == Some(SiteKind::AttentionSoftmax) {
-        let scores = v.graph.divided(v.input(0), v.knobs.softmax_temperature)?;
+    let temperature = v.knobs.softmax_temperature;
+    // Where a graph has no such input, it stands at calculus.
+    let warm = v.graph.as_scalar(temperature) != Some(1.0);
+    if v.sites.kind(v.id) == Some(SiteKind::AttentionSoftmax) && warm {
+        let scores = v.graph.divided(v.input(0), temperature)?;
         p = v.graph.add(Op::Softmax { axis }, &[scores])?;
     }
     let weighted = v.graph.times(p, v.gradient)?;

@@ -124,7 +124,8 @@ impl<'a> Source<'a> {
         if !self.analysis.inexact.is_empty() {
             let all = self.analysis.inexact.iter().map(|one| {
                 let place = self.place(&one.model, &one.task);
-                format!("on {place}, the attributions of {} are not an integral: {}", one.method, one.described())
+                let are = if one.steps.is_some() { "are not an integral" } else { "do not add up" };
+                format!("on {place}, the attributions of {} {are}: {}", one.method, one.described())
             });
             let all: Vec<String> = all.collect();
             let said = format!("{}. What rests on them is marked {MARK}.", all.join("; "));
@@ -195,6 +196,12 @@ impl<'a> Source<'a> {
                  with them as one with that, not with the integral. `steps: auto` takes as many points as are needed, \
                  where any number is enough; *What the methods say of themselves* has the gaps.",
             ))
+            .then(Text::prose(match self.analysis.inexact.iter().all(|one| one.steps.is_some()) {
+                true => "",
+                false => {
+                    " Of a method without points, such as DeepLIFT, the gap is what products, norms and softmaxes leave over."
+                }
+            }))
         })
     }
 

@@ -441,7 +441,7 @@ fn norm(x: &ArrayD<f64>, weight: &ArrayD<f64>, bias: Option<&ArrayD<f64>>, eps: 
 }
 
 /// By its definition, in which numbers are those that f32 has.
-fn activation(kind: Activation, x: f64) -> f64 {
+pub fn activation(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::Silu => x * sigmoid(x),
         Activation::QuickGelu => x * sigmoid(f64::from(1.702f32) * x),

@@ -13,12 +13,12 @@ pub enum Role {
     Plain,
     /// A softmax whose result weighs another activation.
     AttentionSoftmax,
-    /// A product of two activations, and which of them are attention weights.
-    Product { attention: [bool; 2] },
+    /// A product of two activations, and which of them are attention weights; a gate is element-wise, and none of them is.
+    Product { attention: [bool; 2], gate: bool },
     /// `1 / sqrt(mean(x^2) + eps)` of a norm.
     Statistic,
     /// `x gate(x)` of an activation, and which input is the gate.
-    Gated { gate: usize },
+    Gated { gate: usize, kind: Activation },
 }
 
 /// The roles of the steps between one input and one output.
@@ -47,9 +47,7 @@ impl Sites {
             } else if let Some((gate, kind)) = view.gated(id) {
                 inside[id] = true;
                 activations += 1;
-                if kind != Activation::Relu {
-                    roles[id] = Role::Gated { gate };
-                }
+                roles[id] = Role::Gated { gate, kind };
                 if kind == Activation::GeluTanh {
                     view.products_behind(view.step(id).inputs[gate], view.step(id).inputs[1 - gate], &mut inside);
                 }
@@ -87,7 +85,9 @@ impl Sites {
                 products += 1;
                 let found = [behind(0), behind(1)];
                 found.iter().flatten().for_each(|&softmax| is_attention[softmax] = true);
-                roles[id] = Role::Product { attention: found.map(|softmax| softmax.is_some()) };
+                let attention = found.map(|softmax| softmax.is_some());
+                let gate = matches!(step.operator, Operator::Binary(Binary::Mul)) && attention == [false; 2];
+                roles[id] = Role::Product { attention, gate };
             }
             weights[id] = own;
         }

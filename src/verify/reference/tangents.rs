@@ -18,7 +18,8 @@ use super::operators::{self, Expanded, Movement as _, Reshaped, Sliced, Transpos
 use super::program::{Operator, Program, Step};
 use super::sites::{Role, Sites};
 use crate::grad::Knobs;
-use crate::onnx::op::{Binary, Reduction, Unary};
+use crate::grad::rules::NEAR;
+use crate::onnx::op::{Activation, Binary, Reduction, Unary};
 
 /// Where movements begin, by step: what is added there to what comes from elsewhere, one direction for each movement, of the
 /// step's shape or of as many elements.
@@ -47,6 +48,10 @@ pub fn movements(
     sites: &Sites,
     knobs: &[Knobs],
 ) -> Result<Moved, Stopped> {
+    // In a graph of DeepLIFT's multipliers each row says which other one it is compared with.
+    let rows = feeds.get("baseline_row").and_then(|lanes| lanes.first()).map(|rows| rows.numbers()).transpose();
+    let rows = rows.map_err(|problem| (output, problem))?;
+    let rows: Option<Vec<usize>> = rows.map(|rows| rows.into_iter().map(|row| row.max(0) as usize).collect());
     let needed = program.needed(&[output]);
     let mut uses = vec![0usize; program.steps.len()];
     for (step, _) in program.steps.iter().zip(&needed).filter(|(_, needed)| **needed) {
@@ -63,7 +68,7 @@ pub fn movements(
                 let value = feeds.get(name.as_str()).and_then(|lanes| lanes.first()).cloned();
                 Dual { value: value.ok_or_else(|| fail(format!("'{name}' is not fed")))?, moves: Vec::new() }
             }
-            _ => advance(machine, step, sites.roles[id], &duals, knobs).map_err(fail)?,
+            _ => advance(machine, step, sites.roles[id], &duals, knobs, rows.as_deref()).map_err(fail)?,
         };
         if let Some(begun) = beginnings.get(&id) {
             let shape = dual.value.real().map_err(fail)?.shape();
@@ -93,7 +98,14 @@ pub fn movements(
     Ok(Moved { output, attention })
 }
 
-fn advance(machine: &Machine, step: &Step, role: Role, duals: &[Option<Dual>], knobs: &[Knobs]) -> Computed<Dual> {
+fn advance(
+    machine: &Machine,
+    step: &Step,
+    role: Role,
+    duals: &[Option<Dual>],
+    knobs: &[Knobs],
+    rows: Option<&[usize]>,
+) -> Computed<Dual> {
     let inputs = step.inputs.iter().map(|&input| duals[input].as_ref().ok_or("uses what was not computed"));
     let inputs = inputs.collect::<Result<Vec<&Dual>, _>>()?;
     let values: Vec<&Shared> = inputs.iter().map(|dual| &dual.value).collect();
@@ -115,7 +127,7 @@ fn advance(machine: &Machine, step: &Step, role: Role, duals: &[Option<Dual>], k
         return Ok(Dual { value, moves: Vec::new() });
     }
     let moves = knobs.iter().enumerate().map(|(lane, knobs)| {
-        let operands = Operands { inputs: &inputs, lane, output: value.real()? };
+        let operands = Operands { inputs: &inputs, lane, output: value.real()?, rows };
         let moved = operands.moved(&step.operator, role, knobs)?;
         // Steps may hand on a movement in a shape that is still to be broadcast.
         stretch(&moved, value.shape())
@@ -144,6 +156,8 @@ struct Operands<'a> {
     inputs: &'a [&'a Dual],
     lane: usize,
     output: &'a ArrayD<f64>,
+    /// Of each row the one it is compared with, where movements go by DeepLIFT's multipliers.
+    rows: Option<&'a [usize]>,
 }
 
 impl Operands<'_> {
@@ -178,6 +192,9 @@ impl Operands<'_> {
             Operator::Same => self.only().cloned(),
             Operator::Unary(kind) => {
                 let mut slope = self.slope(*kind)?;
+                if let (Some(rows), Unary::Tanh | Unary::Sigmoid) = (self.rows, kind) {
+                    slope = multipliers(self.value(0)?, self.output, &slope, rows)?;
+                }
                 if role == Role::Statistic {
                     slope *= 1.0 - f64::from(knobs.norm_freeze);
                 }
@@ -276,7 +293,12 @@ impl Operands<'_> {
             Binary::Sub => pairwise(&self.movement_or_zeros(0)?, &self.movement_or_zeros(1)?, |a, b| a - b),
             Binary::Mul => match role {
                 // The gate is a factor like any other; that it moves with x is what the secant leaves out.
-                Role::Gated { gate } => {
+                Role::Gated { gate, kind } if self.rows.is_some() => {
+                    let (x, rows) = (self.value(1 - gate)?, self.rows.unwrap_or_default());
+                    let slope = x.mapv(|x| slope_of(kind, x));
+                    Ok(multipliers(x, self.output, &slope, rows)? * self.movement_or_zeros(1 - gate)?)
+                }
+                Role::Gated { gate, .. } => {
                     let through_x = self.movement_or_zeros(1 - gate)? * self.value(gate)?;
                     let through_gate = self.movement_or_zeros(gate)? * self.value(1 - gate)?;
                     Ok(through_x + through_gate * (1.0 - f64::from(knobs.activation_secant)))
@@ -311,9 +333,10 @@ impl Operands<'_> {
         times: impl Fn(&ArrayD<f64>, &ArrayD<f64>) -> Computed<ArrayD<f64>>,
     ) -> Computed<ArrayD<f64>> {
         let weight = |side: usize| match role {
-            Role::Product { attention } => {
+            Role::Product { attention, gate } => {
                 let path = if attention[side] { f64::from(knobs.attention_path) } else { 1.0 };
-                f64::from(knobs.product_share) * path
+                let share = knobs.gate_share.filter(|_| gate).unwrap_or(knobs.product_share);
+                f64::from(share) * path
             }
             _ => 1.0,
         };
@@ -348,6 +371,30 @@ impl Operands<'_> {
         };
         reshaped(&sum, self.output.shape())
     }
+}
+
+/// DeepLIFT's rescale rule, as [`NEAR`] has it: rises over runs between rows, or the mean of both slopes.
+fn multipliers(x: &ArrayD<f64>, y: &ArrayD<f64>, slope: &ArrayD<f64>, rows: &[usize]) -> Computed<ArrayD<f64>> {
+    if rows.len() != x.len_of(Axis(0)) || rows.iter().any(|&row| row >= rows.len()) {
+        return Err("is of other rows than those that are compared".to_owned());
+    }
+    let beside = |of: &ArrayD<f64>| of.select(Axis(0), rows);
+    let (mut result, rise, run) = ((slope + &beside(slope)) / 2.0, y - &beside(y), x - &beside(x));
+    Zip::from(&mut result).and(&rise).and(&run).for_each(|result, rise, run| {
+        if run.abs() >= NEAR {
+            *result = rise / run;
+        }
+    });
+    Ok(result)
+}
+
+/// The slope of an activation, by a difference: only where a row and its baseline all but agree is it looked at.
+fn slope_of(kind: Activation, x: f64) -> f64 {
+    const STEP: f64 = 1e-5;
+    if kind == Activation::Relu {
+        return f64::from(x > 0.0);
+    }
+    (operators::activation(kind, x + STEP) - operators::activation(kind, x - STEP)) / (2.0 * STEP)
 }
 
 /// The sum of the products of elements, and of their sizes.
