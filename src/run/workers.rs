@@ -109,7 +109,8 @@ pub fn work(models: &mut [Model], shared: &Shared, ledger: &mut impl Ledger) -> 
         // Whoever waits for an answer gets none.
         drop(receiver);
         stop.store(true, Ordering::Relaxed);
-        let join = |worker: std::thread::ScopedJoinHandle<_>| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+        let join =
+            |worker: std::thread::ScopedJoinHandle<_>| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
         let ended: Vec<Result<bool, RunError>> = workers.into_iter().map(join).collect();
         (kept, ended)
     });
