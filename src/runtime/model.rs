@@ -145,7 +145,7 @@ impl Model {
     ) -> Result<Model, RuntimeError> {
         runtime.check_device(options.device)?;
         let prepacking = Model::choose_prepacking(&bundle, options, 1);
-        let cutting = Cutting::of(&bundle.manifest, options.prefix_cache);
+        let cutting = Cutting::of(&bundle.manifest, options.prefix_cache, options.device);
         tracing::debug!(bundle = %bundle.path().display(), %prepacking, "opened a bundle");
         Ok(Model {
             runtime: runtime.clone(),
