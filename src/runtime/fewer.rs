@@ -54,8 +54,10 @@ mod tests {
         RuntimeError::Run { graph: "forward.onnx".into(), problem: problem.to_owned() }
     }
 
+    type Found = Result<(Vec<usize>, Option<usize>), RuntimeError>;
+
     /// Rows run where no more than `fits` do at once: the results, the most that did, and the sizes that were tried.
-    fn run(rows: usize, fits: usize) -> (Result<(Vec<usize>, Option<usize>), RuntimeError>, Vec<usize>) {
+    fn run(rows: usize, fits: usize) -> (Found, Vec<usize>) {
         let mut tried = Vec::new();
         let rows: Vec<usize> = (0..rows).collect();
         let found = in_halves(&mut tried, &rows, &mut |tried: &mut Vec<usize>, rows| {
