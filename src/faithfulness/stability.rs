@@ -127,7 +127,7 @@ pub const SENSITIVITY: Family = Family {
     metrics: &[Output {
         name: "max_sensitivity",
         label: "Max-sensitivity",
-        description: "How far the attributions move at most, as a share of their size, when the prompt's embeddings move a                       little; only of methods that differentiate at them.",
+        description: "How far the attributions move at most, as a share of their size, when the prompt's embeddings move a little; only of methods that differentiate at them.",
         higher_is_better: false,
         unit: Unit::Number,
     }],
