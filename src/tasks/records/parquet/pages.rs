@@ -235,7 +235,13 @@ fn unpack(packing: Compression, packed: &[u8], most: usize) -> Result<Vec<u8>> {
             unpacker.window_log_max(27)?;
             read(&mut unpacker)
         }
-        other => Err(broken(format!("{other} is not read; write the file with snappy, zstd or gzip"))),
+        other => {
+            let name = other.to_string().to_lowercase();
+            let name = name.split('(').next().unwrap_or_default();
+            Err(broken(format!(
+                "its pages are packed with {name}, which is not read; write it with snappy, zstd or gzip"
+            )))
+        }
     }
 }
 
