@@ -119,14 +119,12 @@ pub fn write(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError>
 impl Part {
     /// All units of an example. It counts where every method has the same curves, from nothing kept to everything.
     fn add(&mut self, units: &[Unit], methods: usize) {
-        let of = |unit: &Unit| -> Vec<(String, [f64; PERCENTAGES.len()], [f64; PERCENTAGES.len()], [f64; 2])> {
+        let of = |unit: &Unit| -> Vec<Read> {
             let named = unit.curves.iter().filter(|curve| is_insertion(&curve.curve));
-            named
-                .filter_map(|curve| Some((curve.curve.clone(), counts(curve)?, scores(curve)?, ends(curve)?)))
-                .collect()
+            named.filter_map(Read::of).collect()
         };
-        let read: Vec<_> = units.iter().map(of).collect();
-        let names = |one: &Vec<(String, _, _, _)>| one.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>();
+        let read: Vec<Vec<Read>> = units.iter().map(of).collect();
+        let names = |one: &[Read]| one.iter().map(|read| read.curve.clone()).collect::<Vec<_>>();
         let is_whole = units.len() == methods
             && read.first().is_some_and(|first| !first.is_empty())
             && read.windows(2).all(|pair| names(&pair[0]) == names(&pair[1]));
@@ -136,8 +134,8 @@ impl Part {
         }
         self.examples += 1;
         for (place, curves) in read.into_iter().enumerate() {
-            for (name, counts, scores, [empty, whole]) in curves {
-                let means = &mut self.curves.entry(name).or_insert_with(|| vec![Means::default(); methods])[place];
+            for Read { curve, counts, scores, ends: [empty, whole] } in curves {
+                let means = &mut self.curves.entry(curve).or_insert_with(|| vec![Means::default(); methods])[place];
                 means.empty.push(empty);
                 means.whole.push(whole);
                 for (i, (count, score)) in counts.into_iter().zip(scores).enumerate() {
@@ -146,6 +144,24 @@ impl Part {
                 }
             }
         }
+    }
+}
+
+/// What is read of one curve.
+struct Read {
+    /// Its name.
+    curve: String,
+    counts: [f64; PERCENTAGES.len()],
+    scores: [f64; PERCENTAGES.len()],
+    /// With nothing kept, and with everything.
+    ends: [f64; 2],
+}
+
+impl Read {
+    /// `None` of a curve that does not go from nothing kept to everything.
+    fn of(curve: &Curve) -> Option<Read> {
+        let ends = [*curve.score.first()?, *curve.score.last()?];
+        Some(Read { curve: curve.curve.clone(), counts: counts(curve)?, scores: scores(curve)?, ends })
     }
 }
 
@@ -175,10 +191,6 @@ fn scores(curve: &Curve) -> Option<[f64; PERCENTAGES.len()]> {
         let ((x0, y0), (x1, y1)) = (points[after.saturating_sub(1)], points[after]);
         if after == 0 || count >= x1 { y1 } else { y0 + (y1 - y0) * (count - x0) / (x1 - x0) }
     }))
-}
-
-fn ends(curve: &Curve) -> Option<[f64; 2]> {
-    Some([*curve.score.first()?, *curve.score.last()?])
 }
 
 impl Means {
