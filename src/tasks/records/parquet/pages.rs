@@ -183,7 +183,7 @@ impl Unpacker {
                 let (Some(before), Some(values)) = (buf.get(..levels), buf.get(levels..)) else {
                     return Err(broken("a page is shorter than its levels".to_owned()));
                 };
-                if *is_compressed && !values.is_empty() {
+                if *is_compressed {
                     let mut whole = before.to_vec();
                     whole.append(&mut unpack(self.packing, values, bounds.page)?);
                     *buf = whole.into();
@@ -219,6 +219,10 @@ fn unpack(packing: Compression, packed: &[u8], most: usize) -> Result<Vec<u8>> {
         unpacker.take(most as u64 + 1).read_to_end(&mut bytes)?;
         if bytes.len() > most { Err(too_long()) } else { Ok(bytes) }
     };
+    if packed.is_empty() {
+        // A page without values; not every packing has nothing for nothing.
+        return Ok(Vec::new());
+    }
     match packing {
         Compression::UNCOMPRESSED if packed.len() > most => Err(too_long()),
         Compression::UNCOMPRESSED => Ok(packed.to_vec()),
@@ -331,6 +335,11 @@ mod tests {
 
     const SMALL: Bounds = Bounds { page: 1 << 20, dictionary: 1 << 20, prefixes: 1 << 20, values: 1 << 20 };
 
+    fn packings() -> [Compression; 4] {
+        let (gzip, zstd) = (GzipLevel::default(), ZstdLevel::default());
+        [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::GZIP(gzip), Compression::ZSTD(zstd)]
+    }
+
     /// A column of texts that may be absent.
     fn written(texts: &[Option<String>], properties: WriterProperties) -> File {
         let schema = Arc::new(parse_message_type("message m { OPTIONAL BYTE_ARRAY text (UTF8); }").unwrap());
@@ -360,12 +369,7 @@ mod tests {
     fn every_packing_and_encoding_comes_out_as_it_went_in() {
         let texts: Vec<Option<String>> =
             (0..3000).map(|i| (i % 7 != 0).then(|| format!("text {} and {}", i % 50, "x".repeat(i % 13)))).collect();
-        for packing in [
-            Compression::UNCOMPRESSED,
-            Compression::SNAPPY,
-            Compression::GZIP(GzipLevel::default()),
-            Compression::ZSTD(ZstdLevel::default()),
-        ] {
+        for packing in packings() {
             for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
                 for encoding in [None, Some(Encoding::DELTA_LENGTH_BYTE_ARRAY), Some(Encoding::DELTA_BYTE_ARRAY)] {
                     let properties = WriterProperties::builder().set_compression(packing).set_writer_version(version);
@@ -387,12 +391,7 @@ mod tests {
     #[test]
     fn a_page_is_unpacked_no_further_than_it_may_go() {
         let long = [Some("a".repeat(3 << 20))];
-        for packing in [
-            Compression::UNCOMPRESSED,
-            Compression::SNAPPY,
-            Compression::GZIP(GzipLevel::default()),
-            Compression::ZSTD(ZstdLevel::default()),
-        ] {
+        for packing in packings() {
             for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
                 for dictionary in [true, false] {
                     let properties = WriterProperties::builder()
@@ -403,6 +402,14 @@ mod tests {
                     assert!(error.contains("longer than 1 MiB"), "{packing} {version:?}: {error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_page_of_nothing_is_empty_in_every_packing() {
+        for packing in packings() {
+            assert!(unpack(packing, &[], 10).unwrap().is_empty(), "{packing}");
+            assert_eq!(packing == Compression::UNCOMPRESSED, unpack(packing, &[1, 2, 3], 10).is_ok(), "{packing}");
         }
     }
 
