@@ -69,6 +69,15 @@ impl Device {
         }
     }
 
+    /// A regular expression of what users may type, for schemas.
+    pub fn pattern() -> String {
+        let named =
+            |has_index: bool| PROVIDERS.iter().filter(move |one| one.has_index == has_index).map(|one| one.name);
+        let alone: Vec<&str> = ["cpu"].into_iter().chain(named(false)).collect();
+        let several: Vec<&str> = ["cuda"].into_iter().chain(named(true)).collect();
+        format!("^({}|({})(:[0-9]{{1,10}})?)$", alone.join("|"), several.join("|"))
+    }
+
     /// The names of all devices, without indices.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ["cpu", "cuda"].into_iter().chain(PROVIDERS.iter().map(|provider| provider.name))
@@ -146,6 +155,20 @@ impl fmt::Display for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pattern_has_every_device_once_and_indices_where_they_are() {
+        let pattern = Device::pattern();
+        let (alone, several) = pattern.trim_start_matches("^(").split_once("|(").unwrap();
+        let several = several.strip_suffix(")(:[0-9]{1,10})?)$").unwrap();
+        let indexed = |name: &str| format!("{name}:1").parse::<Device>().is_ok();
+        assert!(several.split('|').all(indexed) && !alone.split('|').any(indexed), "{pattern}");
+        let mut named: Vec<&str> = alone.split('|').chain(several.split('|')).collect();
+        let mut all: Vec<&str> = Device::names().collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all);
+    }
 
     #[test]
     fn reads_what_it_writes() {

@@ -10,6 +10,7 @@ use super::data::Format;
 use super::form::{Chat, FAMILIES};
 use super::task::LabelRef;
 use super::yaml::{Atom, Content, Node};
+use crate::device::Device;
 use crate::diagnostics::{Diagnostic, list, nearest, quote};
 use crate::labels::MAX_LABELS;
 use crate::text::acts;
@@ -1095,7 +1096,7 @@ fn kind_schema(kind: &Kind, vocabulary: &Vocabulary) -> Value {
         List(kind) => json!({"type": "array", "minItems": 1, "items": kind_schema(kind, vocabulary)}),
         Mapping(table) => table_schema(table, vocabulary),
         Devices => {
-            let one = json!({"type": "string", "pattern": "^(cpu|cuda(:[0-9]{1,10})?)$"});
+            let one = json!({"type": "string", "pattern": Device::pattern()});
             json!({"anyOf": [one.clone(), {"type": "array", "minItems": 1, "items": one}]})
         }
         Model => json!({"anyOf": [kind_schema(&Path, vocabulary), table_schema(&MODEL, vocabulary)]}),
