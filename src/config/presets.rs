@@ -13,7 +13,7 @@ pub struct Preset {
     pub text: &'static str,
 }
 
-/// All of them, after the experiments of the GIM paper (arXiv 2505.17630).
+/// All of them: the experiments of the GIM paper (arXiv 2505.17630), and our own study.
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "feature-attribution",
@@ -30,6 +30,11 @@ pub const PRESETS: &[Preset] = &[
         name: "self-repair",
         about: "whether attention repairs itself, and whether gradients foresee it",
         text: include_str!("presets/self-repair.yaml"),
+    },
+    Preset {
+        name: "study",
+        about: "twelve methods of every kind under two removals, for a night on two cores (docs/results.md)",
+        text: include_str!("presets/study.yaml"),
     },
 ];
 
