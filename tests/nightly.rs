@@ -37,7 +37,7 @@ fn like(base: &Store, path: &Path, units: &[Unit]) -> Store {
             let id = unit.key.example_id.clone();
             if examples.last().is_none_or(|last| last.id != id) {
                 let evidence = base.evidence(&unit.key.model, &unit.key.task, &id).unwrap();
-                examples.push(PlannedExample { id, evidence });
+                examples.push(PlannedExample { id, evidence, ..PlannedExample::default() });
             }
         }
         PlannedDataset { facts, examples }

@@ -176,3 +176,94 @@ fn what_the_best_tokens_keep_is_read_off_insertion_curves() {
     assert!(error.to_string().contains("insertion_auc"), "{error}");
     assert!(!folder.path().join("out").exists());
 }
+
+/// A dataset of the invented run whose prompts are known by their ids; every fourth example's answer has two tokens.
+fn with_prompts(declared: &Declared, all: &[Unit]) -> Vec<gim_harness::store::PlannedDataset> {
+    let mut planned = planned(declared, &datasets(declared, EXAMPLES), all);
+    for dataset in &mut planned {
+        for (number, example) in dataset.examples.iter_mut().enumerate() {
+            let of = |unit: &&Unit| unit.key.example_id == example.id && !unit.tokens.is_empty();
+            let tokens = all.iter().find(of).map_or(0, |unit| unit.tokens.len());
+            let ids = (0..tokens as i64).map(|place| 100 * number as i64 + place).collect();
+            let mut answer = vec![(7, " Yes".to_owned())];
+            answer.extend((number % 4 == 3).then(|| (8, "!".to_owned())));
+            example.prompt = gim_harness::store::Prompt { ids, answer };
+        }
+    }
+    planned
+}
+
+#[test]
+fn attributions_stand_as_inseq_saves_them() {
+    use base64::Engine as _;
+    let declared = declared();
+    let all = units(&declared, EXAMPLES);
+    let folder = tempfile::tempdir().unwrap();
+    let identity = gim_harness::store::RunIdentity::default();
+    let planned = with_prompts(&declared, &all);
+    let path = folder.path().join("run.sqlite");
+    let mut store = gim_harness::store::Store::create(&path, &identity, &declared, &planned).unwrap();
+    store.write_all(&all).unwrap();
+    let out = folder.path().join("out");
+    let parts = export::inseq(&store, &out).unwrap();
+    // Two of 18 are left out by the run, and a fourth of the others have answers of two tokens.
+    let places: Vec<(&str, usize)> = parts.iter().map(|part| (part.place.as_str(), part.examples)).collect();
+    assert_eq!(places.len(), 2);
+    assert!(places.iter().all(|(_, examples)| (10..=13).contains(examples)), "{places:?}");
+    for part in &parts {
+        assert_eq!(part.examples + part.left_out, EXAMPLES);
+        for (method, file) in declared.methods.iter().zip(1..) {
+            let name = format!("{file}-{}.json", method.replace('_', "-"));
+            let text = fs::read_to_string(out.join(&part.place).join(name)).unwrap();
+            let saved: Value = serde_json::from_str(&text).unwrap();
+            let sequences = saved["attributes"]["sequence_attributions"].as_array().unwrap();
+            assert_eq!(sequences.len(), part.examples);
+            for sequence in sequences {
+                let sequence = &sequence["attributes"];
+                let target = sequence["target"].as_array().unwrap();
+                let start = sequence["attr_pos_start"].as_u64().unwrap() as usize;
+                assert_eq!((target.len(), &target[start]["attributes"]["id"]), (start + 1, &Value::from(7)));
+                let first = target[0]["attributes"]["id"].as_i64().unwrap();
+                let planned = planned.iter().find(|dataset| dataset.facts.task == part.task).unwrap();
+                let id = &planned.examples[(first / 100) as usize].id;
+                let unit = all.iter().find(|unit| unit.key.example_id == *id && unit.key.method == *method).unwrap();
+                let matrix = sequence["target_attributions"].as_str().unwrap();
+                let matrix = base64::engine::general_purpose::STANDARD.decode(matrix).unwrap();
+                let tensors = safetensors::SafeTensors::deserialize(&matrix).unwrap();
+                let tensor = tensors.tensor("attribution").unwrap();
+                assert_eq!(tensor.shape(), [start + 1, 1]);
+                let values: Vec<f32> =
+                    tensor.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+                let expected: Vec<f32> = unit.attributions[0].iter().map(|&value| value as f32).collect();
+                assert_eq!(&values[..start], &expected[..]);
+                assert!(values[start].is_nan());
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_that_are_not_known_or_not_what_was_written_are_not_exported() {
+    let declared = declared();
+    let all = units(&declared, EXAMPLES);
+    let folder = tempfile::tempdir().unwrap();
+    let identity = gim_harness::store::RunIdentity::default();
+    let path = folder.path().join("run.sqlite");
+    let planned = with_prompts(&declared, &all);
+    let mut store = gim_harness::store::Store::create(&path, &identity, &declared, &planned).unwrap();
+    store.write_all(&all).unwrap();
+    store.close().unwrap();
+    let sql = |text: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(text).unwrap();
+    let made = || {
+        let store = gim_harness::store::Store::open_read_only(&path).unwrap();
+        export::inseq(&store, &folder.path().join("out"))
+    };
+    sql("UPDATE prompt SET ids = replace(ids, '1', '2') WHERE example_id LIKE '%-5'");
+    let error = made().unwrap_err();
+    assert!(error.to_string().contains("is not what was written"), "{error}");
+    // As in a store of before there were prompts.
+    sql("DROP TABLE prompt");
+    let error = made().unwrap_err();
+    assert!(matches!(error, ExportError::NoPrompts { .. }), "{error}");
+    assert!(!folder.path().join("out").exists());
+}

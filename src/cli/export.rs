@@ -25,6 +25,8 @@ pub struct Arguments {
 enum Format {
     /// Rationales as results of the ERASER benchmark, with the annotations and documents to score them against
     Eraser,
+    /// Attributions as inseq saves them, for its tables and views
+    Inseq,
     /// How much of the score the best share of the tokens keeps, in the form of MIB's circuit track
     Mib,
 }
@@ -34,6 +36,7 @@ impl Format {
     fn needs(self) -> &'static str {
         match self {
             Format::Eraser => "evidence or attributions",
+            Format::Inseq => "attributions by every method, or ids of tokens",
             Format::Mib => "insertion curves",
         }
     }
@@ -43,6 +46,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let store = Store::open_read_only(&arguments.folder.join(store::FILE_NAME))?;
     let exported = match arguments.format {
         Format::Eraser => export::eraser(&store, &arguments.out)?,
+        Format::Inseq => export::inseq(&store, &arguments.out)?,
         Format::Mib => export::mib(&store, &arguments.out)?,
     };
     for part in exported {

@@ -185,7 +185,7 @@ fn open_store(
     let declared = record::declared(plan);
     let datasets: Vec<PlannedDataset> = prepared
         .iter()
-        .flat_map(|model| model.datasets.iter().map(|dataset| record::dataset(&model.name, plan, dataset)))
+        .flat_map(|model| model.datasets.iter().map(|dataset| record::dataset(model, plan, dataset)))
         .collect();
     let build = crate::digest::sha256_of_this_program()
         .map_err(|source| RunError::Io { path: PathBuf::from("the file of this program"), source })?;

@@ -10,7 +10,7 @@ use super::prepare::Prepared;
 use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
 use crate::runtime::{Counters, Graph, Model, Placement, Runtime, SessionOptions};
-use crate::store::{DatasetFacts, Declared, NODES, PlannedDataset, PlannedExample, RunIdentity, UnitKey};
+use crate::store::{DatasetFacts, Declared, NODES, PlannedDataset, PlannedExample, Prompt, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
 use crate::units::Granularity;
 
@@ -145,10 +145,10 @@ pub fn declared(plan: &Plan) -> Declared {
 }
 
 /// What a run takes of a task's data for a model.
-pub fn dataset(model: &str, plan: &Plan, dataset: &Dataset) -> PlannedDataset {
+pub fn dataset(model: &Prepared, plan: &Plan, dataset: &Dataset) -> PlannedDataset {
     PlannedDataset {
         facts: DatasetFacts {
-            model: model.to_owned(),
+            model: model.name.clone(),
             task: dataset.name.clone(),
             version: dataset.version,
             sha256: dataset.sha256.clone(),
@@ -164,9 +164,24 @@ pub fn dataset(model: &str, plan: &Plan, dataset: &Dataset) -> PlannedDataset {
         examples: dataset
             .examples
             .iter()
-            .map(|example| PlannedExample { id: example.id.clone(), evidence: example.evidence.clone() })
+            .map(|example| PlannedExample {
+                id: example.id.clone(),
+                evidence: example.evidence.clone(),
+                prompt: prompt(model, example),
+            })
             .collect(),
     }
+}
+
+fn prompt(model: &Prepared, example: &Example) -> Prompt {
+    let answer = match model.manifest.dimensions.labels {
+        Some(_) => Vec::new(),
+        None => std::iter::once(&example.target)
+            .chain(&example.following)
+            .map(|&id| (id, model.tokenizer.token(id)))
+            .collect(),
+    };
+    Prompt { ids: example.input_ids.clone(), answer }
 }
 
 /// A model as it was run.

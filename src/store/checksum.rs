@@ -53,6 +53,16 @@ pub fn of_description(connection: &Connection) -> rusqlite::Result<String> {
     Ok(hexadecimal(&hash.finalize()))
 }
 
+/// Of a prompt, hexadecimal.
+pub fn of_prompt(connection: &Connection, model: i64, task: i64, example_id: &str) -> rusqlite::Result<String> {
+    let mut hash = Sha256::new();
+    let query = "SELECT model.name, task.name, example_id, ids, answer FROM prompt
+                 LEFT JOIN model ON model.id = model LEFT JOIN task ON task.id = task
+                 WHERE model = ? AND task = ? AND example_id = ?";
+    add(&mut hash, connection, query, rusqlite::params![model, task, example_id])?;
+    Ok(hexadecimal(&hash.finalize()))
+}
+
 /// Values with their kinds and lengths, so that no two contents are hashed from the same bytes.
 fn add(hash: &mut Sha256, connection: &Connection, query: &str, parameters: impl Params) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(query)?;

@@ -8,7 +8,8 @@ use super::checksum;
 use super::columns::{Json, count, int};
 use super::error::StoreError;
 use super::record::UnitKey;
-use super::run::{DatasetFacts, Declared, PlannedDataset, RunIdentity};
+use super::run::{DatasetFacts, Declared, PlannedDataset, Prompt, RunIdentity};
+use super::schema;
 use super::sqlite::Store;
 use crate::faithfulness::MetricFacts;
 
@@ -50,6 +51,11 @@ impl Names {
             id(&self.tasks, "task", &key.task)?,
             id(&self.methods, "method", &key.method)?,
         ])
+    }
+
+    /// The numbers of a model and a task.
+    pub fn of_task(&self, model: &str, task: &str) -> Result<[i64; 2], StoreError> {
+        Ok([id(&self.models, "model", model)?, id(&self.tasks, "task", task)?])
     }
 
     pub fn metric(&self, name: &str) -> Result<i64, StoreError> {
@@ -120,6 +126,38 @@ impl Store {
             Ok(positions.map_or(Vec::new(), |Json(positions)| positions))
         };
         read().map_err(|error| self.describe(error))
+    }
+
+    /// The prompt of an example of the present plan by the ids of its tokens; `None` in a store that was made before they were
+    /// kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where it is not what was written.
+    pub fn prompt(&self, model: &str, task: &str, example_id: &str) -> Result<Option<Prompt>, StoreError> {
+        let [model, task] = self.names.of_task(model, task)?;
+        let there = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'prompt'";
+        let query = "SELECT ids, answer, checksum FROM prompt WHERE model = ? AND task = ? AND example_id = ?";
+        let read = || {
+            if self.connection.prepare_cached(there)?.query_row([], |row| row.get::<_, i64>(0))? == 0 {
+                return Ok(None);
+            }
+            let row = self
+                .connection
+                .prepare_cached(query)?
+                .query_row(params![model, task, example_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let Some((Json(ids), Json(answer), stored)) = row else { return Ok(None) };
+            let stored: String = stored;
+            let is_whole = stored == checksum::of_prompt(&self.connection, model, task, example_id)?;
+            Ok(Some((Prompt { ids, answer }, is_whole)))
+        };
+        match read().map_err(|error| self.describe(error))? {
+            Some((_, false)) => Err(StoreError::Damaged {
+                path: self.path.clone(),
+                what: format!("the prompt of '{example_id}' is not what was written"),
+            }),
+            found => Ok(found.map(|(prompt, _)| prompt)),
+        }
     }
 
     /// In declared order of models, then tasks.
@@ -220,6 +258,8 @@ pub fn write(
             ],
         )?;
     }
+    transaction.execute_batch(schema::PROMPTS)?;
+    transaction.execute("DELETE FROM prompt", [])?;
     transaction.execute("DELETE FROM example", [])?;
     transaction.execute("DELETE FROM dataset", [])?;
     for PlannedDataset { facts, examples } in datasets {
@@ -247,6 +287,13 @@ pub fn write(
         let mut insert = transaction.prepare_cached("INSERT INTO example VALUES (?, ?, ?, ?, ?)")?;
         for (position, example) in examples.iter().enumerate() {
             insert.execute(params![model, task, int(position), example.id, Json(&example.evidence)])?;
+            let Prompt { ids, answer } = &example.prompt;
+            let insert = "INSERT INTO prompt VALUES (?, ?, ?, ?, ?, '')";
+            transaction.prepare_cached(insert)?.execute(params![model, task, example.id, Json(ids), Json(answer)])?;
+            let sum = checksum::of_prompt(transaction, model, task, &example.id)?;
+            transaction
+                .prepare_cached("UPDATE prompt SET checksum = ? WHERE model = ? AND task = ? AND example_id = ?")?
+                .execute(params![sum, model, task, example.id])?;
         }
     }
     transaction.execute(

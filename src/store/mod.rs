@@ -23,7 +23,7 @@ pub use error::StoreError;
 pub use glance::Glance;
 pub use lock::{HeldElsewhere, RunLock};
 pub use record::{MetricValue, Timing, Unit, UnitKey};
-pub use run::{DatasetFacts, Declared, FactDifference, NODES, PlannedDataset, PlannedExample, RunIdentity};
+pub use run::{DatasetFacts, Declared, FactDifference, NODES, PlannedDataset, PlannedExample, Prompt, RunIdentity};
 pub use sqlite::Store;
 pub use units::{Damage, Finished};
 

@@ -84,6 +84,17 @@ pub struct PlannedExample {
     pub id: String,
     /// Positions that annotators marked as evidence, ascending.
     pub evidence: Vec<usize>,
+    /// What the model reads, and says.
+    pub prompt: Prompt,
+}
+
+/// A prompt as the model reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// One a token.
+    pub ids: Vec<i64>,
+    /// The explained answer's tokens, with their texts; none of a classifier's label.
+    pub answer: Vec<(i64, String)>,
 }
 
 /// A fact that is not the same in two runs.

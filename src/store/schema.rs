@@ -117,5 +117,18 @@ CREATE TABLE diagnostic (
 ) STRICT, WITHOUT ROWID;
 "#;
 
+/// Prompts by the ids of their tokens, for other programs. Stores of before 2026-12-01 have no such table, and programs of before
+/// do not ask for it.
+pub const PROMPTS: &str = "
+CREATE TABLE IF NOT EXISTS prompt (
+    model INTEGER NOT NULL REFERENCES model,
+    task INTEGER NOT NULL REFERENCES task,
+    example_id TEXT NOT NULL,
+    ids TEXT NOT NULL,
+    answer TEXT NOT NULL, -- [[id, text], ...]
+    checksum TEXT NOT NULL, -- of the values before it
+    PRIMARY KEY (model, task, example_id)
+) STRICT, WITHOUT ROWID";
+
 /// Tables whose rows belong to a unit.
 pub const PARTS_OF_UNITS: [&str; 4] = ["attribution", "metric_value", "curve", "diagnostic"];

@@ -1,6 +1,7 @@
 //! A run in the form of other programs.
 
 mod eraser;
+mod inseq;
 mod mib;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,12 @@ pub enum ExportError {
     NoEvidence { store: PathBuf },
     #[error("{}: no example of this run has an insertion curve by every method; choose `insertion_auc` or `srg` among its metrics", store.display())]
     NoCurves { store: PathBuf },
+    #[error(
+        "{}: no example of this run has finite attributions by every method and an answer of one token whose id the store holds (runs \
+         of before 2026-12-01 hold no ids, and a classifier's answer is no token)",
+        store.display()
+    )]
+    NoPrompts { store: PathBuf },
     #[error("{}: damaged: {what} is not what was written; run the harness file again on its folder", store.display())]
     Damaged { store: PathBuf, what: String },
     #[error("{}: {source}", path.display())]
@@ -60,6 +67,16 @@ pub fn eraser(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError
 /// [`ExportError`], also for a run without any such example.
 pub fn mib(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError> {
     whole(folder, |made| mib::write(store, made))
+}
+
+/// Writes a run's attributions into `folder`, which must not exist, as inseq 0.7.1 saves them: for each model and task a folder
+/// `NUMBER-MODEL-TASK`, in it a JSON file for each method. Of a method with several seeds it is the first. Examples are
+/// those with attributions by every method, of decoders, whose answer is one token. The folder appears whole, by rename.
+///
+/// # Errors
+/// [`ExportError`], also for a run without any such example.
+pub fn inseq(store: &Store, folder: &Path) -> Result<Vec<Exported>, ExportError> {
+    whole(folder, |made| inseq::write(store, made))
 }
 
 /// Makes a folder that appears with all that is written into it, or not at all.
