@@ -14,8 +14,8 @@ use super::contract::Graph as Contract;
 use super::graphs::{self, Baked};
 use super::inside;
 use super::manifest::{
-    Dimensions, FORMAT_VERSION, FileEntry, GraphPorts, MANIFEST_FILE, Manifest, Port, Source, TOKENIZER_FILE,
-    WEIGHT_FILE, WeightType,
+    ComputeType, Dimensions, FORMAT_VERSION, FileEntry, GraphPorts, MANIFEST_FILE, Manifest, Port, Source,
+    TOKENIZER_FILE, WEIGHT_FILE, WeightType,
 };
 use super::source::{ForwardModel, SourceError};
 use super::target;
@@ -27,8 +27,11 @@ use crate::grad::{Audit, GradError, SiteKind};
 use crate::labels::Labels;
 use crate::onnx::weights::CopyError;
 use crate::onnx::write::{Export, WeightLocation, to_model};
-use crate::onnx::{Graph, GraphError, Id};
+use crate::onnx::{Dtype, Graph, GraphError, Id};
 use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// The fact of a graph file that says what it computes in.
+pub const COMPUTE: &str = "gim_harness.compute_dtype";
 
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
@@ -78,8 +81,10 @@ pub enum BakeError {
 pub struct BakeOptions<'a> {
     /// Another tokenizer than the one in the folder or beside the file.
     pub tokenizer: Option<PathBuf>,
-    /// What the weights are stored as; they are computed with in f32.
+    /// What the weights are stored as.
     pub weights: WeightType,
+    /// What the graphs compute in.
+    pub compute: ComputeType,
     /// Bake also where a rule found fewer sites than the model has attention layers. The audit says what was found.
     pub allow_missing_sites: bool,
     /// The bundle goes to a folder that is the program's own: what is damaged there is replaced, too.
@@ -155,6 +160,9 @@ pub fn write(
             Err(reason) => drop(absent.insert(graph.file().to_owned(), reason)),
         }
     }
+    for graph in &mut baked {
+        graph.compute_in(options.compute).map_err(|source| BakeError::Graph { folder: folder.to_owned(), source })?;
+    }
     let pad = source.pad_token_id.filter(|&id| (id as usize) < source.vocab);
     let mut manifest = Manifest {
         format_version: FORMAT_VERSION,
@@ -175,6 +183,10 @@ pub fn write(
         },
         labels: source.labels.clone(),
         dtype: options.weights.dtype().name().to_owned(),
+        compute_dtype: match options.compute {
+            ComputeType::F32 => None,
+            other => Some(other.dtype().name().to_owned()),
+        },
         baseline_token_id: tokenizer.baseline(pad, None),
         pad_token_id: pad,
         chat_template,
@@ -325,6 +337,7 @@ fn encode(baked: &Baked, locations: &[WeightLocation], manifest: &Manifest) -> R
         ("gim_harness.source", manifest.source.name.clone()),
         ("gim_harness.source_sha256", manifest.source.sha256.clone()),
         ("gim_harness.dtype", manifest.dtype.clone()),
+        (COMPUTE, manifest.compute_dtype.clone().unwrap_or_else(|| Dtype::F32.name().to_owned())),
         ("gim_harness.dimensions", serde_json::to_string(&manifest.dimensions).unwrap_or_default()),
         ("gim_harness.labels", serde_json::to_string(&manifest.labels).unwrap_or_default()),
         ("gim_harness.baseline_token_id", manifest.baseline_token_id.map(|id| id.to_string()).unwrap_or_default()),

@@ -5,11 +5,13 @@ use crate::grad::{Audit, GradError, KnobInputs, SiteKind, differentiate};
 use crate::labels::Labels;
 use crate::onnx::dim::{BATCH, SEQ};
 use crate::onnx::op::{Reduction, Unary};
+use crate::onnx::precision::{in_double, products_in_half};
 use crate::onnx::rewrite::cut;
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
 use super::contract::Graph as Contract;
 use super::last;
+use super::manifest::ComputeType;
 use super::select::{first_row, logit_of, row_at};
 use super::source::ForwardModel;
 
@@ -19,6 +21,25 @@ pub struct Baked {
     pub graph: Graph,
     pub inputs: Vec<Id>,
     pub outputs: Vec<(&'static str, Id)>,
+}
+
+impl Baked {
+    /// Makes it compute in this type, between ports that stay what they are.
+    ///
+    /// # Errors
+    /// Those of building a graph, which are faults of this program.
+    pub fn compute_in(&mut self, compute: ComputeType) -> Result<(), GraphError> {
+        let retype = match compute {
+            ComputeType::F32 => return Ok(()),
+            ComputeType::F64 => in_double,
+            ComputeType::F16 => products_in_half,
+        };
+        let outputs: Vec<Id> = self.outputs.iter().map(|&(_, id)| id).collect();
+        let (graph, inputs, outputs) = retype(&self.graph, &self.inputs, &outputs)?;
+        (self.graph, self.inputs) = (graph, inputs);
+        self.outputs.iter_mut().zip(outputs).for_each(|((_, id), made)| *id = made);
+        Ok(())
+    }
 }
 
 /// `embed.onnx`: the token-embedding lookup.

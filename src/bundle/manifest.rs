@@ -36,10 +36,41 @@ impl WeightType {
             WeightType::F16 => Dtype::F16,
         }
     }
+}
 
-    /// How many bytes of f32 a byte of them is.
-    pub fn growth(self) -> u64 {
-        (Dtype::F32.size() / self.dtype().size()) as u64
+/// What a bundle's graphs compute in, between ports that are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ComputeType {
+    #[default]
+    F32,
+    /// Everything, but for the error function, which ONNX Runtime's CPU provider has in f32 alone.
+    F64,
+    /// Products of matrices; the rest in f32.
+    F16,
+}
+
+impl ComputeType {
+    /// By the name that a manifest has for it.
+    pub fn named(name: &str) -> Option<Self> {
+        [ComputeType::F32, ComputeType::F64, ComputeType::F16].into_iter().find(|kind| kind.dtype().name() == name)
+    }
+
+    pub fn dtype(self) -> Dtype {
+        match self {
+            ComputeType::F32 => Dtype::F32,
+            ComputeType::F64 => Dtype::F64,
+            ComputeType::F16 => Dtype::F16,
+        }
+    }
+
+    /// Bytes that weights have in a session, stored as `weights` in so many.
+    pub fn wide(self, stored: u64, weights: WeightType) -> u64 {
+        let computed = match self {
+            // For products in f16 ONNX Runtime's CPU provider makes f32 of them.
+            ComputeType::F32 | ComputeType::F16 => Dtype::F32,
+            ComputeType::F64 => Dtype::F64,
+        };
+        (stored / weights.dtype().size() as u64).saturating_mul(computed.size() as u64)
     }
 }
 
@@ -56,6 +87,9 @@ pub struct Manifest {
     pub labels: Option<Labels>,
     /// Element type of the weights: `f32`, `bf16` or `f16`.
     pub dtype: String,
+    /// What the graphs compute in, where that is not f32: `f64`, or `f16` for products of matrices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_dtype: Option<String>,
     /// The token that stands for "nothing here"; `None` when the tokenizer offers none.
     pub baseline_token_id: Option<i64>,
     /// The token that fills up short texts, where the source names one.
@@ -130,6 +164,16 @@ impl Manifest {
     pub fn weight_type(&self) -> Result<WeightType, String> {
         WeightType::named(&self.dtype)
             .ok_or_else(|| format!("its `dtype` is '{}'; f32, bf16 and f16 are understood", self.dtype))
+    }
+
+    /// What its graphs compute in.
+    ///
+    /// # Errors
+    /// For a type that bundles do not have.
+    pub fn compute_type(&self) -> Result<ComputeType, String> {
+        let Some(name) = &self.compute_dtype else { return Ok(ComputeType::F32) };
+        ComputeType::named(name)
+            .ok_or_else(|| format!("its `compute_dtype` is '{name}'; f64 and f16 are understood, and none for f32"))
     }
 
     /// How many logits the model gives: one a token of the vocabulary, or one a label.

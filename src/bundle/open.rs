@@ -7,9 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::contract::{Graph, is_bundle_file};
-use super::manifest::{
-    FORMAT_VERSION, MANIFEST_FILE, Manifest, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE, WeightType,
-};
+use super::manifest::{FORMAT_VERSION, MANIFEST_FILE, Manifest, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE};
 use super::records::Records;
 use super::stamp::Stamp;
 use crate::digest::{sha256, sha256_of_reader};
@@ -117,9 +115,10 @@ impl OpenedBundle {
         self.manifest.files.get(WEIGHT_FILE).map_or(0, |entry| entry.bytes)
     }
 
-    /// Bytes that its weights have in f32, in which they are computed with.
+    /// Bytes that its weights have in the type that they are computed with.
     pub fn wide_weights(&self) -> u64 {
-        self.weights().saturating_mul(self.manifest.weight_type().map_or(1, WeightType::growth))
+        let compute = self.manifest.compute_type().unwrap_or_default();
+        compute.wide(self.weights(), self.manifest.weight_type().unwrap_or_default())
     }
 
     /// What should be known of a bundle that was baked before manifests stated their own hash.
@@ -267,6 +266,7 @@ pub(super) fn read_manifest(file: &mut File, path: &Path) -> Result<(Manifest, S
     }
     manifest.labels().map_err(|text| unsound(path, text))?;
     manifest.weight_type().map_err(|text| unsound(path, text))?;
+    manifest.compute_type().map_err(|text| unsound(path, text))?;
     if let Some(name) = manifest.files.keys().find(|name| !is_bundle_file(name)) {
         let text = format!("it lists a file `{}`, which bundles do not have", name.escape_default());
         return Err(unsound(path, text));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gim_harness::bundle::bake::BakeOptions;
-use gim_harness::bundle::manifest::WeightType;
+use gim_harness::bundle::manifest::{ComputeType, WeightType};
 use gim_harness::bundle::{self, Manifest};
 use gim_harness::grad::SiteKind;
 use gim_harness::run::Progress;
@@ -39,12 +39,12 @@ pub struct Arguments {
     /// Operators the graphs may use
     #[arg(long, value_enum, default_value = "standard")]
     ops: Ops,
-    /// Element type of what is computed
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: ComputeType,
-    /// What the weights are stored as; they are computed with in f32 all the same
+    /// What the graphs compute in
     #[arg(long, value_enum, default_value = "f32", value_name = "TYPE")]
-    weights: Stored,
+    dtype: Computed,
+    /// What the weights are stored as, whatever is computed in [default: f32; f16 with --dtype f16]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    weights: Option<Stored>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -53,9 +53,24 @@ enum Ops {
     Standard,
 }
 
+/// [`ComputeType`] on the command line.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum ComputeType {
+enum Computed {
     F32,
+    /// Double precision, for what f32 cannot tell: on the CPU, twice the memory and more than twice the time
+    F64,
+    /// Matrix products in half precision, the rest in f32: for devices with units for it
+    F16,
+}
+
+impl From<Computed> for ComputeType {
+    fn from(computed: Computed) -> Self {
+        match computed {
+            Computed::F32 => ComputeType::F32,
+            Computed::F64 => ComputeType::F64,
+            Computed::F16 => ComputeType::F16,
+        }
+    }
 }
 
 /// [`WeightType`] on the command line.
@@ -79,11 +94,18 @@ impl From<Stored> for WeightType {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
-    let (Ops::Standard, ComputeType::F32) = (arguments.ops, arguments.dtype);
+    let Ops::Standard = arguments.ops;
     let watch = signals::watch(STOPPING)?;
     let options = BakeOptions {
         tokenizer: arguments.tokenizer.clone(),
-        weights: arguments.weights.into(),
+        weights: arguments
+            .weights
+            .unwrap_or(match arguments.dtype {
+                Computed::F16 => Stored::F16,
+                Computed::F32 | Computed::F64 => Stored::F32,
+            })
+            .into(),
+        compute: arguments.dtype.into(),
         allow_missing_sites: arguments.allow_missing_sites,
         replace_damaged: false,
         interrupted: Some(&watch.interrupted),

@@ -38,7 +38,8 @@ fn describe(manifest: &Manifest) -> anyhow::Result<String> {
         "source        {} ({}), SHA-256 {}",
         manifest.source.name, manifest.source.kind, manifest.source.sha256
     )?;
-    writeln!(out, "architecture  {}, {} weights", manifest.architecture, manifest.dtype)?;
+    let computed = manifest.compute_dtype.as_ref().map(|name| format!(", computed in {name}")).unwrap_or_default();
+    writeln!(out, "architecture  {}, {} weights{computed}", manifest.architecture, manifest.dtype)?;
     let positions = size.max_positions.map_or("any number of".to_owned(), |n| format!("up to {n}"));
     writeln!(
         out,

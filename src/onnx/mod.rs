@@ -5,6 +5,7 @@ pub mod expand;
 pub mod graph;
 pub mod infer;
 pub mod op;
+pub mod precision;
 #[allow(clippy::all)]
 pub mod proto;
 pub mod read;

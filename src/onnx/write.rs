@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::dim::{Dim, Shape, show};
 use super::expand::expand;
 use super::graph::{Graph, GraphError, Id};
-use super::op::{Attribute, Op, Reduction};
+use super::op::{Attribute, Op, Reduction, Unary};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::tensor_proto::DataLocation;
 use super::proto::tensor_shape_proto::{Dimension, dimension};
@@ -86,6 +86,8 @@ struct Writer<'a> {
     shared: HashMap<String, String>,
     /// The most elements from the first one on of each weight that is used: a use of fewer is of a part.
     whole: HashMap<usize, usize>,
+    /// Names of weights that are written: one may be computed with in two types.
+    written: HashSet<String>,
 }
 
 impl<'a> Writer<'a> {
@@ -102,6 +104,7 @@ impl<'a> Writer<'a> {
             sizes: HashMap::new(),
             shared: HashMap::new(),
             whole: HashMap::new(),
+            written: HashSet::new(),
         };
         for id in graph.ids() {
             if let Op::Weight(weight) = &graph.value(id).op
@@ -149,6 +152,14 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let mut inputs: Vec<String> = value.inputs.iter().map(|&input| self.operand(input)).collect();
+        if let (Op::Unary(Unary::Erf), Dtype::F64) = (&value.op, value.dtype) {
+            // ONNX Runtime has no other on the CPU.
+            let single = self.cast(inputs.remove(0), Dtype::F32, id);
+            let erf = self.helper("Erf", &[single], vec![], id);
+            let double = self.cast(erf, Dtype::F64, id);
+            self.names.insert(id, double);
+            return Ok(());
+        }
         let ints = |name: &str, values: &[usize]| attribute_ints(name, values);
         let (operator, attributes): (&str, Vec<AttributeProto>) = match &value.op {
             Op::Input { name, .. } => return self.fail(id, format!("'{name}' is used but is no input of this graph")),
@@ -172,18 +183,20 @@ impl<'a> Writer<'a> {
                 let stored = place.dtype;
                 let size = stored.size() as u64;
                 let length = elements as u64 * size;
-                self.proto.initializer.push(TensorProto {
-                    dims: weight.dims.iter().map(|&d| d as i64).collect(),
-                    data_type: Some(stored.code()),
-                    name: Some(name.clone()),
-                    data_location: Some(DataLocation::External as i32),
-                    external_data: vec![
-                        entry("location", self.weight_file),
-                        entry("offset", &(place.offset + weight.start as u64 * size).to_string()),
-                        entry("length", &length.to_string()),
-                    ],
-                    ..TensorProto::default()
-                });
+                if self.written.insert(name.clone()) {
+                    self.proto.initializer.push(TensorProto {
+                        dims: weight.dims.iter().map(|&d| d as i64).collect(),
+                        data_type: Some(stored.code()),
+                        name: Some(name.clone()),
+                        data_location: Some(DataLocation::External as i32),
+                        external_data: vec![
+                            entry("location", self.weight_file),
+                            entry("offset", &(place.offset + weight.start as u64 * size).to_string()),
+                            entry("length", &length.to_string()),
+                        ],
+                        ..TensorProto::default()
+                    });
+                }
                 let names = if stored == weight.dtype { &mut self.names } else { &mut self.stored };
                 names.insert(id, name);
                 return Ok(());

@@ -80,7 +80,7 @@ pub fn bake(
 ) -> Result<(Manifest, Vec<Check>), VerifiedBakeError> {
     let bundle = write(source, out, options, &mut |done, total| progress(Step::Writing { done, total }))?;
     let stored = bundle.manifest().files.get(WEIGHT_FILE).map_or(0, |entry| entry.bytes);
-    let weights = stored.saturating_mul(options.weights.growth());
+    let weights = options.compute.wide(stored, options.weights);
     let session = SessionOptions {
         prepacking: Some(false),
         arena: false,

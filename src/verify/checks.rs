@@ -19,6 +19,7 @@ use super::reference::sites::Sites;
 use super::reference::tangents::{Moved, inner};
 use super::sample::{CONTRAST_WEIGHT, Sample};
 use super::{Check, VerifyError};
+use crate::bundle::manifest::ComputeType;
 use crate::bundle::{Manifest, OpenedBundle};
 use crate::grad::{Knobs, SiteKind};
 use crate::runtime::{Graph, Model, Runtime, Tensor};
@@ -29,7 +30,7 @@ type Checked = Result<Check, VerifyError>;
 pub type Computed = (ArrayD<f64>, ArrayD<f64>, f64);
 
 /// What two computations in double precision may differ by, relative, in a model of ordinary condition.
-const EXACT: f64 = 1e-9;
+pub(super) const EXACT: f64 = 1e-9;
 /// The same for a derivative: its rules hold numbers such as `1 / sqrt(2 pi)`, which a graph of f32 rounds to 3e-8 of
 /// themselves, once a layer.
 pub(super) const DERIVATIVE: f64 = 2e-6;
@@ -40,6 +41,11 @@ const CONDITION: f64 = 1e-6;
 const SINGLE: f64 = 1e-5;
 /// What is added to that, as a multiple of what computations in single precision are off by.
 const RUNTIME: f64 = 10.0;
+
+/// How many times as much products in half precision may be off by: the ratio of the two precisions.
+const HALF: f64 = 8192.0;
+/// Beyond this, relative, half precision leaves nothing that could be explained.
+const HALF_LIMIT: f64 = 0.5;
 
 pub(super) const FAULT: &str = "a fault of this program, not of the model: please report it with the model's name";
 
@@ -384,15 +390,19 @@ impl Evidence {
             found.push((weights, attention.weights.clone(), attention.single));
         }
         found.extend(inside.runtime(model)?);
-        Ok(judged(&found))
+        Ok(judged(&found, model.manifest().compute_type().unwrap_or_default()))
     }
 }
 
 /// Numbers of the runtime against exact ones: whether all are numbers, and the one that takes most of what it may be off.
-fn judged(found: &[Computed]) -> Vec<Check> {
+fn judged(found: &[Computed], compute: ComputeType) -> Vec<Check> {
     let parts = found.iter().map(|(array, expected, single)| {
         // Where single precision overflows, there is no telling how far off a number may be.
         let allowed = SINGLE + RUNTIME * if single.is_nan() { f64::INFINITY } else { *single };
+        let allowed = match compute {
+            ComputeType::F32 | ComputeType::F64 => allowed,
+            ComputeType::F16 => (HALF * allowed).min(HALF_LIMIT),
+        };
         (row_deviation(array, expected), allowed)
     });
     let worst =
@@ -410,8 +420,18 @@ fn judged(found: &[Computed]) -> Vec<Check> {
         advice: "this ONNX Runtime computes the graphs wrong on this machine: try another version (--runtime), and \
                  report it if all do",
     };
-    let beyond = "the model goes beyond the range of f32, in which bundles compute: only one of smaller numbers can be \
-                  explained";
+    let beyond = match compute {
+        ComputeType::F32 => {
+            "the model goes beyond the range of f32, in which the bundle computes: bake it with --dtype f64"
+        }
+        ComputeType::F64 => {
+            "the model goes beyond the range of f32, in which a bundle gives its results: only one of smaller numbers can be \
+             explained"
+        }
+        ComputeType::F16 => {
+            "the model goes beyond the range of f16, which ends at 65504: bake it with --dtype f32 (the default)"
+        }
+    };
     vec![finite(found.iter().map(|(array, ..)| array), beyond), runtime]
 }
 
@@ -502,17 +522,21 @@ mod tests {
     use super::*;
 
     /// Off by so much where single precision is off by 1e-6.
-    fn verdicts(off: f64) -> Vec<(&'static str, bool)> {
+    fn verdicts(off: f64, compute: ComputeType) -> Vec<(&'static str, bool)> {
         let exact = ArrayD::from_shape_fn(IxDyn(&[2, 5]), |place| 1.0 + (place[0] * 5 + place[1]) as f64);
-        let checks = judged(&[(&exact * 1.0, exact.clone(), 1e-6), (&exact * (1.0 + off), exact, 1e-6)]);
+        let checks = judged(&[(&exact * 1.0, exact.clone(), 1e-6), (&exact * (1.0 + off), exact, 1e-6)], compute);
         checks.iter().map(|check| (check.name, check.passed())).collect()
     }
 
     #[test]
     fn the_runtime_may_round_and_not_err() {
-        assert_eq!(verdicts(1.5e-5), [("finite", true), ("runtime", true)]);
-        assert_eq!(verdicts(1e-3), [("finite", true), ("runtime", false)]);
-        assert_eq!(verdicts(f64::NAN), [("finite", false), ("runtime", false)]);
+        for compute in [ComputeType::F32, ComputeType::F64] {
+            assert_eq!(verdicts(1.5e-5, compute), [("finite", true), ("runtime", true)]);
+            assert_eq!(verdicts(1e-3, compute), [("finite", true), ("runtime", false)]);
+            assert_eq!(verdicts(f64::NAN, compute), [("finite", false), ("runtime", false)]);
+        }
+        assert_eq!(verdicts(1e-2, ComputeType::F16), [("finite", true), ("runtime", true)]);
+        assert_eq!(verdicts(0.3, ComputeType::F16), [("finite", true), ("runtime", false)]);
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Exact {
     pub fn layers(&self, output: &str) -> Result<Vec<usize>, ReferenceError> {
         let output = self.output(output)?;
         let unmoved = |mut id: usize| {
-            while let (Operator::Reshape | Operator::Same, Some(&input)) =
+            while let (Operator::Reshape | Operator::Same | Operator::Cast(_), Some(&input)) =
                 (&self.program.steps[id].operator, self.program.steps[id].inputs.first())
             {
                 id = input;

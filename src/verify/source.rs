@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
-use super::checks::{Evidence, row_deviation};
+use super::checks::{DERIVATIVE, EXACT, Evidence, row_deviation};
 use super::exact::{Exact, prompts};
 use super::reference::array::softmax;
 use super::reference::definition::{Sizes, program};
@@ -16,7 +16,7 @@ use super::sample::Sample;
 use super::{Check, VerifyError, weight_file};
 use crate::bundle::OpenedBundle;
 use crate::bundle::graphs::forward;
-use crate::bundle::manifest::WEIGHT_FILE;
+use crate::bundle::manifest::{ComputeType, WEIGHT_FILE};
 use crate::bundle::source::ForwardModel;
 use crate::files;
 use crate::runtime::{Graph, Runtime, RuntimeError, Session, SessionOptions, Tensor, Watch};
@@ -99,7 +99,11 @@ pub fn definition(
         name: "definition",
         description: "logits of forward.onnx against the model by the definitions of its layers, in double precision",
         measured: row_deviation(&evidence.logits, &defined),
-        tolerance: 1e-9,
+        tolerance: match bundle.manifest.compute_type().unwrap_or_default() {
+            ComputeType::F32 | ComputeType::F16 => EXACT,
+            // The definitions have their numbers as f32 does.
+            ComputeType::F64 => EXACT + DERIVATIVE,
+        },
         advice: "a fault of this program, not of the model: please report it with the model's name",
     })
 }

@@ -9,6 +9,7 @@ use prost::Message as _;
 use super::ReferenceError;
 use super::array::{Computed, Shared, Value};
 use super::stored::{Stored, WeightFile};
+use crate::bundle::bake::COMPUTE;
 use crate::onnx::op::{Activation, Binary, Logic, Reduction, Unary};
 use crate::onnx::proto::tensor_proto::DataLocation;
 use crate::onnx::proto::{AttributeProto, ModelProto, NodeProto, TensorProto};
@@ -124,6 +125,10 @@ impl Program {
     pub fn read(path: &Path, bytes: &[u8], weights: &Arc<WeightFile>) -> Result<Program, ReferenceError> {
         let fail = |problem: String| ReferenceError { graph: path.to_owned(), node: String::new(), problem };
         let model = ModelProto::decode(bytes).map_err(|error| fail(format!("is no ONNX file: {error}")))?;
+        let computes_in = |dtype: Dtype| {
+            model.metadata_props.iter().any(|fact| fact.key() == COMPUTE && fact.value() == dtype.name())
+        };
+        let (is_half, is_double) = (computes_in(Dtype::F16), computes_in(Dtype::F64));
         let graph = model.graph.ok_or_else(|| fail("holds no graph".to_owned()))?;
         let mut program = Program::default();
         let mut named: HashMap<&str, usize> = HashMap::new();
@@ -154,6 +159,26 @@ impl Program {
                 named.insert(output, *weight);
                 continue;
             }
+            // What products in half precision mean is what they are products of, and the error function in single precision
+            // that of what stands in double.
+            if let (Operator::Cast(to), &[input]) = (&operator, &inputs[..])
+                && match &program.steps[input].operator {
+                    Operator::MatMul | Operator::Gemm { .. } => is_half,
+                    Operator::Unary(Unary::Erf) => is_double,
+                    _ => is_half && *to == Dtype::F16,
+                }
+            {
+                named.insert(output, input);
+                continue;
+            }
+            let inputs = match (&operator, &inputs[..]) {
+                (Operator::Unary(Unary::Erf), &[input])
+                    if is_double && matches!(program.steps[input].operator, Operator::Cast(Dtype::F32)) =>
+                {
+                    program.steps[input].inputs.clone()
+                }
+                _ => inputs,
+            };
             named.insert(output, program.push(operator, inputs, node.name()));
         }
         for output in &graph.output {
