@@ -133,7 +133,7 @@ fn alike(layers: Vec<Attention>) -> Result<Vec<Attention>, String> {
 /// The attention of all layers.
 fn find(source: &ForwardModel) -> Result<Vec<Attention>, String> {
     let graph = &source.graph;
-    let way = Way::of(source);
+    let way = Way::between(graph, source.inputs_embeds, source.logits);
     let softmaxes: Vec<Id> = Sites::find(graph, &way.path).attention().collect();
     let products = values(source)?;
     if softmaxes.len() != products.len() {
@@ -174,10 +174,9 @@ struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn of(source: &'a ForwardModel) -> Way<'a> {
-        let graph = &source.graph;
-        let depends = graph.descendants(source.inputs_embeds);
-        let path: Vec<Id> = graph.ancestors(&[source.logits]).into_iter().filter(|id| depends[id.index()]).collect();
+    fn between(graph: &'a Graph, embeds: Id, logits: Id) -> Way<'a> {
+        let depends = graph.descendants(embeds);
+        let path: Vec<Id> = graph.ancestors(&[logits]).into_iter().filter(|id| depends[id.index()]).collect();
         let (mut on_path, mut users) = (vec![false; graph.len()], vec![Vec::new(); graph.len()]);
         for &id in &path {
             on_path[id.index()] = true;
@@ -266,6 +265,16 @@ impl<'a> Way<'a> {
                 _ => break,
             }
         }
+        // Where all numbers of a token are one axis, what splits it says in which order heads and their elements are.
+        let split = through[..at].iter().rev().find(|&&id| {
+            let numbers = self.graph.shape(id).iter().filter_map(Dim::value).filter(|&dim| dim != 1);
+            matches!(self.graph.value(id).op, Op::Reshape(_)) && numbers.count() > 1
+        });
+        if let Some(shape) = split.map(|&id| self.graph.shape(id))
+            && shape.last().and_then(Dim::value) != Some(size)
+        {
+            return Err(format!("they are split into {}", show(shape)));
+        }
         self.laid_out(value, width, size)
     }
 
@@ -322,5 +331,85 @@ impl<'a> Way<'a> {
 
     fn is_bias(&self, id: Id) -> bool {
         !self.on_path[id.index()] && self.graph.shape(id).iter().all(|dim| dim.value().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::op::{Unary, WeightLayout};
+    use crate::onnx::{Dtype, Tensor};
+
+    fn embeddings(g: &mut Graph) -> Id {
+        g.input("x", Dtype::F32, vec![Dim::symbol(BATCH), Dim::symbol(SEQ), 8.into()]).unwrap()
+    }
+
+    fn weight(g: &mut Graph, name: &str, shape: &[usize]) -> Id {
+        g.input(name, Dtype::F32, shape.iter().map(|&size| size.into()).collect()).unwrap()
+    }
+
+    /// `[batch, seq, heads * 4]` to `[batch, heads, seq, 4]`.
+    fn split(g: &mut Graph, x: Id, heads: usize) -> Id {
+        let split = g.reshape(x, vec![Dim::symbol(BATCH), Dim::symbol(SEQ), heads.into(), 4.into()]).unwrap();
+        g.transpose(split, &[0, 2, 1, 3]).unwrap()
+    }
+
+    fn found(g: &Graph, x: Id, factor: Id) -> Result<(Id, usize, usize), String> {
+        Way::between(g, x, factor).projection(factor, 4).map(|part| (part.value, part.heads, part.size))
+    }
+
+    #[test]
+    fn projections_are_what_comes_before_norms_rotation_and_repetition() {
+        let mut g = Graph::new();
+        let x = embeddings(&mut g);
+        let (own, bias) = (weight(&mut g, "w", &[8, 8]), weight(&mut g, "b", &[8]));
+        let product = g.linear(x, own, None, WeightLayout::InOut).unwrap();
+        let keys = g.plus(product, bias).unwrap();
+        let heads = split(&mut g, keys, 2);
+        // A norm of each head in primitives, then each repeated for two.
+        let square = g.times(heads, heads).unwrap();
+        let mean = g.mean_last(square).unwrap();
+        let root = g.unary(Unary::Sqrt, mean).unwrap();
+        let normed = g.divided(heads, root).unwrap();
+        let grouped = g.unsqueeze(normed, 2).unwrap();
+        let shape = vec![Dim::symbol(BATCH), 2.into(), 2.into(), Dim::symbol(SEQ), 4.into()];
+        let repeated = g.add(Op::Expand(shape), &[grouped]).unwrap();
+        let shape = vec![Dim::symbol(BATCH), 4.into(), Dim::symbol(SEQ), 4.into()];
+        let repeated = g.reshape(repeated, shape).unwrap();
+        assert_eq!(found(&g, x, repeated), Ok((keys, 2, 4)));
+    }
+
+    #[test]
+    fn parts_of_fused_projections_are_where_they_are_cut() {
+        let mut g = Graph::new();
+        let x = embeddings(&mut g);
+        let own = weight(&mut g, "w", &[8, 24]);
+        let fused = g.linear(x, own, None, WeightLayout::InOut).unwrap();
+        let keys = g.slice(fused, 2, 8, 16).unwrap();
+        let heads = split(&mut g, keys, 2);
+        assert_eq!(found(&g, x, heads), Ok((keys, 2, 4)));
+        // Head by head.
+        let all = split(&mut g, fused, 6);
+        let part = g.slice(all, 1, 2, 4).unwrap();
+        assert_eq!(found(&g, x, part), Ok((part, 2, 4)));
+    }
+
+    #[test]
+    fn what_is_no_projection_says_why() {
+        let mut g = Graph::new();
+        let x = embeddings(&mut g);
+        let (a, b) = (weight(&mut g, "a", &[8, 8]), weight(&mut g, "b", &[8, 8]));
+        let (one, other) =
+            (g.linear(x, a, None, WeightLayout::InOut).unwrap(), g.linear(x, b, None, WeightLayout::InOut).unwrap());
+        let sum = g.plus(one, other).unwrap();
+        let heads = split(&mut g, sum, 2);
+        assert!(found(&g, x, heads).unwrap_err().contains("several products"));
+        let two = g.constant(Tensor::float(2.0, Dtype::F32)).unwrap();
+        let scaled = g.times(x, two).unwrap();
+        assert!(found(&g, x, scaled).unwrap_err().contains("no product with a weight"));
+        // Elements before heads.
+        let turned = g.reshape(one, vec![Dim::symbol(BATCH), Dim::symbol(SEQ), 4.into(), 2.into()]).unwrap();
+        let heads = g.transpose(turned, &[0, 3, 1, 2]).unwrap();
+        assert!(found(&g, x, heads).unwrap_err().contains("split into [batch, seq, 4, 2]"));
     }
 }
