@@ -8,8 +8,8 @@ Run once, with exactly these versions (the output is committed):
 
 In double precision, by transformers' own eager models and hooks on their projections. Queries, keys and values are what the
 linear layers give, before norms and rotation. `published`: flat vectors, those of fewer key heads repeated as wholes, and the
-gradient of what the output projection gives. `aligned`: head by head, with the keys and values that the head uses, and the gradient
-of what the output projection takes. The backward rules of GIM are those of make_architecture_fixtures.py.
+gradient of what the output projection gives. `aligned`: head by head, with the keys and values that the head uses, and the
+gradient of what the output projection takes. The backward rules of GIM are those of make_architecture_fixtures.py.
 """
 
 import importlib.metadata

@@ -13,15 +13,15 @@ use crate::runtime::Graph;
 
 pub(super) const METHOD: Entry = Entry {
     info: Offered { name: "atp_star", options: &[RULES] },
-    description: "AtP*, of which GradDrop is what concerns tokens: sizes of gradient times difference from the baseline, each layer left \
-                  out of the backward pass in turn, averaged",
+    description: "AtP*, of which GradDrop is what concerns tokens: sizes of gradient times difference from the baseline, each \
+                  layer left out of the backward pass in turn, averaged",
     source: "arXiv 2403.00745",
     cost: "1 gradient a layer",
     build: |settings| Rc::new(AtpStar { knobs: named_rules(settings.word(RULES.name)) }),
 };
 
-/// The mean over layers of `|sum_d (b - e)[i, d] g[i, d]|`, with `g` the gradient in whose backward pass the layer's attention and
-/// feed-forward hand on nothing, and only the residual stream goes through. What the ways through one layer cancel is seen in the
+/// The mean over layers of `|sum_d (b - e)[i, d] g[i, d]|`, with `g` the gradient in whose backward pass the layer's attention
+/// and feed-forward hand on nothing, and only the residual stream goes through. What the ways through one layer cancel is seen in the
 /// gradient that leaves that layer out.
 ///
 /// The other part of AtP*, softmaxes computed anew where a query or a key is replaced, has no meaning for tokens: an embedding is

@@ -34,14 +34,14 @@ const FORM: OptionInfo = OptionInfo {
     kind: OptionKind::Choice(&["published", "aligned"]),
     default: OptionValue::Word("published"),
     only_with: None,
-    about: "published: the gradient behind the output projection meets values before it, and the keys and values of all groups are \
-            repeated one behind another; only where both have one width. aligned: the gradient of what the heads give, and keys \
-            and values with the heads that use them.",
+    about: "published: the gradient behind the output projection meets values before it, and the keys and values of all groups \
+            are repeated one behind another; only where both have one width. aligned: the gradient of what the heads give, and \
+            keys and values with the heads that use them.",
 };
 
 pub(super) const METHOD: Entry = Entry {
     info: Offered { name: "grad_ellm", options: &[LAYERS, WEIGHTS, FORM, RULES] },
-    description: "Grad-ELLM: positive parts of values times the score's gradient behind attention, by how alike query and keys are",
+    description: "Grad-ELLM: positive parts of values times the score's gradient behind attention, weighted by keys like the query",
     source: "arXiv 2601.03089",
     cost: "1 gradient, with projections",
     build: |settings| {

@@ -5,8 +5,8 @@
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of logarithms of probabilities, and
-/// since version 5 `forward_cached.onnx`, weights of another type than f32, a knob for gates alone and `deep_lift.onnx`, and since
-/// version 6 `attention_projections.onnx` and `gradient_drop.onnx`.
+/// since version 5 `forward_cached.onnx`, weights of another type than f32, a knob for gates alone and `deep_lift.onnx`, and
+/// since version 6 `attention_projections.onnx` and `gradient_drop.onnx`.
 pub const FORMAT_VERSION: u32 = 6;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;

@@ -136,7 +136,7 @@ fn find(source: &ForwardModel) -> Result<Vec<Attention>, String> {
     let way = Way::between(graph, source.inputs_embeds, source.logits);
     let softmaxes: Vec<Id> = Sites::find(graph, &way.path).attention().collect();
     let products = values(source)?;
-    if softmaxes.len() != products.len() {
+    if softmaxes.is_empty() || softmaxes.len() != products.len() {
         return Err("its layers do not have one softmax and one product of attention and values each".to_owned());
     }
     let layers = softmaxes.into_iter().zip(products).map(|(softmax, Values { product, values })| {

@@ -62,8 +62,8 @@ impl Inside {
         }));
         self.checks.push(Check {
             name: "gradient drop",
-            description: "gradient_drop.onnx without a layer against a movement that is taken around it, and without none against \
-                          gradient.onnx, in double precision",
+            description: "gradient_drop.onnx without a layer against a movement that is taken around it, and without none \
+                          against gradient.onnx, in double precision",
             measured: if ends.len() == layers { largest(deviations) } else { f64::NAN },
             tolerance: DERIVATIVE + of.evidence.exact(),
             advice: FAULT,

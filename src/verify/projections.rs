@@ -32,8 +32,8 @@ impl Inside {
         }
         self.checks.push(Check {
             name: "projections",
-            description: "queries, keys and values of attention_projections.onnx, given to a layer as they are of another prompt, \
-                          against that prompt's attention, in double precision",
+            description: "queries, keys and values of attention_projections.onnx, given to a layer as they are of another \
+                          prompt, against that prompt's attention, in double precision",
             measured: if all { largest(deviations) } else { f64::NAN },
             tolerance: of.evidence.exact(),
             advice: FAULT,
@@ -62,8 +62,8 @@ impl Inside {
         let all = steps.heads.len() == layers && steps.outputs.len() == layers;
         self.checks.push(Check {
             name: "gradient behind attention",
-            description: "gradients of what the heads give and of what the projection behind them gives, against the derivative by \
-                          forward mode, in double precision",
+            description: "gradients of what the heads give and of what the projection behind them gives, against the derivative \
+                          by forward mode, in double precision",
             measured: if all { ratio((moved.output[0].sum() - expected.0).abs(), expected.1) } else { f64::NAN },
             tolerance: DERIVATIVE + of.evidence.exact(),
             advice: FAULT,
