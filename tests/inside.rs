@@ -112,8 +112,7 @@ fn method(name: &str, options: Options) -> Rc<dyn Method> {
 
 #[track_caller]
 fn assert_close(found: &[f64], reference: &[f64]) {
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let error = norm(&mut found.iter().zip(reference).map(|(a, b)| a - b)) / norm(&mut reference.iter().copied());
+    let error = off(found, reference);
     assert!(found.len() == reference.len() && error < TOLERANCE, "{error:e}: {found:?} {reference:?}");
 }
 
@@ -253,6 +252,185 @@ fn value_zeroing_agrees_with_inseq() {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Layers {
+    Last(u64),
+    All(String),
+}
+
+#[derive(Deserialize)]
+struct GradEllm {
+    position: usize,
+    form: String,
+    layers: Layers,
+    weights: String,
+    rules: String,
+    values: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct OfModel {
+    folder: String,
+    rows: Vec<GradEllm>,
+}
+
+#[derive(Deserialize)]
+struct OfGradEllm {
+    prompt: Vec<i64>,
+    target: i64,
+    models: BTreeMap<String, OfModel>,
+}
+
+/// scripts/make_grad_ellm_fixtures.py: groups of heads, fused projections, norms of queries and keys, soft-caps, biases.
+#[test]
+fn grad_ellm_agrees_with_pytorch() {
+    let file = std::fs::read(fixtures().join("inside/grad_ellm.json")).unwrap();
+    let reference: OfGradEllm = serde_json::from_slice(&file).unwrap();
+    assert_eq!(reference.models.len(), 6);
+    // The same models as exporters write them.
+    let exported = [
+        ("llama-a", "foreign/llama-a.ts17.sdpa.onnx"),
+        ("llama-a", "foreign/llama-a.genai21.gqa.onnx"),
+        ("llama-a", "foreign/llama-a.dynamo18.eager.onnx"),
+        ("gpt2-a", "foreign/gpt2-a.ts17.eager.onnx"),
+    ];
+    let written = reference.models.iter().map(|(name, of)| (name.as_str(), of.folder.as_str()));
+    for (name, source) in written.chain(exported) {
+        let of = &reference.models[name];
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        let tokenizer = source.ends_with(".onnx").then(|| fixtures().join("llama-a/tokenizer.json"));
+        let options = BakeOptions { tokenizer, ..BakeOptions::default() };
+        bake(&fixtures().join(source), &bundle, &options, &mut |_, _| {}).unwrap();
+        let mut model = open(&bundle);
+        let case = |position| Case {
+            prompt: reference.prompt.as_slice().into(),
+            position,
+            question: Question { target: reference.target, contrast: None, score: Score::Logit },
+            ranked: Units::tokens(0..reference.prompt.len()),
+            ..case()
+        };
+        let mut worst: f64 = 0.0;
+        for row in &of.rows {
+            let word =
+                |word: &str, of: &[&'static str]| OptionValue::Word(of.iter().find(|known| **known == word).unwrap());
+            let layers = match &row.layers {
+                Layers::Last(count) => OptionValue::Integer(*count),
+                Layers::All(all) => word(all, &["all"]),
+            };
+            let options = [
+                ("layers", layers),
+                ("weights", word(&row.weights, &["loosened", "softmax"])),
+                ("form", word(&row.form, &["published", "aligned"])),
+                ("rules", word(&row.rules, &["gradient", "gim"])),
+            ];
+            let (found, cost) = explain(&mut model, &method("grad_ellm", &options), &case(row.position)).unwrap();
+            let found = found.unwrap().values.remove(0);
+            if row.values.iter().all(|&value| value == 0.0) {
+                assert_eq!(found, row.values);
+            } else {
+                worst = worst.max(off(&found, &row.values));
+                assert_close(&found, &row.values);
+            }
+            assert!(found[row.position + 1..].iter().all(|&value| value == 0.0));
+            assert_eq!((cost.gradient_rows, cost.forward_rows), (1, 0));
+        }
+        println!("{source}: {} rows, relative error at most {worst:.1e}", of.rows.len());
+        // As it was published it multiplies numbers of two vectors that need not have one length.
+        let published = explain(&mut model, &method("grad_ellm", &[]), &case(7)).unwrap().0;
+        let some = of.rows.iter().any(|row| row.form == "published");
+        assert_eq!(published.is_ok(), some, "{name}");
+        if let Err(reason) = published {
+            assert!(reason.0.contains("`form: aligned`"), "{reason}");
+        }
+        let question = Question { score: Score::LogProbability, ..case(7).question };
+        let refused = explain(&mut model, &method("grad_ellm", &[]), &Case { question, ..case(7) }).unwrap().0;
+        assert!(refused.unwrap_err().0.contains("logarithm of a probability"));
+    }
+}
+
+#[derive(Deserialize)]
+struct WithoutLayers {
+    folder: String,
+    attributions: BTreeMap<String, Vec<f64>>,
+    /// What the gradient times the difference, of no layer left out, is off by.
+    from_gradient: BTreeMap<String, f64>,
+}
+
+#[derive(Deserialize)]
+struct OfAtpStar {
+    prompt: Vec<i64>,
+    target: i64,
+    baseline: i64,
+    models: BTreeMap<String, WithoutLayers>,
+}
+
+/// scripts/make_atp_star_fixtures.py: attention and feed-forward one after the other and side by side, and norms behind them.
+#[test]
+fn atp_star_agrees_with_pytorch() {
+    let file = std::fs::read(fixtures().join("inside/atp_star.json")).unwrap();
+    let reference: OfAtpStar = serde_json::from_slice(&file).unwrap();
+    assert_eq!(reference.models.len(), 6);
+    let exported = [
+        ("llama-a", "foreign/llama-a.ts17.sdpa.onnx"),
+        ("llama-a", "foreign/llama-a.dynamo23.sdpa.onnx"),
+        ("gpt2-a", "foreign/gpt2-a.ts17.eager.onnx"),
+    ];
+    let written = reference.models.iter().map(|(name, of)| (name.as_str(), of.folder.as_str()));
+    for (name, source) in written.chain(exported) {
+        let of = &reference.models[name];
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        let tokenizer = source.ends_with(".onnx").then(|| fixtures().join("llama-a/tokenizer.json"));
+        let options = BakeOptions { tokenizer, ..BakeOptions::default() };
+        bake(&fixtures().join(source), &bundle, &options, &mut |_, _| {}).unwrap();
+        let mut model = open(&bundle);
+        let case = Case {
+            prompt: reference.prompt.as_slice().into(),
+            position: reference.prompt.len() - 1,
+            question: Question { target: reference.target, contrast: None, score: Score::Logit },
+            baseline: reference.baseline,
+            ranked: Units::tokens(0..reference.prompt.len()),
+            ..case()
+        };
+        for (rules, values) in &of.attributions {
+            let rules = OptionValue::Word(["gradient", "gim"].into_iter().find(|known| known == rules).unwrap());
+            let (found, cost) = explain(&mut model, &method("atp_star", &[("rules", rules)]), &case).unwrap();
+            let found = found.unwrap().values.remove(0);
+            println!("{source} {rules:?}: relative error {:.1e}", off(&found, values));
+            assert_close(&found, values);
+            assert_eq!((cost.gradient_rows as usize, cost.forward_rows), (model.manifest().dimensions.layers, 0));
+        }
+        assert!(of.from_gradient.values().all(|&off| off > 0.1), "{source}");
+    }
+}
+
+/// Where a norm stands behind the sum, nothing goes around a layer; where an answer is a label, no token is followed by it.
+#[test]
+fn models_without_the_graphs_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    bake(&fixtures().join("architectures/bert-a"), &bundle, &BakeOptions::default(), &mut |_, _| {}).unwrap();
+    let mut model = open(&bundle);
+    let case = Case { position: 0, question: Question { target: 1, contrast: None, score: Score::Logit }, ..case() };
+    for (name, reason) in [
+        ("atp_star", "what layer 0 gives is no sum of what enters it"),
+        ("grad_ellm", "a classifier has no such token"),
+    ] {
+        let (found, cost) = explain(&mut model, &method(name, &[]), &case).unwrap();
+        let said = found.unwrap_err().to_string();
+        assert!(said.contains(reason), "{name}: {said}");
+        assert_eq!(cost.gradient_rows, 0);
+    }
+}
+
+/// Relative error: the norm of the difference over the norm of the reference.
+fn off(found: &[f64], reference: &[f64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut found.iter().zip(reference).map(|(a, b)| a - b)) / norm(&mut reference.iter().copied())
+}
+
 #[test]
 fn bundles_of_before_say_what_they_lack() {
     let mut model = open(&fixtures().join("runtime/bundle"));
@@ -263,7 +441,12 @@ fn bundles_of_before_say_what_they_lack() {
         ranked: Units::tokens(0..2),
         ..case()
     };
-    for (name, lacks) in [("value_zeroing", "value_zeroing.onnx"), ("attention_x_gradient", "score_gradient.onnx")] {
+    for (name, lacks) in [
+        ("value_zeroing", "value_zeroing.onnx"),
+        ("attention_x_gradient", "score_gradient.onnx"),
+        ("grad_ellm", "attention_projections.onnx"),
+        ("atp_star", "gradient_drop.onnx"),
+    ] {
         let (found, _) = explain(&mut model, &method(name, &[]), &case).unwrap();
         assert_eq!(found.unwrap_err().to_string(), format!("this bundle was baked without {lacks}; bake it anew"));
     }

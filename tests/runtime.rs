@@ -404,8 +404,8 @@ fn damaged_manifests_are_refused() {
     for (from, to, expected) in [
         (
             "\"format_version\": 1",
-            "\"format_version\": 6",
-            "its format version is 6; this program reads versions 1 to 5",
+            "\"format_version\": 7",
+            "its format version is 7; this program reads versions 1 to 6",
         ),
         ("\"format_version\": 1", "\"format_version\": 2", "it lacks its own SHA-256"),
         ("\"hidden\": 4", "\"hidden\": 0", "its dimension `hidden` is 0"),

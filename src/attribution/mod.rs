@@ -4,10 +4,12 @@
 //! sees a metric.
 
 mod ablation;
+mod atp_star;
 mod attention_flow;
 mod attention_gradient;
 mod deep_lift;
 mod ensemble;
+mod grad_ellm;
 mod gradients;
 mod imported;
 mod integrated_gradients;
@@ -124,7 +126,10 @@ pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution
     if let Some(lacks) = method.rules().and_then(|rules| probe.lacks_knob(&rules)) {
         return Err(Inapplicable(lacks));
     }
-    let of_logits = |graph: &&Graph| matches!(graph, Graph::ResidualGradient | Graph::ScoreGradient | Graph::DeepLift);
+    let of_logits = |graph: &&Graph| {
+        use Graph::{AttentionProjections, DeepLift, GradientDrop, ResidualGradient, ScoreGradient};
+        matches!(graph, ResidualGradient | ScoreGradient | DeepLift | AttentionProjections | GradientDrop)
+    };
     if let Some(graph) = method.needs().iter().find(of_logits).filter(|_| of_logarithm) {
         let reason =
             format!("{} differentiates logits, and what is explained is the logarithm of a probability", graph.file());
@@ -197,6 +202,8 @@ const SINGLE: &[Entry] = &[
     attention_flow::METHOD,
     attention_gradient::METHOD,
     value_zeroing::METHOD,
+    grad_ellm::METHOD,
+    atp_star::METHOD,
     ablation::METHOD,
     random::METHOD,
     smooth_grad::SMOOTH_GRAD,

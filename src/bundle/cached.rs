@@ -23,7 +23,7 @@ pub fn forward_cached(source: &ForwardModel) -> Result<Made, GradError> {
     let mut graph = continued.graph.clone();
     let batch = Dim::symbol(BATCH);
     let position = graph.input("position", Dtype::I64, vec![batch.clone()])?;
-    let row = row_at(&mut graph, continued.logits, position)?;
+    let row = row_at(&mut graph, continued.logits, position, &[])?;
     let logits = graph.reshape(row, vec![batch, Dim::known(source.vocab)])?;
     graph.set_scope("kept");
     let keys = stacked(&mut graph, &continued.keys)?;

@@ -5,8 +5,9 @@
 
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of logarithms of probabilities, and
-/// since version 5 `forward_cached.onnx`, weights of another type than f32, a knob for gates alone and `deep_lift.onnx`.
-pub const FORMAT_VERSION: u32 = 5;
+/// since version 5 `forward_cached.onnx`, weights of another type than f32, a knob for gates alone and `deep_lift.onnx`, and
+/// since version 6 `attention_projections.onnx` and `gradient_drop.onnx`.
+pub const FORMAT_VERSION: u32 = 6;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
 /// The manifest itself.
@@ -38,12 +39,16 @@ pub enum Graph {
     ValueZeroing,
     /// As [`Graph::Gradient`] by calculus, with DeepLIFT's multipliers at element-wise nonlinearities.
     DeepLift,
+    /// Queries, keys and values before norms and rotation, and the gradient of what attention makes of them.
+    AttentionProjections,
+    /// As [`Graph::Gradient`], without what flows through one layer.
+    GradientDrop,
     /// As [`Graph::Forward`], behind a prefix whose keys and values are given.
     ForwardCached,
 }
 
 impl Graph {
-    pub const ALL: [Graph; 13] = [
+    pub const ALL: [Graph; 15] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
@@ -56,6 +61,8 @@ impl Graph {
         Graph::ForwardScores,
         Graph::ValueZeroing,
         Graph::DeepLift,
+        Graph::AttentionProjections,
+        Graph::GradientDrop,
         Graph::ForwardCached,
     ];
 
@@ -74,6 +81,8 @@ impl Graph {
             Graph::ForwardScores => "forward_scores.onnx",
             Graph::ValueZeroing => "value_zeroing.onnx",
             Graph::DeepLift => "deep_lift.onnx",
+            Graph::AttentionProjections => "attention_projections.onnx",
+            Graph::GradientDrop => "gradient_drop.onnx",
             Graph::ForwardCached => "forward_cached.onnx",
         }
     }
@@ -85,7 +94,15 @@ impl Graph {
 
     /// Whether it has the [knobs](crate::grad::Knobs::NAMES) as inputs, besides those of [`Graph::inputs`].
     pub fn has_knobs(self) -> bool {
-        matches!(self, Graph::Gradient | Graph::GradientLogProbability | Graph::ResidualGradient | Graph::ScoreGradient)
+        matches!(
+            self,
+            Graph::Gradient
+                | Graph::GradientLogProbability
+                | Graph::ResidualGradient
+                | Graph::ScoreGradient
+                | Graph::AttentionProjections
+                | Graph::GradientDrop
+        )
     }
 
     /// Its inputs but for knobs.
@@ -94,7 +111,7 @@ impl Graph {
             Graph::Embed => &["input_ids"],
             Graph::Forward => &["input_ids", "attention_mask", "position"],
             Graph::ForwardEmbeds => &["inputs_embeds", "attention_mask", "position"],
-            Graph::Gradient | Graph::ResidualGradient | Graph::ScoreGradient => {
+            Graph::Gradient | Graph::ResidualGradient | Graph::ScoreGradient | Graph::AttentionProjections => {
                 &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight"]
             }
             Graph::GradientLogProbability => &["inputs_embeds", "attention_mask", "position", "target"],
@@ -111,6 +128,9 @@ impl Graph {
                 "contrast_weight",
                 "baseline_row",
             ],
+            Graph::GradientDrop => {
+                &["inputs_embeds", "attention_mask", "position", "target", "contrast", "contrast_weight", "dropped"]
+            }
             Graph::ForwardCached => &["input_ids", "attention_mask", "position", "past_keys", "past_values"],
         }
     }
@@ -119,11 +139,14 @@ impl Graph {
         match self {
             Graph::Embed => &["inputs_embeds"],
             Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => &["logits"],
-            Graph::Gradient | Graph::GradientLogProbability | Graph::DeepLift => &["score", "gradient"],
+            Graph::Gradient | Graph::GradientLogProbability | Graph::DeepLift | Graph::GradientDrop => {
+                &["score", "gradient"]
+            }
             Graph::Attention => &["attention"],
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],
             Graph::ValueZeroing => &["distance"],
+            Graph::AttentionProjections => &["score", "queries", "keys", "values", "heads_gradient", "output_gradient"],
             Graph::ForwardCached => &["logits", "keys", "values"],
         }
     }

@@ -57,6 +57,8 @@ pub(super) struct Scored {
     pub logits: Id,
     pub attention_mask: Id,
     pub last_places: Vec<Id>,
+    /// Values that are to be there at all positions, though the score hangs on one of them.
+    pub whole: Vec<Id>,
 }
 
 impl Scored {
@@ -69,7 +71,8 @@ impl Scored {
     pub fn of_roots(source: &ForwardModel, roots: &[Id]) -> (Scored, Vec<Id>) {
         let own = 2 + source.last_places.len();
         let last_places = roots[2..own].to_vec();
-        (Scored { logits: roots[0], attention_mask: roots[1], last_places }, roots[own..].to_vec())
+        let scored = Scored { logits: roots[0], attention_mask: roots[1], last_places, whole: Vec::new() };
+        (scored, roots[own..].to_vec())
     }
 }
 
@@ -89,7 +92,7 @@ pub(super) fn scored_row(
             Some(_) => last::of_mask(graph, scored.attention_mask)?,
             None => position,
         };
-        let row = last::at_position(graph, scored.logits, &scored.last_places, position)?;
+        let row = last::at_position(graph, scored.logits, &scored.last_places, position, &scored.whole)?;
         return graph.reshape(row, one_row(labels.unwrap_or(source.vocab)));
     }
     match labels {
@@ -97,8 +100,8 @@ pub(super) fn scored_row(
         Some(labels) if Dim::product(graph.shape(scored.logits)) == Dim::product(&one_row(labels)) => {
             graph.reshape(scored.logits, one_row(labels))
         }
-        Some(_) => first_row(graph, scored.logits),
-        None => row_at(graph, scored.logits, position),
+        Some(_) => first_row(graph, scored.logits, &scored.whole),
+        None => row_at(graph, scored.logits, position, &scored.whole),
     }
 }
 
@@ -111,6 +114,7 @@ pub fn forward(source: &ForwardModel) -> Result<Baked, GradError> {
         logits: source.logits,
         attention_mask: source.attention_mask,
         last_places: source.last_places.clone(),
+        whole: Vec::new(),
     };
     let row = scored_row(&mut graph, source, &scored, position)?;
     let outputs = source.labels.as_ref().map_or(source.vocab, Labels::count);

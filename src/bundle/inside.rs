@@ -5,7 +5,9 @@
 
 use super::contract::Graph as Contract;
 use super::deep_lift;
+use super::gradient_drop;
 use super::graphs::{Asked, Baked, Scored, from_embeds, scored_row};
+use super::projections;
 use super::residual::Stream;
 use super::source::ForwardModel;
 use crate::grad::sites::Sites;
@@ -41,6 +43,8 @@ pub fn graphs(source: &ForwardModel) -> Result<Vec<(Contract, Made)>, GradError>
         (Contract::ForwardScores, forward_scores(source)?),
         (Contract::ValueZeroing, of_stream(value_zeroing)?),
         (Contract::DeepLift, deep_lift::graph(source)?),
+        (Contract::AttentionProjections, projections::graph(source)?),
+        (Contract::GradientDrop, of_stream(gradient_drop::graph)?),
     ])
 }
 
@@ -114,7 +118,7 @@ impl Replacing {
 }
 
 /// Whether a number of each row, i64 `[batch]`, is this one: bool of a shape with the batch first, all else 1.
-fn is_number(graph: &mut Graph, number: Id, of: usize, rank: usize) -> Result<Id, GraphError> {
+pub(super) fn is_number(graph: &mut Graph, number: Id, of: usize, rank: usize) -> Result<Id, GraphError> {
     let of = graph.constant(Tensor::i64(of as i64))?;
     let equal = graph.logic(Logic::Equal, number, of)?;
     let mut shape = vec![Dim::known(1); rank];
@@ -308,13 +312,13 @@ fn value_zeroing(source: &ForwardModel, stream: &Stream) -> Result<Made, GradErr
 }
 
 /// A product of attention weights and values, and the values.
-struct Values {
-    product: Id,
-    values: Id,
+pub(super) struct Values {
+    pub product: Id,
+    pub values: Id,
 }
 
 /// Those of all layers, in order, where the values are `[batch, .., seq, size]` on the right.
-fn values(source: &ForwardModel) -> Result<Vec<Values>, String> {
+pub(super) fn values(source: &ForwardModel) -> Result<Vec<Values>, String> {
     let graph = &source.graph;
     let depends = graph.descendants(source.inputs_embeds);
     let path = graph.ancestors(&[source.logits]).into_iter().filter(|id| depends[id.index()]);

@@ -45,14 +45,15 @@ fn from_end(graph: &Graph, index: Id) -> bool {
     }
 }
 
-/// `logits` with the row at `position` (i64 `[batch]`) wherever the last place was taken. `at`: those places.
-pub fn at_position(graph: &mut Graph, logits: Id, at: &[Id], position: Id) -> Result<Id, GraphError> {
+/// `logits` with the row at `position` (i64 `[batch]`) wherever the last place was taken. `at`: those places; `whole`: as of
+/// [`row_at`].
+pub fn at_position(graph: &mut Graph, logits: Id, at: &[Id], position: Id, whole: &[Id]) -> Result<Id, GraphError> {
     let mut changed: HashMap<Id, Id> = HashMap::new();
     for id in graph.ancestors(&[logits]) {
         let value = graph.value(id).clone();
         let inputs: Vec<Id> = value.inputs.iter().map(|input| changed.get(input).copied().unwrap_or(*input)).collect();
         let new = if at.contains(&id) {
-            let row = row_at(graph, inputs[0], position)?;
+            let row = row_at(graph, inputs[0], position, whole)?;
             graph.reshape(row, value.shape)?
         } else if inputs != value.inputs {
             graph.set_scope(&value.scope);

@@ -11,28 +11,42 @@ use crate::onnx::op::{Logic, Op, Reduction, WeightLayout};
 use crate::onnx::rewrite::is_elementwise;
 use crate::onnx::{Dim, Graph, GraphError, Id};
 
-/// The row of `root` `[batch, seq, ..]` at `position` (i64 `[batch]`), as `[batch, 1, ..]`.
-pub fn row_at(graph: &mut Graph, root: Id, position: Id) -> Result<Id, GraphError> {
-    graph.set_scope("position");
-    let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
-    let needed_whole = needed_whole(graph, root);
-    let places = graph.add(Op::Arange(seq), &[])?;
-    let position = graph.reshape(position, vec![batch, one.clone(), one])?;
-    let here = graph.logic(Logic::Equal, places, position)?;
-    let one_hot = graph.cast(here, graph.dtype(root))?;
-    Selector { place: Place::OneHot(one_hot), needed_whole, done: HashMap::new() }.row(graph, root)
+/// The row of `root` `[batch, seq, ..]` at `position` (i64 `[batch]`), as `[batch, 1, ..]`. `whole`: values that are to be there
+/// at all positions, though one were enough.
+pub fn row_at(graph: &mut Graph, root: Id, position: Id, whole: &[Id]) -> Result<Id, GraphError> {
+    let needed_whole = needed_whole(graph, root, whole);
+    let place = Place::at(graph, position, root)?;
+    Selector { place, needed_whole, done: HashMap::new() }.row(graph, root)
 }
 
-/// The row of `root` `[batch, seq, ..]` at the first token, as `[batch, 1, ..]`.
-pub fn first_row(graph: &mut Graph, root: Id) -> Result<Id, GraphError> {
-    let needed_whole = needed_whole(graph, root);
+/// The row of `root` `[batch, seq, ..]` at the first token, as `[batch, 1, ..]`. `whole`: as of [`row_at`].
+pub fn first_row(graph: &mut Graph, root: Id, whole: &[Id]) -> Result<Id, GraphError> {
+    let needed_whole = needed_whole(graph, root, whole);
     Selector { place: Place::First, needed_whole, done: HashMap::new() }.row(graph, root)
+}
+
+/// The row of `x` `[batch, seq, ..]` at `position` (i64 `[batch]`), as `[batch, 1, ..]`, taken of `x` itself.
+pub fn row_of(graph: &mut Graph, x: Id, position: Id) -> Result<Id, GraphError> {
+    let place = Place::at(graph, position, x)?;
+    Selector { place, needed_whole: Vec::new(), done: HashMap::new() }.take(graph, x)
 }
 
 enum Place {
     /// `[batch, 1, seq]`: 1 at the position, 0 elsewhere.
     OneHot(Id),
     First,
+}
+
+impl Place {
+    /// A position of each row, i64 `[batch]`, for values of the type of `like`.
+    fn at(graph: &mut Graph, position: Id, like: Id) -> Result<Place, GraphError> {
+        graph.set_scope("position");
+        let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
+        let places = graph.add(Op::Arange(seq), &[])?;
+        let position = graph.reshape(position, vec![batch, one.clone(), one])?;
+        let here = graph.logic(Logic::Equal, places, position)?;
+        Ok(Place::OneHot(graph.cast(here, graph.dtype(like))?))
+    }
 }
 
 struct Selector {
@@ -90,10 +104,10 @@ impl Selector {
 
 /// Which values something needs at all positions: what is behind the first operators, seen from `root`, that mix
 /// positions. Where such a value also leads to `root` directly (the residual stream), its row is taken there, rather
-/// than computed a second time.
-fn needed_whole(graph: &Graph, root: Id) -> Vec<bool> {
+/// than computed a second time. `others` are needed by somebody else.
+fn needed_whole(graph: &Graph, root: Id, others: &[Id]) -> Vec<bool> {
     let mut seen = vec![false; graph.len()];
-    let mut mixing = Vec::new();
+    let mut mixing = others.to_vec();
     let mut open = vec![root];
     while let Some(x) = open.pop() {
         if std::mem::replace(&mut seen[x.index()], true) {

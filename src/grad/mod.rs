@@ -71,6 +71,31 @@ pub fn differentiate_at(
     knobs: &KnobInputs,
     required: &[SiteKind],
 ) -> Result<(Vec<Id>, Audit), GradError> {
+    differentiate_around(graph, score, source, targets, knobs, required, &[])
+}
+
+/// A way around a part of the graph, for gradients alone.
+pub struct Detour {
+    /// What enters the part, of the same shape as what leaves it.
+    pub before: Id,
+    pub behind: Id,
+    /// Where the way is taken, bool, of a shape that broadcasts to theirs.
+    pub taken: Id,
+}
+
+/// The same, where the gradient with respect to what leaves a part of the graph may go around it to what enters it.
+///
+/// # Errors
+/// As [`differentiate_at`].
+pub fn differentiate_around(
+    graph: &mut Graph,
+    score: Id,
+    source: Id,
+    targets: &[Id],
+    knobs: &KnobInputs,
+    required: &[SiteKind],
+    detours: &[Detour],
+) -> Result<(Vec<Id>, Audit), GradError> {
     let depends = graph.descendants(source);
     if !depends[score.index()] {
         return Err(GradError::Independent);
@@ -92,7 +117,7 @@ pub fn differentiate_at(
     let first = targets.iter().min().copied().unwrap_or(source);
     let mut found: HashMap<Id, Id> = HashMap::new();
     for &id in path.iter().rev().take_while(|&&id| id >= first) {
-        let Some(gradient) = accumulate(graph, &pending[id.index()])? else { continue };
+        let Some(mut gradient) = accumulate(graph, &pending[id.index()])? else { continue };
         if targets.contains(&id) {
             found.insert(id, gradient);
         }
@@ -101,6 +126,12 @@ pub fn differentiate_at(
         }
         let value = graph.value(id).clone();
         graph.set_scope(&format!("gradient/{}", value.scope));
+        for detour in detours.iter().filter(|detour| detour.behind == id) {
+            let nothing = graph.scalar(0.0, gradient)?;
+            let around = graph.choose(detour.taken, gradient, nothing)?;
+            pending[detour.before.index()].push(around);
+            gradient = graph.choose(detour.taken, nothing, gradient)?;
+        }
         let needed: Vec<bool> = value.inputs.iter().map(|input| depends[input.index()]).collect();
         let Some(rule) = rules::rule(&value.op) else {
             return Err(GradError::NoRule {

@@ -11,7 +11,7 @@ use super::cost::Account;
 use super::{Case, Question, Removal};
 use crate::config;
 use crate::grad::Knobs;
-use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Multipliers, Residual, Row, Score};
+use crate::runtime::{AttentionScores, Gradient, GradientRow, Graph, Multipliers, Projections, Residual, Row, Score};
 
 /// Embeddings to be differentiated at, made one after another when they are run rather than held all at once.
 pub struct Points {
@@ -60,6 +60,16 @@ pub(super) enum Ask {
         point: GradientRow,
         knobs: Knobs,
         answer: oneshot::Sender<AttentionScores>,
+    },
+    Projections {
+        point: GradientRow,
+        knobs: Knobs,
+        answer: oneshot::Sender<Projections>,
+    },
+    WithoutLayers {
+        point: GradientRow,
+        knobs: Knobs,
+        answer: oneshot::Sender<Vec<Gradient>>,
     },
     Multipliers {
         point: GradientRow,
@@ -302,6 +312,20 @@ impl Probe {
     pub async fn attention_scores(&self, knobs: Knobs) -> AttentionScores {
         let point = self.point(self.embeddings().await.inputs.clone());
         self.ask(|answer| Ask::AttentionScores { point, knobs, answer }).await
+    }
+
+    /// The prompt's queries, keys and values as their projections give them, and the gradients of the question with respect to
+    /// what attention makes of them. Only where the model [has](Probe::has) the graph.
+    pub async fn projections(&self, knobs: Knobs) -> Projections {
+        let point = self.point(self.embeddings().await.inputs.clone());
+        self.ask(|answer| Ask::Projections { point, knobs, answer }).await
+    }
+
+    /// The gradients of the question with respect to the prompt's embeddings, one for each layer that is left out of the backward
+    /// pass. Only where the model [has](Probe::has) the graph.
+    pub async fn gradients_without_layers(&self, knobs: Knobs) -> Vec<Gradient> {
+        let point = self.point(self.embeddings().await.inputs.clone());
+        self.ask(|answer| Ask::WithoutLayers { point, knobs, answer }).await
     }
 
     /// DeepLIFT's multipliers of the question, the baseline token at every position being what the prompt is compared with. Only

@@ -183,6 +183,14 @@ impl<'m, T: 'static> Driver<'m, T> {
                     let _ = answer.send(found);
                 }
             }
+            Ask::Projections { point, knobs, answer } => {
+                if let Some(found) = self.model.projections(&[point], &knobs)?.pop() {
+                    let _ = answer.send(found);
+                }
+            }
+            Ask::WithoutLayers { point, knobs, answer } => {
+                let _ = answer.send(self.model.gradients_without_layers(&point, &knobs)?);
+            }
             Ask::Multipliers { point, baseline, answer } => {
                 let _ = answer.send(self.model.multipliers(&point, baseline)?);
             }

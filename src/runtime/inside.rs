@@ -71,7 +71,7 @@ impl Model {
         })
     }
 
-    fn differentiated<T>(
+    pub(super) fn differentiated<T>(
         &mut self,
         graph: Graph,
         rows: &[GradientRow],

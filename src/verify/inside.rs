@@ -40,7 +40,7 @@ pub(super) struct Expected {
 pub(super) type Output = (&'static str, ArrayD<f64>, f64);
 
 /// The setting of the knobs that has every knob at a random value: rules that differ anywhere differ there.
-const LANE: usize = 2;
+pub(super) const LANE: usize = 2;
 
 impl Inside {
     /// Computes what the checks compare; nothing of graphs that the bundle lacks.
@@ -91,6 +91,12 @@ impl Inside {
         }
         if let Some(graph) = of.read(Graph::DeepLift)? {
             inside.deep_lift(&of, &graph, &mut random)?;
+        }
+        if let Some(graph) = of.read(Graph::AttentionProjections)? {
+            inside.projections(&of, &graph, &mut random)?;
+        }
+        if let (Some(residual), Some(graph)) = (&residual, of.read(Graph::GradientDrop)?) {
+            inside.gradient_drop(&of, residual, &graph, &mut random)?;
         }
         Ok(inside)
     }
@@ -382,11 +388,11 @@ pub(super) struct Of<'a> {
     pub evidence: &'a Evidence,
     pub machine: Machine<'a>,
     /// Of the graphs that differentiate.
-    feeds: Feeds,
-    knobs: [Knobs; 1],
+    pub feeds: Feeds,
+    pub knobs: [Knobs; 1],
     /// A prompt for each layer, in which something is replaced there, and the same as feeds.
     sample: Sample,
-    by_layer: Feeds,
+    pub by_layer: Feeds,
 }
 
 impl Of<'_> {

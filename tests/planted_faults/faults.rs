@@ -14,9 +14,24 @@ pub struct Fault {
 const GRADIENT: &[&str] = &["gradient.onnx"];
 const FORWARD: &[&str] = &["forward.onnx", "gradient.onnx", "attention.onnx"];
 const CACHED: &[&str] = &["forward_cached.onnx"];
+const PROJECTIONS: &[&str] = &["attention_projections.onnx"];
 const LAYER: &str = "gradient/layers.1.self_attn";
 const NORM: &str = "gradient/layers.1.input_layernorm";
 const MLP: &str = "gradient/layers.1.mlp";
+
+/// The choices of a layer's gradient in the graph that drops one: through the layer, and around it.
+fn ways(s: &Surgeon) -> [usize; 2] {
+    let choices = (0..s.nodes().len()).filter(|&at| {
+        let node = &s.nodes()[at];
+        node.op_type() == "Where" && node.name().starts_with("gradient/layers.1.")
+    });
+    let choices: Vec<usize> = choices.collect();
+    let of = |around: bool| {
+        let is = |at: &usize| s.input(*at, 1).contains("gradient") == around;
+        choices.iter().copied().find(is).expect("no choice of a way")
+    };
+    [of(false), of(true)]
+}
 
 const fn rule(what: &'static str, model: &'static str, by: &'static str, plant: fn(&mut Surgeon)) -> Fault {
     Fault { what, model, files: GRADIENT, plant, by }
@@ -395,6 +410,119 @@ pub const INSIDE: &[Fault] = &[
         files: &["forward_scores.onnx"],
         plant: |s| s.keep(s.nth("replaced/1", "Where", "Reshape", 0), 1),
         by: "scores replaced",
+    },
+    Fault {
+        what: "projections: layers in the wrong order",
+        model: "llama-a",
+        files: PROJECTIONS,
+        plant: |s| {
+            let all = s.nth("projections", "Concat", "Reshape", 1);
+            s.node(all).input.reverse();
+        },
+        by: "projections",
+    },
+    Fault {
+        what: "projections: keys are rotated",
+        model: "llama-a",
+        files: PROJECTIONS,
+        plant: |s| {
+            // Both are the halves of heads, one behind the other.
+            let rotated = s.nth("layers.1.self_attn", "Concat", "Add", 1);
+            let rotated = s.nodes()[rotated].output[0].clone();
+            let keys = s.nth("projections", "Concat", "Reshape", 1);
+            let own = s.input(keys, 1);
+            let at = s.nodes().iter().position(|node| node.output[0] == own).unwrap();
+            s.set_input(at, 0, &rotated);
+        },
+        by: "projections",
+    },
+    Fault {
+        what: "projections: values for keys",
+        model: "llama-a",
+        files: PROJECTIONS,
+        plant: |s| {
+            let made = |s: &Surgeon, n: usize, layer: usize| {
+                let own = s.input(s.nth("projections", "Concat", "Reshape", n), layer);
+                s.nodes().iter().position(|node| node.output[0] == own).unwrap()
+            };
+            let layers = s.nodes()[s.nth("projections", "Concat", "Reshape", 1)].input.len();
+            for layer in 0..layers {
+                let values = s.input(made(s, 2, layer), 0);
+                s.set_input(made(s, 1, layer), 0, &values);
+            }
+        },
+        by: "projections",
+    },
+    Fault {
+        what: "projections: keys have a bias that attention's have not",
+        model: "gpt2-a",
+        files: PROJECTIONS,
+        plant: |s| {
+            let own = s.input(s.nth("projections", "Concat", "Reshape", 1), 1);
+            let at = s.nodes().iter().position(|node| node.output[0] == own).unwrap();
+            let (keys, bias) = (s.input(at, 0), s.reals(&[0.25; 48]));
+            let sum = s.before(at, "Add", &[&keys, &bias]);
+            s.set_input(at + 1, 0, &sum);
+        },
+        by: "projections",
+    },
+    Fault {
+        what: "behind attention: layers in the wrong order",
+        model: "llama-a",
+        files: PROJECTIONS,
+        plant: |s| {
+            let all = s.nth("projections", "Concat", "Reshape", 4);
+            s.node(all).input.reverse();
+        },
+        by: "gradient behind attention",
+    },
+    Fault {
+        what: "behind attention: one layer's softmax has no temperature",
+        model: "llama-a",
+        files: PROJECTIONS,
+        plant: |s| s.keep(s.find(LAYER, "Div", "softmax_temperature"), 0),
+        by: "gradient behind attention",
+    },
+    Fault {
+        what: "drop: another layer than is named",
+        model: "llama-a",
+        files: &["gradient_drop.onnx"],
+        plant: |s| {
+            let (one, zero) = (s.find("dropped/1", "Equal", "dropped"), s.find("dropped/0", "Equal", "dropped"));
+            let (a, b) = (s.input(one, 1), s.input(zero, 1));
+            s.set_input(one, 1, &b);
+            s.set_input(zero, 1, &a);
+        },
+        by: "gradient drop",
+    },
+    Fault {
+        what: "drop: the layer hands on what goes around it",
+        model: "llama-a",
+        files: &["gradient_drop.onnx"],
+        plant: |s| {
+            let [kept, around] = ways(s);
+            let nothing = s.input(kept, 1);
+            s.set_input(around, 1, &nothing);
+        },
+        by: "gradient drop",
+    },
+    Fault {
+        what: "drop: nothing is left out of a layer",
+        model: "gemma2-a",
+        files: &["gradient_drop.onnx"],
+        plant: |s| {
+            let [kept, around] = ways(s);
+            let whole = s.input(around, 1);
+            s.set_input(kept, 1, &whole);
+        },
+        by: "gradient drop",
+    },
+    Fault {
+        what: "drop: one layer's softmax has no temperature",
+        model: "llama-a",
+        files: &["gradient_drop.onnx"],
+        plant: |s| s.keep(s.find(LAYER, "Div", "softmax_temperature"), 0),
+        by: "gradient drop",
     },
     Fault {
         what: "multipliers: slopes, not rises over runs",
