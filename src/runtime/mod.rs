@@ -34,6 +34,7 @@ mod process;
 mod python;
 mod residency;
 mod reuse;
+mod room;
 mod row;
 mod score;
 mod session;
