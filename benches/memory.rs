@@ -147,6 +147,7 @@ fn one_row(model: &mut Model, graph: Graph, tokens: usize) -> anyhow::Result<boo
             drop(model.multipliers(&point, baseline)?);
         }
         Graph::Attention => drop(model.attention(&[row])?),
+        Graph::AttentionRollout => drop(model.attention_rollout(&row)?),
         // Those take batches of many rows, whatever is asked.
         Graph::ForwardCached | Graph::ValueZeroing => return Ok(false),
     }

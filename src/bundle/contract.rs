@@ -26,6 +26,8 @@ pub enum Graph {
     /// As [`Graph::Gradient`], of the logarithm of the target's probability.
     GradientLogProbability,
     Attention,
+    /// Attention weights multiplied through the layers, of which only one row is given.
+    AttentionRollout,
     /// The residual stream entering each layer, and its gradient.
     ResidualGradient,
     /// As [`Graph::Forward`], with places of what enters one layer at their mean over the prompt.
@@ -43,13 +45,14 @@ pub enum Graph {
 }
 
 impl Graph {
-    pub const ALL: [Graph; 13] = [
+    pub const ALL: [Graph; 14] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
         Graph::Gradient,
         Graph::GradientLogProbability,
         Graph::Attention,
+        Graph::AttentionRollout,
         Graph::ResidualGradient,
         Graph::ForwardResidual,
         Graph::ScoreGradient,
@@ -68,6 +71,7 @@ impl Graph {
             Graph::Gradient => "gradient.onnx",
             Graph::GradientLogProbability => "gradient_log_probability.onnx",
             Graph::Attention => "attention.onnx",
+            Graph::AttentionRollout => "attention_rollout.onnx",
             Graph::ResidualGradient => "residual_gradient.onnx",
             Graph::ForwardResidual => "forward_residual.onnx",
             Graph::ScoreGradient => "score_gradient.onnx",
@@ -99,6 +103,7 @@ impl Graph {
             }
             Graph::GradientLogProbability => &["inputs_embeds", "attention_mask", "position", "target"],
             Graph::Attention => &["input_ids", "attention_mask"],
+            Graph::AttentionRollout => &["input_ids", "attention_mask", "position"],
             Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
             Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
             Graph::ValueZeroing => &["input_ids", "attention_mask", "places"],
@@ -121,6 +126,7 @@ impl Graph {
             Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => &["logits"],
             Graph::Gradient | Graph::GradientLogProbability | Graph::DeepLift => &["score", "gradient"],
             Graph::Attention => &["attention"],
+            Graph::AttentionRollout => &["rollout"],
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],
             Graph::ValueZeroing => &["distance"],

@@ -16,6 +16,7 @@ mod padding;
 mod positions;
 mod records;
 pub mod residual;
+mod rollout;
 pub mod select;
 pub mod source;
 mod stamp;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use ndarray::{Array2, Array3, Array4, Axis, concatenate, s};
+use ndarray::{Array1, Array2, Array3, Array4, Axis, concatenate, s};
 
 use super::cost::Account;
 use super::{Case, Question, Removal};
@@ -53,6 +53,10 @@ pub(super) enum Ask {
         row: Row,
         answer: oneshot::Sender<Array4<f32>>,
     },
+    AttentionRollout {
+        row: Row,
+        answer: oneshot::Sender<Array1<f32>>,
+    },
     Residual {
         point: GradientRow,
         knobs: Knobs,
@@ -85,6 +89,7 @@ impl Ask {
             Ask::Scores { answer, .. } => answer.is_canceled(),
             Ask::Gradients { answer, .. } => answer.is_canceled(),
             Ask::Attention { answer, .. } => answer.is_canceled(),
+            Ask::AttentionRollout { answer, .. } => answer.is_canceled(),
             Ask::Residual { answer, .. } => answer.is_canceled(),
             Ask::AttentionScores { answer, .. } => answer.is_canceled(),
             Ask::Multipliers { answer, .. } => answer.is_canceled(),
@@ -386,6 +391,15 @@ impl Probe {
     pub async fn attention(&self, row: Row) -> Array4<f32> {
         let row = self.before_answer(row);
         self.ask(|answer| Ask::Attention { row, answer }).await
+    }
+
+    /// The row of its position in the product of a row's attention over the layers, `[seq]`. Only where the model
+    /// [has](Probe::has) the graph.
+    ///
+    /// Of an answer of several tokens nothing is seen, as with [`Probe::attention`].
+    pub async fn attention_rollout(&self, row: Row) -> Array1<f32> {
+        let row = self.before_answer(row);
+        self.ask(|answer| Ask::AttentionRollout { row, answer }).await
     }
 
     fn before_answer(&self, row: Row) -> Row {

@@ -198,6 +198,9 @@ impl<'m, T: 'static> Driver<'m, T> {
                     let _ = answer.send(attention);
                 }
             }
+            Ask::AttentionRollout { row, answer } => {
+                let _ = answer.send(self.model.attention_rollout(&row)?);
+            }
             Ask::Scores { rows, tokens, answer } => {
                 let _ = answer.send(self.model.scores(&rows, &tokens)?);
             }

@@ -6,7 +6,7 @@ use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, s};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, arr1, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -416,6 +416,27 @@ impl Model {
             return Ok(found);
         }
         Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
+    }
+
+    /// Of the attention weights of a row, averaged over heads, joined with the residual stream and multiplied through the layers,
+    /// the row of its position, `[seq]`; of changes only tokens play a part.
+    ///
+    /// # Errors
+    /// As [`Model::scores`]; [`RuntimeError::Bundle`] when the bundle has no such graph.
+    pub fn attention_rollout(&mut self, row: &Row) -> Result<Array1<f32>, RuntimeError> {
+        self.check_rows(std::slice::from_ref(row))?;
+        let ids = row.ids();
+        let length = ids.len();
+        let inputs = [
+            ("input_ids", padded(&[&ids], length).into()),
+            ("attention_mask", mask(&[length], length).into()),
+            ("position", arr1(&[row.position() as i64]).into()),
+        ];
+        let found = self.fitting(Graph::AttentionRollout, &[0], length, true, &mut |model, _| {
+            model.run(Graph::AttentionRollout, &inputs)?.take_f32("rollout", &[1, length]).map(|found| vec![found])
+        })?;
+        self.counters.attention_rows += 1;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Loads a graph now rather than when it is first needed.

@@ -37,9 +37,12 @@ fn row_bytes(graph: Graph, model: &Dimensions, tokens: usize) -> u64 {
     let of_outputs = layers.saturating_mul(OUTPUTS);
     match graph {
         Graph::Embed => numbers(2, 0),
-        Graph::Forward | Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardCached | Graph::ValueZeroing => {
-            numbers(PASSING, PASSING_SQUARES)
-        }
+        Graph::Forward
+        | Graph::ForwardEmbeds
+        | Graph::ForwardResidual
+        | Graph::ForwardCached
+        | Graph::AttentionRollout
+        | Graph::ValueZeroing => numbers(PASSING, PASSING_SQUARES),
         Graph::ForwardScores => numbers(PASSING, REPLACING_SQUARES),
         Graph::Attention => numbers(PASSING, of_outputs.saturating_add(PASSING_SQUARES)),
         Graph::Gradient | Graph::GradientLogProbability => numbers(kept, kept_squares),

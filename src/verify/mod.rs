@@ -14,6 +14,7 @@ mod effort;
 mod exact;
 mod inside;
 pub mod reference;
+mod rollout;
 mod rounding;
 mod sample;
 mod source;
