@@ -182,6 +182,9 @@ fn agrees_with_pytorch(name: &str) {
             rollout = next;
         }
         assert_close(&format!("{name} {i} rollout"), rollout, &example.attribution.attention_rollout);
+        let inside = model.attention_rollout(row).unwrap();
+        let inside: Vec<f64> = inside.iter().copied().map(f64::from).collect();
+        assert_close(&format!("{name} {i} rollout in a graph"), inside, &example.attribution.attention_rollout);
     }
 
     // What stands beside a row in its batch, and the padding that brings, changes nothing.

@@ -450,6 +450,11 @@ fn bundles_of_before_say_what_they_lack() {
         let (found, _) = explain(&mut model, &method(name, &[]), &case).unwrap();
         assert_eq!(found.unwrap_err().to_string(), format!("this bundle was baked without {lacks}; bake it anew"));
     }
+    // Rollout is made of all attention weights where there is no graph for it.
+    assert!(model.bundle().has("attention.onnx") && !model.bundle().has("attention_rollout.onnx"));
+    let (found, _) = explain(&mut model, &method("attention_rollout", &[]), &case).unwrap();
+    let sum: f64 = found.unwrap().values[0].iter().sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use crate::config::{Chosen, Offered, OptionInfo, OptionKind, OptionValue, Score};
 use crate::grad::Knobs;
 use crate::imports::Given;
-use crate::probe::{self, Probe};
+use crate::probe::{self, DoesNotFit, Probe};
 use crate::runtime::{Graph, Model, RuntimeError};
 
 pub(crate) use gradients::{RULES, named_rules};
@@ -116,7 +116,7 @@ pub trait Method {
 }
 
 /// What `method` says of the case that `probe` is about; [`Inapplicable`] also where the bundle lacks a graph or
-/// a knob.
+/// a knob, and where a row that it asks for does not fit into memory.
 pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution, Inapplicable> {
     let of_logarithm = probe.case().differentiated().score == Score::LogProbability;
     let own = (method.differentiates() && of_logarithm).then_some(Graph::GradientLogProbability);
@@ -135,7 +135,8 @@ pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution
             format!("{} differentiates logits, and what is explained is the logarithm of a probability", graph.file());
         return Err(Inapplicable(reason));
     }
-    method.attribute(probe.case(), probe).await
+    let found = probe.within_memory(|probe| async move { method.attribute(probe.case(), &probe).await }).await;
+    found.unwrap_or_else(|DoesNotFit(reason)| Err(Inapplicable(reason)))
 }
 
 /// What a method says of one case by itself, and what that took.

@@ -25,6 +25,11 @@ pub struct AttentionRollout;
 #[async_trait(?Send)]
 impl Method for AttentionRollout {
     async fn attribute(&self, case: &Case, probe: &Probe) -> Result<Attribution, Inapplicable> {
+        if probe.has(Graph::AttentionRollout) {
+            let found = probe.attention_rollout(case.row()).await;
+            return Ok(Attribution::deterministic(found.iter().copied().map(f64::from).collect()));
+        }
+        // Bundles of before there was that graph: all layers at once.
         let layers = probe.attention(case.row()).await;
         let seq = case.length();
         // Only one row is wanted, so it is multiplied through from the last layer down: seq^2 a layer.

@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::cached;
 use super::contract::Graph as Contract;
 use super::graphs::{self, Baked};
-use super::inside;
 use super::manifest::{
     ComputeType, Dimensions, FORMAT_VERSION, FileEntry, GraphPorts, MANIFEST_FILE, Manifest, Port, Source,
     TOKENIZER_FILE, WEIGHT_FILE, WeightType,
@@ -20,6 +19,7 @@ use super::manifest::{
 use super::source::{ForwardModel, SourceError};
 use super::target;
 use super::unpublished::{Space, Unpublished};
+use super::{inside, rollout};
 use crate::chat::{ChatError, ChatTemplate};
 use crate::digest::hexadecimal;
 use crate::files;
@@ -151,6 +151,7 @@ pub fn write(
         gradient,
         graphs::gradient_log_probability(&source).map_err(gradient_error)?,
         graphs::attention(&source).map_err(gradient_error)?,
+        rollout::attention_rollout(&source).map_err(gradient_error)?,
     ];
     let mut absent = BTreeMap::new();
     let cached = (Contract::ForwardCached, cached::forward_cached(&source).map_err(gradient_error)?);

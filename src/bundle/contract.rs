@@ -6,7 +6,7 @@
 /// The layout of bundles that this program writes. Since version 2 the manifest states its own hash; since version 3 there
 /// may be `forward_embeds.onnx`, since version 4 the graphs that look inside and that of logarithms of probabilities, and
 /// since version 5 `forward_cached.onnx`, weights of another type than f32, a knob for gates alone and `deep_lift.onnx`, and
-/// since version 6 `attention_projections.onnx` and `gradient_drop.onnx`.
+/// since version 6 `attention_rollout.onnx`, `attention_projections.onnx` and `gradient_drop.onnx`.
 pub const FORMAT_VERSION: u32 = 6;
 /// The oldest layout that it reads.
 pub const OLDEST_VERSION: u32 = 1;
@@ -27,6 +27,8 @@ pub enum Graph {
     /// As [`Graph::Gradient`], of the logarithm of the target's probability.
     GradientLogProbability,
     Attention,
+    /// Attention weights multiplied through the layers, of which only one row is given.
+    AttentionRollout,
     /// The residual stream entering each layer, and its gradient.
     ResidualGradient,
     /// As [`Graph::Forward`], with places of what enters one layer at their mean over the prompt.
@@ -48,13 +50,14 @@ pub enum Graph {
 }
 
 impl Graph {
-    pub const ALL: [Graph; 15] = [
+    pub const ALL: [Graph; 16] = [
         Graph::Embed,
         Graph::Forward,
         Graph::ForwardEmbeds,
         Graph::Gradient,
         Graph::GradientLogProbability,
         Graph::Attention,
+        Graph::AttentionRollout,
         Graph::ResidualGradient,
         Graph::ForwardResidual,
         Graph::ScoreGradient,
@@ -75,6 +78,7 @@ impl Graph {
             Graph::Gradient => "gradient.onnx",
             Graph::GradientLogProbability => "gradient_log_probability.onnx",
             Graph::Attention => "attention.onnx",
+            Graph::AttentionRollout => "attention_rollout.onnx",
             Graph::ResidualGradient => "residual_gradient.onnx",
             Graph::ForwardResidual => "forward_residual.onnx",
             Graph::ScoreGradient => "score_gradient.onnx",
@@ -116,6 +120,7 @@ impl Graph {
             }
             Graph::GradientLogProbability => &["inputs_embeds", "attention_mask", "position", "target"],
             Graph::Attention => &["input_ids", "attention_mask"],
+            Graph::AttentionRollout => &["input_ids", "attention_mask", "position"],
             Graph::ForwardResidual => &["input_ids", "attention_mask", "position", "layer", "places"],
             Graph::ForwardScores => &["input_ids", "attention_mask", "position", "layer", "head", "query", "places"],
             Graph::ValueZeroing => &["input_ids", "attention_mask", "places"],
@@ -143,6 +148,7 @@ impl Graph {
                 &["score", "gradient"]
             }
             Graph::Attention => &["attention"],
+            Graph::AttentionRollout => &["rollout"],
             Graph::ResidualGradient => &["score", "residual", "residual_gradient"],
             Graph::ScoreGradient => &["score", "scores", "score_gradient", "attention_gradient"],
             Graph::ValueZeroing => &["distance"],

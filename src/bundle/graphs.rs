@@ -236,15 +236,21 @@ pub fn gradient_log_probability(source: &ForwardModel) -> Result<Baked, GradErro
     Ok(Baked { file: Contract::GradientLogProbability.file(), graph, inputs, outputs })
 }
 
-/// `attention.onnx`: the attention weights of every layer, `[layers, batch, heads, seq, seq]`.
-pub fn attention(source: &ForwardModel) -> Result<Baked, GradError> {
-    let mut graph = source.graph.clone();
+/// A copy of the forward graph, and its attention weights, layer by layer; at least one.
+pub(super) fn attention_softmaxes(source: &ForwardModel) -> Result<(Graph, Vec<Id>), GradError> {
+    let graph = source.graph.clone();
     let depends = graph.descendants(source.inputs_embeds);
     let path: Vec<Id> = graph.ancestors(&[source.logits]).into_iter().filter(|id| depends[id.index()]).collect();
     let softmaxes: Vec<Id> = Sites::find(&graph, &path).attention().collect();
     if softmaxes.is_empty() {
         return Err(GradError::NoSite { kind: SiteKind::AttentionSoftmax });
     }
+    Ok((graph, softmaxes))
+}
+
+/// `attention.onnx`: the attention weights of every layer, `[layers, batch, heads, seq, seq]`.
+pub fn attention(source: &ForwardModel) -> Result<Baked, GradError> {
+    let (mut graph, softmaxes) = attention_softmaxes(source)?;
     graph.set_scope("attention");
     let (batch, seq, one) = (Dim::symbol(BATCH), Dim::symbol(SEQ), Dim::known(1));
     let mut layers = Vec::with_capacity(softmaxes.len());

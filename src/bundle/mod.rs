@@ -18,6 +18,7 @@ mod positions;
 mod projections;
 mod records;
 pub mod residual;
+mod rollout;
 pub mod select;
 pub mod source;
 mod stamp;

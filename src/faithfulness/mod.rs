@@ -24,7 +24,7 @@ use async_trait::async_trait;
 
 use crate::attribution::{Attribution, Method, Settings};
 use crate::config::{Chosen, Offered, OptionInfo, OptionValue, Score};
-use crate::probe::{self, Case, Cost, Probe};
+use crate::probe::{self, Case, Cost, DoesNotFit, Probe};
 use crate::runtime::{Graph, Model, RuntimeError};
 
 pub(crate) use crate::attribution::{REMOVAL, removal};
@@ -275,6 +275,13 @@ impl Measurement {
             keys.push(key);
         }
         found
+    }
+
+    /// What it says of one attribution: nothing, where a row that it asks for does not fit into memory.
+    pub async fn measure(&self, evaluated: &Evaluated, probe: &Probe) -> Measured {
+        let found = probe.within_memory(|probe| async move { self.metric.measure(evaluated, &probe).await }).await;
+        let places = self.wanted.iter().map(|(place, _)| place + 1).max().unwrap_or(0);
+        found.unwrap_or_else(|DoesNotFit(reason)| Measured::none(places, &reason))
     }
 
     /// Curves under names that say how they were made.

@@ -1,11 +1,13 @@
 //! Asks, and who asks.
 
 use std::cell::{OnceCell, RefCell};
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
-use ndarray::{Array2, Array3, Array4, Axis, concatenate, s};
+use futures::future::{Either, select};
+use ndarray::{Array1, Array2, Array3, Array4, Axis, concatenate, s};
 
 use super::cost::Account;
 use super::{Case, Question, Removal};
@@ -51,6 +53,10 @@ pub(super) enum Ask {
         row: Row,
         answer: oneshot::Sender<Array4<f32>>,
     },
+    AttentionRollout {
+        row: Row,
+        answer: oneshot::Sender<Array1<f32>>,
+    },
     Residual {
         point: GradientRow,
         knobs: Knobs,
@@ -86,11 +92,48 @@ pub(super) enum Ask {
     },
 }
 
+impl Ask {
+    /// Whether nobody waits for its answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Ask::Scores { answer, .. } => answer.is_canceled(),
+            Ask::Gradients { answer, .. } => answer.is_canceled(),
+            Ask::Attention { answer, .. } => answer.is_canceled(),
+            Ask::AttentionRollout { answer, .. } => answer.is_canceled(),
+            Ask::Residual { answer, .. } => answer.is_canceled(),
+            Ask::AttentionScores { answer, .. } => answer.is_canceled(),
+            Ask::Multipliers { answer, .. } => answer.is_canceled(),
+            Ask::ValueZeroing { answer, .. } => answer.is_canceled(),
+            Ask::Projections { answer, .. } => answer.is_canceled(),
+            Ask::WithoutLayers { answer, .. } => answer.is_canceled(),
+            Ask::Embeddings { answer, .. } => answer.is_canceled(),
+        }
+    }
+}
+
+/// Why an ask has no answer: the model cannot have the memory for one row of it. A sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoesNotFit(pub String);
+
+/// Who is to hear that an ask does not fit; whoever hears it drops the work that asked.
+#[derive(Debug)]
+pub(super) struct Refusal(RefCell<Option<oneshot::Sender<DoesNotFit>>>);
+
+impl Refusal {
+    pub fn say(&self, reason: DoesNotFit) {
+        if let Some(waiting) = self.0.take() {
+            // Work that has ended meanwhile needs no reason.
+            let _ = waiting.send(reason);
+        }
+    }
+}
+
 /// An ask that was not answered yet.
 pub(super) struct Pending {
     /// Lower turns are answered first.
     pub turn: usize,
     pub account: Rc<Account>,
+    pub refusal: Option<Rc<Refusal>>,
     pub ask: Ask,
 }
 
@@ -136,6 +179,8 @@ pub struct Probe {
     pub(super) case: Rc<Case>,
     pub(super) turn: usize,
     pub(super) account: Rc<Account>,
+    /// Who is told where an ask does not fit into memory; without one, the driver fails.
+    pub(super) refusal: Option<Rc<Refusal>>,
     pub(super) embeddings: Rc<OnceCell<Rc<Embeddings>>>,
 }
 
@@ -143,6 +188,27 @@ impl Probe {
     /// The same access, with what it costs added to another account.
     pub fn charging(&self, account: &Rc<Account>) -> Probe {
         Probe { account: Rc::clone(account), ..self.clone() }
+    }
+
+    /// Work that asks through this access, and ends where something that it asks does not fit into memory.
+    ///
+    /// # Errors
+    /// [`DoesNotFit`] then; the work is dropped, and what it asked beside that is not answered.
+    pub async fn within_memory<T, F: Future<Output = T>>(
+        &self,
+        work: impl FnOnce(Probe) -> F,
+    ) -> Result<T, DoesNotFit> {
+        let (sender, refused) = oneshot::channel();
+        let refusal = Rc::new(Refusal(RefCell::new(Some(sender))));
+        let work = pin!(work(Probe { refusal: Some(Rc::clone(&refusal)), ..self.clone() }));
+        let ended = match select(work, refused).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right((Ok(reason), _)) => Err(reason),
+            // It cannot go away while `refusal` is held.
+            Either::Right((Err(oneshot::Canceled), work)) => Ok(work.await),
+        };
+        drop(refusal);
+        ended
     }
 
     /// The same access for another case of the same model.
@@ -353,6 +419,15 @@ impl Probe {
         self.ask(|answer| Ask::Attention { row, answer }).await
     }
 
+    /// The row of its position in the product of a row's attention over the layers, `[seq]`. Only where the model
+    /// [has](Probe::has) the graph.
+    ///
+    /// Of an answer of several tokens nothing is seen, as with [`Probe::attention`].
+    pub async fn attention_rollout(&self, row: Row) -> Array1<f32> {
+        let row = self.before_answer(row);
+        self.ask(|answer| Ask::AttentionRollout { row, answer }).await
+    }
+
     fn before_answer(&self, row: Row) -> Row {
         match self.case.following.is_empty() {
             true => row,
@@ -372,8 +447,8 @@ impl Probe {
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> T {
         let (sender, receiver) = oneshot::channel();
-        let (turn, account) = (self.turn, Rc::clone(&self.account));
-        self.desk.borrow_mut().push(Pending { turn, account, ask: ask(sender) });
+        let (turn, account, refusal) = (self.turn, Rc::clone(&self.account), self.refusal.clone());
+        self.desk.borrow_mut().push(Pending { turn, account, refusal, ask: ask(sender) });
         match receiver.await {
             Ok(answer) => answer,
             // The driver has failed and lets go of all that waits: nobody will look at this again.

@@ -11,10 +11,11 @@ use ndarray::s;
 
 use super::Case;
 use super::cost::{Account, Cost, shares};
-use super::desk::{Ask, Desk, Embeddings, Offer, Pending, Probe};
+use super::desk::{Ask, Desk, DoesNotFit, Embeddings, Offer, Pending, Probe, Refusal};
 use crate::bundle::Manifest;
 use crate::grad::Knobs;
 use crate::runtime::{Counters, GradientRow, Graph, Model, Row, RuntimeError};
+use crate::text::Bytes;
 
 /// Scores are answered for at least so many batches at a time, so that most of them are full; more would only make an
 /// interruption dearer.
@@ -67,6 +68,7 @@ impl<'m, T: 'static> Driver<'m, T> {
             case,
             turn,
             account: Rc::new(Account::default()),
+            refusal: None,
             embeddings: Rc::new(OnceCell::new()),
         }
     }
@@ -121,6 +123,8 @@ impl<'m, T: 'static> Driver<'m, T> {
     /// come when nothing else is asked.
     fn answer(&mut self) -> Result<(), RuntimeError> {
         let mut asks = self.desk.take();
+        // What dropped work had asked.
+        asks.retain(|pending| !pending.ask.is_abandoned());
         if asks.is_empty() {
             return Err(RuntimeError::NothingAsked);
         }
@@ -130,9 +134,9 @@ impl<'m, T: 'static> Driver<'m, T> {
         let is_scores = |pending: &Pending| matches!(pending.ask, Ask::Scores { .. });
         let charged = match asks.iter().position(|pending| !is_scores(pending)) {
             Some(first) => {
-                let Pending { account, ask, .. } = asks.remove(first);
+                let Pending { account, refusal, ask, .. } = asks.remove(first);
                 *self.desk.borrow_mut() = asks;
-                self.answer_one(ask)?;
+                self.answer_one(ask).or_else(|error| refuse(error, refusal.as_deref()))?;
                 vec![(account, 1)]
             }
             None => {
@@ -202,6 +206,9 @@ impl<'m, T: 'static> Driver<'m, T> {
                     let _ = answer.send(attention);
                 }
             }
+            Ask::AttentionRollout { row, answer } => {
+                let _ = answer.send(self.model.attention_rollout(&row)?);
+            }
             Ask::Scores { rows, tokens, answer } => {
                 let _ = answer.send(self.model.scores(&rows, &tokens)?);
             }
@@ -211,28 +218,59 @@ impl<'m, T: 'static> Driver<'m, T> {
 
     fn answer_scores(&mut self, asks: Vec<Pending>) -> Result<Vec<(Rc<Account>, u64)>, RuntimeError> {
         let (mut all, mut wanted, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-        for Pending { account, ask, .. } in asks {
+        for Pending { account, refusal, ask, .. } in asks {
             if let Ask::Scores { rows, tokens, answer } = ask {
                 wanted.extend_from_slice(&tokens);
-                waiting.push((account, rows.len(), tokens, answer));
+                waiting.push((account, refusal, all.len()..all.len() + rows.len(), tokens, answer));
                 all.extend(rows);
             }
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let mut scores = self.model.scores(&all, &wanted)?.into_iter();
+        let mut together = match self.model.scores(&all, &wanted) {
+            Ok(scores) => Some(scores.into_iter()),
+            // Somebody's row does not fit; each by itself shows whose. What was scored is remembered.
+            Err(RuntimeError::Memory { .. }) => None,
+            Err(error) => return Err(error),
+        };
         let mut charged = Vec::with_capacity(waiting.len());
-        for (account, count, tokens, answer) in waiting {
+        for (account, refusal, own, tokens, answer) in waiting {
+            charged.push((account, own.len() as u64));
+            let Some(together) = &mut together else {
+                match self.model.scores(&all[own], &tokens) {
+                    Ok(scores) => drop(answer.send(scores)),
+                    Err(error) => refuse(error, refusal.as_deref())?,
+                }
+                continue;
+            };
             // Of all logits that were kept, those that this one asked for, in its order.
             let places: Vec<usize> = tokens.iter().filter_map(|token| wanted.binary_search(token).ok()).collect();
-            let own = scores.by_ref().take(count).map(|mut score| {
+            let own = together.by_ref().take(own.len()).map(|mut score| {
                 score.logits = places.iter().map(|&place| score.logits[place]).collect();
                 score
             });
             let _ = answer.send(own.collect());
-            charged.push((account, count as u64));
         }
         Ok(charged)
+    }
+}
+
+/// Tells the work that asked that a row of it does not fit into memory.
+///
+/// # Errors
+/// Any other error; this one, too, where the work would not hear of it.
+fn refuse(error: RuntimeError, refusal: Option<&Refusal>) -> Result<(), RuntimeError> {
+    match (&error, refusal) {
+        (RuntimeError::Memory { graph, tokens, estimate, .. }, Some(refusal)) => {
+            tracing::warn!(%error, "a row did not fit into memory");
+            let graph = graph.file_name().unwrap_or_default().to_string_lossy();
+            refusal.say(DoesNotFit(format!(
+                "a row of {tokens} tokens does not fit into memory: {graph} takes about {} for it",
+                Bytes(*estimate)
+            )));
+            Ok(())
+        }
+        _ => Err(error),
     }
 }
 

@@ -8,7 +8,7 @@ use super::Metrics;
 use crate::attribution::{self, Attribution, Case, Method, Question};
 use crate::config::Score;
 use crate::faithfulness::{Evaluated, Measured, Measurement, Ranking};
-use crate::probe::{Account, Probe};
+use crate::probe::{Account, DoesNotFit, Probe};
 use crate::store::{Curve, MetricValue, Timing, Unit, UnitKey};
 use crate::tasks::Example;
 
@@ -69,8 +69,13 @@ pub fn unfit(example: &Example, longest: Option<usize>) -> Option<String> {
     }
 }
 
-/// Scores an example's prompt, and leaves out what the model answers wrongly.
+/// Scores an example's prompt, and leaves out what the model answers wrongly and what does not fit into memory.
 pub async fn see(example: Rc<Example>, probe: Probe) -> Seen {
+    let seen = probe.within_memory(|probe| look(example, probe)).await;
+    seen.unwrap_or_else(|DoesNotFit(reason)| Seen::LeftOut { reason, score: None })
+}
+
+async fn look(example: Rc<Example>, probe: Probe) -> Seen {
     let case = probe.case();
     if !example.following.is_empty() || example.options.iter().any(|option| option.len() > 1) {
         return see_several(&example, &probe).await;
@@ -187,9 +192,8 @@ pub async fn explain(
         })
         .collect();
     // All at once, so that what they ask shares batches.
-    let by_measurement = measurements
-        .iter()
-        .map(|measurement| join_all(evaluated.iter().map(|one| measurement.metric.measure(one, &probe))));
+    let by_measurement =
+        measurements.iter().map(|measurement| join_all(evaluated.iter().map(|one| measurement.measure(one, &probe))));
     let measured = join_all(by_measurement).await;
     timing.evaluation = for_evaluation.total();
     let (mut metrics, curves) = combine(measurements, &measured);
@@ -251,6 +255,10 @@ fn combine(measurements: &[Measurement], measured: &[Vec<Measured>]) -> (Vec<Met
         }
         let mut seeds = by_seed.iter().map(|seed| measurement.curves(seed));
         let Some(mut own) = seeds.next() else { continue };
+        // A mean over some of the seeds would pass for one over all.
+        if by_seed.iter().any(|seed| seed.curves.len() != own.len()) {
+            continue;
+        }
         for seed in seeds {
             for (curve, other) in own.iter_mut().zip(&seed) {
                 curve.score.iter_mut().zip(&other.score).for_each(|(sum, score)| *sum += score);

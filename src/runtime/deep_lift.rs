@@ -28,10 +28,14 @@ impl Model {
         }
         let hidden = self.manifest().dimensions.hidden;
         let longest = rows.iter().map(|row| row.embeds.nrows()).max().unwrap_or_default();
-        self.counters.gradient_rows += rows.len() as u64;
         let mut inputs = gradient_inputs(Graph::DeepLift, &[&rows[0], &rows[1]], longest, hidden, &[]);
         inputs.push(("baseline_row", arr1(&[1i64, 1]).into()));
-        let mut outputs = self.run(Graph::DeepLift, &inputs)?;
+        // The two go together or not at all.
+        let mut found = self.fitting(Graph::DeepLift, &[0], longest, true, &mut |model, _| {
+            Ok(vec![model.run(Graph::DeepLift, &inputs)?])
+        })?;
+        self.counters.gradient_rows += rows.len() as u64;
+        let mut outputs = found.swap_remove(0);
         let scores = outputs.take_f32("score", &[2])?;
         let gradients = outputs.take_f32("gradient", &[2, longest, hidden])?;
         let gradient = Array2::from_shape_fn(rows[0].embeds.dim(), |(token, d)| gradients[[0, token, d]]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::install::{Flavour, PINNED_VERSION};
 use super::library::MINIMUM_VERSION;
 use super::locate::Attempt;
+use super::memory::Bytes;
 use crate::bundle::BundleError;
 
 /// An error of this room.
@@ -68,11 +69,17 @@ pub enum RuntimeError {
     Run { graph: PathBuf, problem: String },
 
     #[error(
-        "{}: a single row of {tokens} tokens does not fit into memory: {problem}\n  hint: leave out what is so long \
-         (`max_tokens` of a task), or take a machine or device with more",
-        .graph.display()
+        "{}: a single row of {tokens} tokens does not fit into memory, of which it takes about {}: {problem}\n  hint: leave out \
+         what is so long (`max_tokens` of a task), or take a machine or device with more",
+        .graph.display(), Bytes(*.estimate)
     )]
-    Memory { graph: PathBuf, tokens: usize, problem: String },
+    Memory {
+        graph: PathBuf,
+        tokens: usize,
+        /// Bytes, as [`Model::row_bytes`](super::Model::row_bytes) estimates them.
+        estimate: u64,
+        problem: String,
+    },
 
     #[error("{}: output `{output}` is {found}, expected {expected}", .graph.display())]
     Output { graph: PathBuf, output: String, expected: String, found: String },

@@ -6,39 +6,52 @@ impl RuntimeError {
     /// Whether ONNX Runtime, or a device's library, could not have the memory that a run needs. There is no code for it, only
     /// what is said: of the arena, of the allocators, of CUDA and of ROCm.
     pub fn is_out_of_memory(&self) -> bool {
-        const SAID: [&str; 6] = [
-            "failed to allocate memory",
-            "bad_alloc",
-            "bad allocation",
-            "out of memory",
-            "is smaller than requested bytes",
-            "cannot allocate memory",
-        ];
-        let RuntimeError::Run { problem, .. } = self else { return false };
-        let problem = problem.to_lowercase();
-        SAID.iter().any(|said| problem.contains(said))
+        matches!(self, RuntimeError::Run { problem, .. } if says_so(problem))
+    }
+
+    /// The same of loading a graph, where rows have no part in it.
+    pub(super) fn lacked_memory_to_load(&self) -> bool {
+        matches!(self, RuntimeError::Graph { problem, .. } if says_so(problem))
     }
 }
 
+fn says_so(problem: &str) -> bool {
+    const SAID: [&str; 6] = [
+        "failed to allocate memory",
+        "bad_alloc",
+        "bad allocation",
+        "out of memory",
+        "is smaller than requested bytes",
+        "cannot allocate memory",
+    ];
+    let problem = problem.to_lowercase();
+    SAID.iter().any(|said| problem.contains(said))
+}
+
 /// The results of rows in their order, by as many runs as it takes for each to fit; and the most rows that did, where not all
-/// did at once.
+/// did at once. Before a single row is given up, `make_room` may let go of what is not needed for it, and it is tried again.
 ///
 /// # Errors
 /// Those of `run`; that memory does not suffice only where it does not for a single row.
 pub(super) fn in_halves<S, T>(
     state: &mut S,
     rows: &[usize],
+    make_room: &impl Fn(&mut S),
     run: &mut impl FnMut(&mut S, &[usize]) -> Result<Vec<T>, RuntimeError>,
 ) -> Result<(Vec<T>, Option<usize>), RuntimeError> {
     match run(state, rows) {
         Ok(found) => Ok((found, None)),
+        Err(error) if rows.len() == 1 && error.is_out_of_memory() => {
+            make_room(state);
+            Ok((run(state, rows)?, None))
+        }
         Err(error) if rows.len() > 1 && error.is_out_of_memory() => {
             let (first, second) = rows.split_at(rows.len().div_ceil(2));
-            let (mut found, fits) = in_halves(state, first, run)?;
+            let (mut found, fits) = in_halves(state, first, make_room, run)?;
             let most = fits.unwrap_or(first.len());
             // What did not fit before does not now.
             for part in second.chunks(most) {
-                found.extend(in_halves(state, part, run)?.0);
+                found.extend(in_halves(state, part, make_room, run)?.0);
             }
             Ok((found, Some(most)))
         }
@@ -60,7 +73,7 @@ mod tests {
     fn run(rows: usize, fits: usize) -> (Found, Vec<usize>) {
         let mut tried = Vec::new();
         let rows: Vec<usize> = (0..rows).collect();
-        let found = in_halves(&mut tried, &rows, &mut |tried: &mut Vec<usize>, rows| {
+        let found = in_halves(&mut tried, &rows, &|_| {}, &mut |tried: &mut Vec<usize>, rows| {
             tried.push(rows.len());
             let text = "Failed to allocate memory for requested buffer of size 1073741824";
             if rows.len() > fits { Err(failed(text)) } else { Ok(rows.iter().map(|row| row * 10).collect()) }
@@ -89,9 +102,10 @@ mod tests {
     fn a_row_that_does_not_fit_and_other_faults_end_it() {
         let (found, tried) = run(4, 0);
         assert!(found.unwrap_err().is_out_of_memory());
-        assert_eq!(tried, [4, 2, 1]);
+        // Once more where room was made.
+        assert_eq!(tried, [4, 2, 1, 1]);
         let mut runs = 0;
-        let other = in_halves(&mut runs, &[0, 1], &mut |runs: &mut i32, _| {
+        let other = in_halves(&mut runs, &[0, 1], &|_| {}, &mut |runs: &mut i32, _| {
             *runs += 1;
             Err::<Vec<()>, _>(failed("input_ids has rank 3"))
         });
@@ -103,5 +117,25 @@ mod tests {
             "Available memory of 0 is smaller than requested bytes of 8",
         ];
         assert!(said.into_iter().all(|said| failed(said).is_out_of_memory()));
+    }
+
+    #[test]
+    fn room_is_made_for_a_single_row_alone() {
+        // Two fit in the end, but for what else is held.
+        let (mut held, mut made) = (true, 0);
+        let rows: Vec<usize> = (0..4).collect();
+        let (found, most) = in_halves(
+            &mut (&mut held, &mut made),
+            &rows,
+            &|(held, made)| {
+                **held = false;
+                **made += 1;
+            },
+            &mut |(held, _), rows| {
+                if **held || rows.len() > 2 { Err(failed("std::bad_alloc")) } else { Ok(rows.to_vec()) }
+            },
+        )
+        .unwrap();
+        assert_eq!((found, most, made), (rows, Some(1), 1));
     }
 }

@@ -24,7 +24,7 @@ impl Model {
         let (layers, hidden) = (self.manifest().dimensions.layers, self.manifest().dimensions.hidden);
         let length = row.embeds.nrows();
         let bounds = self.bounds().for_gradients(&self.manifest().dimensions);
-        self.in_batches(&vec![length; layers], bounds, |model, batch, longest| {
+        self.in_batches(graph, &vec![length; layers], bounds, |model, batch, longest| {
             model.counters.gradient_rows += batch.len() as u64;
             let rows: Vec<&GradientRow> = batch.iter().map(|_| row).collect();
             let mut inputs = gradient_inputs(graph, &rows, longest, hidden, &knobs);

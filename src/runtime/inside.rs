@@ -85,10 +85,10 @@ impl Model {
         let hidden = self.manifest().dimensions.hidden;
         let lengths: Vec<usize> = rows.iter().map(|row| row.embeds.nrows()).collect();
         let bounds = Bounds { rows: 1, ..self.bounds() };
-        self.in_batches(&lengths, bounds, |model, batch, longest| {
+        self.in_batches(graph, &lengths, bounds, |model, batch, longest| {
             let rows: Vec<&GradientRow> = batch.iter().map(|&row| &rows[row]).collect();
-            model.counters.gradient_rows += rows.len() as u64;
             let mut outputs = model.run(graph, &gradient_inputs(graph, &rows, longest, hidden, &knobs))?;
+            model.counters.gradient_rows += rows.len() as u64;
             Ok(vec![read(&mut outputs, longest)?])
         })
     }
@@ -105,8 +105,7 @@ impl Model {
         let lengths = vec![length; length];
         let rows = OUTPUT_LIMIT / layers.saturating_mul(length).max(1);
         let bounds = Bounds { rows: rows.max(1), ..self.bounds() };
-        let columns = self.in_batches(&lengths, bounds, |model, batch, longest| {
-            model.counters.forward_rows += batch.len() as u64;
+        let columns = self.in_batches(Graph::ValueZeroing, &lengths, bounds, |model, batch, longest| {
             let all: Vec<&[i64]> = batch.iter().map(|_| ids.as_slice()).collect();
             let places = Array2::from_shape_fn((batch.len(), longest), |(row, place)| i64::from(batch[row] == place));
             let inputs = [
@@ -115,6 +114,7 @@ impl Model {
                 ("places", places.into()),
             ];
             let mut outputs = model.run(Graph::ValueZeroing, &inputs)?;
+            model.counters.forward_rows += batch.len() as u64;
             let distance = outputs.take_f32("distance", &[layers, batch.len(), longest])?;
             Ok((0..batch.len()).map(|row| distance.slice(s![.., row, ..]).to_owned()).collect())
         })?;

@@ -36,6 +36,7 @@ mod projections;
 mod python;
 mod residency;
 mod reuse;
+mod room;
 mod row;
 mod score;
 mod session;

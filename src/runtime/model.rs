@@ -6,7 +6,7 @@ use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, s};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, arr1, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -112,6 +112,8 @@ pub struct Model {
     options: SessionOptions,
     prepacking: Prepacking,
     sessions: HashMap<Graph, Session>,
+    /// Of all graphs that were ever loaded.
+    placements: HashMap<Graph, Placement>,
     reuse: Reuse,
     /// Which rows are cut, where any is.
     pub(super) cutting: Option<Cutting>,
@@ -153,6 +155,7 @@ impl Model {
             options: SessionOptions { prepacking: Some(prepacking.on), ..options.clone() },
             prepacking,
             sessions: HashMap::new(),
+            placements: HashMap::new(),
             reuse: Reuse::new(options.reuse_bytes),
             cutting,
             prefixes: Prefixes::default(),
@@ -204,6 +207,11 @@ impl Model {
         self.options.batch_tokens
     }
 
+    /// Bytes that a single row may take, where that was asked for.
+    pub(super) fn row_limit(&self) -> Option<u64> {
+        self.options.row_bytes
+    }
+
     /// Whether weights are prepacked, and why.
     pub fn prepacking(&self) -> &Prepacking {
         &self.prepacking
@@ -222,7 +230,7 @@ impl Model {
 
     /// Which nodes of the graphs that were loaded ran where, in their order; nothing on the CPU, where all did.
     pub fn placements(&self) -> Vec<(Graph, &Placement)> {
-        let known = |graph| Some((graph, self.sessions.get(&graph)?.placement()));
+        let known = |graph| Some((graph, self.placements.get(&graph)?));
         Graph::ALL.into_iter().filter_map(known).filter(|(_, placement)| !placement.is_empty()).collect()
     }
 
@@ -258,10 +266,10 @@ impl Model {
         let hidden = self.manifest().dimensions.hidden;
         let lengths: Vec<usize> = ids.iter().map(|ids| ids.len()).collect();
         let bounds = self.bounds();
-        self.in_batches(&lengths, bounds, |model, rows, longest| {
-            model.counters.embed_rows += rows.len() as u64;
+        self.in_batches(Graph::Embed, &lengths, bounds, |model, rows, longest| {
             let ids: Vec<&[i64]> = rows.iter().map(|&row| ids[row]).collect();
             let mut outputs = model.run(Graph::Embed, &[("input_ids", padded(&ids, longest).into())])?;
+            model.counters.embed_rows += rows.len() as u64;
             let embeds = outputs.take_f32("inputs_embeds", &[ids.len(), longest, hidden])?;
             Ok(cropped(&embeds, &ids))
         })
@@ -334,12 +342,12 @@ impl Model {
         let (distinct, copy_of) = distinct(rows.iter().map(Bits));
         let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
         let bounds = self.bounds().for_gradients(&self.manifest().dimensions);
-        let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
+        let found = self.in_batches(graph, &lengths, bounds, |model, rows, longest| {
             let rows: Vec<&GradientRow> = rows.iter().map(|&row| distinct[row].0).collect();
-            model.counters.gradient_rows += rows.len() as u64;
             let lengths: Vec<usize> = rows.iter().map(|row| row.embeds.nrows()).collect();
             let inputs = gradient_inputs(graph, &rows, longest, hidden, &knobs);
             let mut outputs = model.run(graph, &inputs)?;
+            model.counters.gradient_rows += rows.len() as u64;
             let scores = outputs.take_f32("score", &[rows.len()])?;
             let gradients = outputs.take_f32("gradient", &[rows.len(), longest, hidden])?;
             let gradients = cropped(&gradients, &lengths);
@@ -379,15 +387,20 @@ impl Model {
         let (distinct, copy_of) = distinct(all.iter().map(Vec::as_slice));
         let lengths: Vec<usize> = distinct.iter().map(|ids| ids.len()).collect();
         let bounds = Bounds { squares: OUTPUT_LIMIT / layers.saturating_mul(heads).max(1), ..self.bounds() };
-        let found = self.in_batches(&lengths, bounds, |model, rows, longest| {
+        let found = self.in_batches(Graph::Attention, &lengths, bounds, |model, rows, longest| {
             let ids: Vec<&[i64]> = rows.iter().map(|&row| distinct[row]).collect();
-            model.counters.attention_rows += ids.len() as u64;
             let inputs = [
                 ("input_ids", padded(&ids, longest).into()),
                 ("attention_mask", mask(&lengths_of(&ids), longest).into()),
             ];
             let mut outputs = model.run(Graph::Attention, &inputs)?;
+            model.counters.attention_rows += ids.len() as u64;
             let weights = outputs.take_f32("attention", &[layers, ids.len(), heads, longest, longest])?;
+            if ids.len() == 1 {
+                // Nothing to cut out, and so no copy of what may be the largest array of a run.
+                let own = weights.index_axis_move(Axis(1), 0).into_dimensionality();
+                return Ok(own.into_iter().collect());
+            }
             Ok(ids
                 .iter()
                 .enumerate()
@@ -398,7 +411,32 @@ impl Model {
                 .collect())
         })?;
         self.counters.attention_rows_saved += (rows.len() - distinct.len()) as u64;
+        if distinct.len() == rows.len() {
+            // All are their own first.
+            return Ok(found);
+        }
         Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
+    }
+
+    /// Of the attention weights of a row, averaged over heads, joined with the residual stream and multiplied through the layers,
+    /// the row of its position, `[seq]`; of changes only tokens play a part.
+    ///
+    /// # Errors
+    /// As [`Model::scores`]; [`RuntimeError::Bundle`] when the bundle has no such graph.
+    pub fn attention_rollout(&mut self, row: &Row) -> Result<Array1<f32>, RuntimeError> {
+        self.check_rows(std::slice::from_ref(row))?;
+        let ids = row.ids();
+        let length = ids.len();
+        let inputs = [
+            ("input_ids", padded(&[&ids], length).into()),
+            ("attention_mask", mask(&[length], length).into()),
+            ("position", arr1(&[row.position() as i64]).into()),
+        ];
+        let found = self.fitting(Graph::AttentionRollout, &[0], length, true, &mut |model, _| {
+            model.run(Graph::AttentionRollout, &inputs)?.take_f32("rollout", &[1, length]).map(|found| vec![found])
+        })?;
+        self.counters.attention_rows += 1;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Loads a graph now rather than when it is first needed.
@@ -406,39 +444,56 @@ impl Model {
     /// # Errors
     /// [`RuntimeError::Bundle`] when it is missing or looks for weights elsewhere; those of [`Session::open`].
     pub fn load(&mut self, graph: Graph) -> Result<&mut Session, RuntimeError> {
-        match self.sessions.entry(graph) {
-            std::collections::hash_map::Entry::Occupied(session) => Ok(session.into_mut()),
-            std::collections::hash_map::Entry::Vacant(space) => {
-                let file = self.bundle.path().join(graph.file());
-                let problem = |problem: String| RuntimeError::Bundle { path: file.clone(), problem };
-                if !self.bundle.has(graph.file()) {
-                    return Err(problem("this bundle has no such graph".to_owned()));
+        if !self.sessions.contains_key(&graph) {
+            let opened = match self.opened(graph) {
+                Err(error) if error.lacked_memory_to_load() && !self.sessions.is_empty() => {
+                    self.make_room();
+                    self.opened(graph)
                 }
-                external::check(&self.bundle.read(graph.file())?, self.bundle.weights()).map_err(problem)?;
-                let session = Session::open(&self.runtime, &file, &self.options)?;
-                // What ONNX Runtime has read is what was checked.
-                self.bundle.check_unchanged(graph.file())?;
-                self.bundle.check_unchanged(WEIGHT_FILE)?;
-                let names: Vec<&str> = session.input_names().collect();
-                // A knob that came later may be missing; one that this program does not know cannot be fed.
-                let knobs: &[&str] = if graph.has_knobs() { &Knobs::NAMES } else { &[] };
-                let lacks = graph.inputs().iter().any(|name| !names.contains(name));
-                if lacks || names.iter().any(|name| !graph.inputs().contains(name) && !knobs.contains(name)) {
-                    let expected: Vec<&str> = graph.inputs().iter().chain(knobs).copied().collect();
-                    return Err(problem(format!(
-                        "its inputs are {}; expected {}",
-                        names.join(", "),
-                        expected.join(", ")
-                    )));
-                }
-                Ok(space.insert(session))
-            }
+                opened => opened,
+            };
+            let session = opened?;
+            self.placements.insert(graph, session.placement().clone());
+            self.sessions.insert(graph, session);
         }
+        self.sessions.get_mut(&graph).ok_or_else(|| RuntimeError::Bundle {
+            path: self.bundle.path().join(graph.file()),
+            problem: "this bundle has no such graph".to_owned(),
+        })
+    }
+
+    fn opened(&self, graph: Graph) -> Result<Session, RuntimeError> {
+        let file = self.bundle.path().join(graph.file());
+        let problem = |problem: String| RuntimeError::Bundle { path: file.clone(), problem };
+        if !self.bundle.has(graph.file()) {
+            return Err(problem("this bundle has no such graph".to_owned()));
+        }
+        external::check(&self.bundle.read(graph.file())?, self.bundle.weights()).map_err(problem)?;
+        let session = Session::open(&self.runtime, &file, &self.options)?;
+        // What ONNX Runtime has read is what was checked.
+        self.bundle.check_unchanged(graph.file())?;
+        self.bundle.check_unchanged(WEIGHT_FILE)?;
+        let names: Vec<&str> = session.input_names().collect();
+        // A knob that came later may be missing; one that this program does not know cannot be fed.
+        let knobs: &[&str] = if graph.has_knobs() { &Knobs::NAMES } else { &[] };
+        let lacks = graph.inputs().iter().any(|name| !names.contains(name));
+        if lacks || names.iter().any(|name| !graph.inputs().contains(name) && !knobs.contains(name)) {
+            let expected: Vec<&str> = graph.inputs().iter().chain(knobs).copied().collect();
+            return Err(problem(format!("its inputs are {}; expected {}", names.join(", "), expected.join(", "))));
+        }
+        Ok(session)
     }
 
     /// Lets go of a graph, and of what it holds; it is loaded again when it is next needed.
     pub fn unload(&mut self, graph: Graph) {
         self.sessions.remove(&graph);
+    }
+
+    /// Lets go of all that can be had again: graphs, with what their last runs left allocated, and the keys and values of
+    /// prompts.
+    pub(super) fn make_room(&mut self) {
+        self.sessions.clear();
+        self.prefixes.clear();
     }
 
     /// Whether a graph has been loaded.
@@ -463,8 +518,12 @@ impl Model {
     /// A product of one row with weights that are not packed takes another path through the runtime's kernels, and ends in
     /// other last digits, than the same row among others. With a twin it takes the same.
     pub(super) fn with_twin<'r>(&self, rows: &[&'r Row]) -> Vec<&'r Row> {
-        let never_alone = !self.prepacking.on && self.device() == Device::Cpu;
-        if never_alone && rows.len() == 1 { rows.repeat(2) } else { rows.to_vec() }
+        if self.never_alone() && rows.len() == 1 { rows.repeat(2) } else { rows.to_vec() }
+    }
+
+    /// Whether a single row of scores needs a twin.
+    pub(super) fn never_alone(&self) -> bool {
+        !self.prepacking.on && self.device() == Device::Cpu
     }
 
     /// Runs the forward graphs and gives every row's logits to `keep`.
@@ -499,9 +558,8 @@ impl Model {
         let vocab = self.manifest().outputs();
         let lengths: Vec<usize> = rows.iter().map(|row| row.length()).collect();
         let bounds = Bounds { rows: OUTPUT_LIMIT / vocab, ..self.bounds() };
-        self.in_batches(&lengths, bounds, |model, batch, longest| {
+        self.in_batches(graph, &lengths, bounds, |model, batch, longest| {
             let rows: Vec<&Row> = batch.iter().map(|&row| rows[row]).collect();
-            model.counters.forward_rows += rows.len() as u64;
             let run = model.with_twin(&rows);
             let first = match graph {
                 Graph::ForwardEmbeds => ("inputs_embeds", model.embeds_with_means(&run, longest)?.into()),
@@ -512,6 +570,7 @@ impl Model {
                 vec![first, ("attention_mask", mask_of(&run, longest).into()), ("position", positions.into())];
             inputs.extend(inside::replacements(graph, &run, longest));
             let logits = model.run(graph, &inputs)?.take_f32("logits", &[run.len(), vocab])?;
+            model.counters.forward_rows += rows.len() as u64;
             // Outputs are in standard layout, so the rows lie one after another.
             let (logits, _) = logits.into_raw_vec_and_offset();
             Ok(rows.iter().zip(logits.chunks_exact(vocab)).map(|(row, logits)| keep(model, row, logits)).collect())
@@ -544,6 +603,7 @@ impl Model {
     /// the order of `lengths`.
     pub(super) fn in_batches<T>(
         &mut self,
+        graph: Graph,
         lengths: &[usize],
         bounds: Bounds,
         mut run: impl FnMut(&mut Model, &[usize], usize) -> Result<Vec<T>, RuntimeError>,
@@ -560,7 +620,8 @@ impl Model {
             let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
             let most = if bounds.fixed { batch.len() } else { self.most_tokens / longest.max(1) };
             for rows in batch.chunks(most.max(1)) {
-                let found = self.fitting(rows, longest, bounds.fixed, &mut |model, rows| run(model, rows, longest))?;
+                let found =
+                    self.fitting(graph, rows, longest, bounds.fixed, &mut |model, rows| run(model, rows, longest))?;
                 for (&row, result) in rows.iter().zip(found) {
                     results[row] = Some(result);
                 }
@@ -572,16 +633,21 @@ impl Model {
 
     /// Runs rows together, or where they do not fit into memory in halves; then later batches of scores are as small. Those of
     /// gradients are tried anew: what they are made of is the plan's.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Memory`] where a row does not fit by itself; those of `run`.
     pub(super) fn fitting<T>(
         &mut self,
+        graph: Graph,
         rows: &[usize],
         longest: usize,
         fixed: bool,
         run: &mut impl FnMut(&mut Model, &[usize]) -> Result<Vec<T>, RuntimeError>,
     ) -> Result<Vec<T>, RuntimeError> {
-        let (found, most) = in_halves(self, rows, run).map_err(|error| match error {
-            RuntimeError::Run { ref graph, ref problem } if error.is_out_of_memory() => {
-                RuntimeError::Memory { graph: graph.clone(), tokens: longest, problem: problem.clone() }
+        self.check_room(graph, longest)?;
+        let (found, most) = in_halves(self, rows, &Model::make_room, run).map_err(|error| match error {
+            RuntimeError::Run { ref problem, .. } if error.is_out_of_memory() => {
+                self.does_not_fit(graph, longest, problem.clone())
             }
             error => error,
         })?;

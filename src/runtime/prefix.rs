@@ -185,7 +185,7 @@ impl Model {
                     return Err(RuntimeError::Interrupted);
                 }
                 let (batch, rest) = left.split_at(self.rows_behind(prompt.len(), cut).min(left.len()));
-                let results = self.fitting(batch, prompt.len(), false, &mut |model, batch| {
+                let results = self.fitting(Graph::ForwardCached, batch, prompt.len(), false, &mut |model, batch| {
                     let part: Vec<&Row> = batch.iter().map(|&at| rows[at]).collect();
                     let vocab = model.manifest().outputs();
                     let logits = model.run_behind(&part, cut, &before)?;
@@ -214,8 +214,6 @@ impl Model {
 
     /// The logits of rows of one prompt, one row after another.
     fn run_behind(&mut self, rows: &[&Row], cut: usize, before: &Kept) -> Result<Vec<f32>, RuntimeError> {
-        self.counters.forward_rows += rows.len() as u64;
-        self.counters.prefix_tokens_saved += (rows.len() * cut) as u64;
         let run = self.with_twin(rows);
         let length = run.first().map_or(0, |row| row.length());
         let ids = padded_rows(&run, length).slice_move(s![.., cut..]);
@@ -229,6 +227,8 @@ impl Model {
         ];
         let shape = [run.len(), self.manifest().outputs()];
         let logits = self.run_for(Graph::ForwardCached, &inputs, &["logits"])?.take_f32("logits", &shape)?;
+        self.counters.forward_rows += rows.len() as u64;
+        self.counters.prefix_tokens_saved += (rows.len() * cut) as u64;
         // Outputs are in standard layout, so the rows lie one after another.
         Ok(logits.into_raw_vec_and_offset().0)
     }
@@ -244,7 +244,6 @@ impl Model {
         };
         let shape = self.cutting.ok_or_else(problem)?.shape;
         let tokens = kept(prompt.len());
-        self.counters.prefix_tokens += tokens as u64;
         let row = Row::new(&prompt[..tokens], tokens.saturating_sub(1));
         // A token alone needs a twin for the same reason as a row does.
         let run = if tokens == 1 { self.with_twin(&[&row]) } else { vec![&row] };
@@ -258,7 +257,11 @@ impl Model {
             ("past_values", before.values.into()),
         ];
         let rows = run.len();
-        let mut outputs = self.run_for(Graph::ForwardCached, &inputs, &["keys", "values"])?;
+        let mut found = self.fitting(Graph::ForwardCached, &[0], tokens, true, &mut |model, _| {
+            Ok(vec![model.run_for(Graph::ForwardCached, &inputs, &["keys", "values"])?])
+        })?;
+        self.counters.prefix_tokens += tokens as u64;
+        let mut outputs = found.swap_remove(0);
         let [layers, heads, size] = shape;
         let mut taken = |name: &str| {
             let all = outputs.take_f32(name, &[layers, rows, heads, tokens, size])?;

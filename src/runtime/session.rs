@@ -52,6 +52,9 @@ pub struct SessionOptions {
     pub reuse_bytes: usize,
     /// Whether what rows have in common with their prompt is computed once.
     pub prefix_cache: PrefixCache,
+    /// Bytes that a single row may take by estimate; `None`: what the machine has when it is to be run. A row that would
+    /// take more is not tried: a system that promises more memory than it has ends the process rather than refuse.
+    pub row_bytes: Option<u64>,
 }
 
 impl Default for SessionOptions {
@@ -67,6 +70,7 @@ impl Default for SessionOptions {
             padding: false,
             reuse_bytes: reuse::standard_limit(),
             prefix_cache: PrefixCache::Auto,
+            row_bytes: None,
         }
     }
 }
@@ -142,7 +146,12 @@ impl Tensor {
                 .iter()
                 .map(|&size| usize::try_from(size).map_err(|_| format!("of negative size {size}")))
                 .collect::<Result<_, _>>()?;
-            ArrayD::from_shape_vec(IxDyn(&shape), data.to_vec()).map_err(|error| error.to_string())
+            // What ONNX Runtime had the memory for there may be none to copy.
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(data.len())
+                .map_err(|_| format!("cannot allocate memory for {} numbers", data.len()))?;
+            copy.extend_from_slice(data);
+            ArrayD::from_shape_vec(IxDyn(&shape), copy).map_err(|error| error.to_string())
         }
         match value.dtype() {
             ValueType::Tensor { ty, .. } => match ty {

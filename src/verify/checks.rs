@@ -55,7 +55,7 @@ pub struct Evidence {
     gradient: Exact,
     /// What `forward_embeds.onnx` makes of `embeds`, where there is one: `[batch, vocab]`.
     from_embeds: Option<ArrayD<f64>>,
-    attention: Option<Attention>,
+    pub(super) attention: Option<Attention>,
     pub(super) settings: [(&'static str, Knobs); 3],
     sites: Sites,
     /// `[batch, seq, hidden]`, rounded to f32.
@@ -73,8 +73,8 @@ pub struct Evidence {
 }
 
 /// What `attention.onnx` gives, `[layers, batch, heads, seq, seq]`.
-struct Attention {
-    weights: ArrayD<f64>,
+pub(super) struct Attention {
+    pub(super) weights: ArrayD<f64>,
     /// How far single precision is off.
     single: f64,
 }

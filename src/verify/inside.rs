@@ -69,6 +69,9 @@ impl Inside {
         if let Some(graph) = of.read(Graph::GradientLogProbability)? {
             inside.log_probability(&of, &graph)?;
         }
+        if let (Some(attention), Some(graph)) = (&evidence.attention, of.read(Graph::AttentionRollout)?) {
+            inside.attention_rollout(&of, &graph, &attention.weights)?;
+        }
         let residual = of.read(Graph::ResidualGradient)?;
         if let Some(graph) = &residual {
             inside.residual_gradient(&of, graph)?;

@@ -16,6 +16,7 @@ mod gradient_drop;
 mod inside;
 mod projections;
 pub mod reference;
+mod rollout;
 mod rounding;
 mod sample;
 mod source;

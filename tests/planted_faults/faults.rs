@@ -546,6 +546,13 @@ pub const INSIDE: &[Fault] = &[
         by: "multipliers",
     },
     Fault {
+        what: "rollout: a layer without the residual stream",
+        model: "llama-a",
+        files: &["attention_rollout.onnx"],
+        plant: |s| s.keep(s.find("rollout", "Add", "MatMul"), 0),
+        by: "attention rollout",
+    },
+    Fault {
         what: "zeroed: the values stay",
         model: "llama-a",
         files: &["value_zeroing.onnx"],
