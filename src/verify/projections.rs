@@ -1,5 +1,8 @@
 //! The check of the projections of attention, and of the gradients behind it.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use ndarray::{ArrayD, Axis, IxDyn};
 use rand_chacha::ChaCha8Rng;
 
@@ -7,7 +10,7 @@ use super::checks::{DERIVATIVE, FAULT, largest, ratio, row_deviation};
 use super::exact::{Exact, one};
 use super::inside::{Expected, Inside, Of, inputs, movement};
 use super::reference::array::Value;
-use super::reference::machine::Edits;
+use super::reference::machine::{Edits, Feeds};
 use super::reference::program::{Operator, Program};
 use super::reference::sites::{Role, Sites};
 use super::reference::tangents::{Beginnings, inner};
@@ -144,32 +147,53 @@ fn exchanged(of: &Of, graph: &Exact, steps: &Steps) -> Result<Vec<f64>, VerifyEr
     // The same tokens from behind, padding and all, which the mask still hides.
     embeds.invert_axis(Axis(1));
     other.insert("inputs_embeds", one(Value::Real(embeds.as_standard_layout().into_owned())));
-    let layers = steps.attention.len();
-    let column = |part: fn(&Factors) -> usize| steps.attention.iter().map(part).collect::<Vec<usize>>();
-    let (queries, keys, values) =
-        (column(|factors| factors.queries), column(|factors| factors.keys), column(|factors| factors.values));
-    let wanted = [&queries[..], &keys, &values, &steps.softmax, &steps.mixed].concat();
-    let theirs = graph.edited(&of.machine, &other, &wanted, &Edits::new())?;
-    let [queries_of, keys_of, values_of, softmax_of, mixed_of] =
-        std::array::from_fn(|part| &theirs[part * layers..][..layers]);
-    let given = |steps: [(&[usize], &[ArrayD<f64>]); 2], wanted: &[usize]| {
-        let mut edits = Edits::new();
-        for (ids, values) in steps {
-            for (layer, (&id, value)) in ids.iter().zip(values).enumerate() {
-                edits.insert(id, Box::new(move |own: &ArrayD<f64>| with_row(own, value, layer, layers)));
-            }
+    let parts = |of: fn(&Factors) -> usize| steps.attention.iter().map(of).collect::<Vec<usize>>();
+    let (queries, keys, values) = (parts(|part| part.queries), parts(|part| part.keys), parts(|part| part.values));
+    let (softmax, mixed) = (&steps.softmax[..], &steps.mixed[..]);
+    let none = Rows::new();
+    let theirs = rows_by_layer(of, graph, &other, &[], &none, &[&queries, &keys, &values, softmax, mixed])?;
+    let weights = rows_by_layer(of, graph, &of.by_layer, &[&queries, &keys], &theirs, &[softmax])?;
+    let mixed = rows_by_layer(of, graph, &of.by_layer, &[softmax, &values], &theirs, &[mixed])?;
+    let deviation = |(step, own): (&usize, &Vec<f64>)| theirs.get(step).map_or(f64::NAN, |their| relative(own, their));
+    let deviations: Vec<f64> = weights.iter().chain(&mixed).map(deviation).collect();
+    // One of every layer and kind.
+    Ok(if deviations.len() == 2 * steps.attention.len() { deviations } else { vec![f64::NAN] })
+}
+
+/// Of steps, one for each layer, the row of that layer's prompt.
+type Rows = BTreeMap<usize, Vec<f64>>;
+
+/// The rows of `kept` when those of `given` are what `rows` has. No more is held: a deep model has as many prompts as layers.
+fn rows_by_layer(
+    of: &Of,
+    graph: &Exact,
+    feeds: &Feeds,
+    given: &[&[usize]],
+    rows: &Rows,
+    kept: &[&[usize]],
+) -> Result<Rows, VerifyError> {
+    let found = RefCell::new(Rows::new());
+    let mut edits = Edits::new();
+    for ids in given {
+        for (layer, id) in ids.iter().enumerate() {
+            let Some(row) = rows.get(id) else { continue };
+            edits.insert(*id, Box::new(move |own: &ArrayD<f64>| with_row(own, row, layer, ids.len())));
         }
-        graph.edited(&of.machine, &of.by_layer, wanted, &edits)
-    };
-    let weights = given([(&queries, queries_of), (&keys, keys_of)], &steps.softmax)?;
-    let mixed = given([(&steps.softmax, softmax_of), (&values, values_of)], &steps.mixed)?;
-    let deviation = |(layer, (own, their)): (usize, (&ArrayD<f64>, &ArrayD<f64>))| {
-        let (own, their) = (row_of(own, layer, layers), row_of(their, layer, layers));
-        relative(&own, &their)
-    };
-    let weights: Vec<f64> = weights.iter().zip(softmax_of).enumerate().map(deviation).collect();
-    let mixed: Vec<f64> = mixed.iter().zip(mixed_of).enumerate().map(deviation).collect();
-    Ok([weights, mixed].concat())
+    }
+    for ids in kept {
+        for (layer, &id) in ids.iter().enumerate() {
+            let found = &found;
+            let keep = move |own: &ArrayD<f64>| {
+                found.borrow_mut().insert(id, row_of(own, layer, ids.len()));
+                own.clone()
+            };
+            edits.insert(id, Box::new(keep));
+        }
+    }
+    let last: Vec<usize> = kept.iter().filter_map(|ids| ids.last().copied()).collect();
+    graph.edited(&of.machine, feeds, &last, &edits)?;
+    drop(edits);
+    Ok(found.into_inner())
 }
 
 /// The numbers of one row of a batch, which is the first axis, or the slower part of it.
@@ -178,11 +202,11 @@ fn row_of(array: &ArrayD<f64>, row: usize, rows: usize) -> Vec<f64> {
     array.iter().skip(row * size).take(size).copied().collect()
 }
 
-/// An array with one row of another.
-fn with_row(own: &ArrayD<f64>, other: &ArrayD<f64>, row: usize, rows: usize) -> ArrayD<f64> {
+/// An array with other numbers in one row of its batch.
+fn with_row(own: &ArrayD<f64>, other: &[f64], row: usize, rows: usize) -> ArrayD<f64> {
     let mut own = own.as_standard_layout().into_owned();
     let size = own.len() / rows.max(1);
-    own.iter_mut().zip(other).skip(row * size).take(size).for_each(|(own, other)| *own = *other);
+    own.iter_mut().skip(row * size).take(size).zip(other).for_each(|(own, other)| *own = *other);
     own
 }
 
