@@ -141,6 +141,10 @@ fn one_row(model: &mut Model, graph: Graph, tokens: usize) -> anyhow::Result<boo
             let point = point(model)?;
             drop(model.attention_scores(&[point], &Knobs::GIM)?);
         }
+        Graph::AttentionProjections => {
+            let point = point(model)?;
+            drop(model.projections(&[point], &Knobs::GIM)?);
+        }
         Graph::DeepLift => {
             let point = point(model)?;
             let baseline = ndarray::Array2::zeros(point.embeds.dim());
@@ -149,7 +153,7 @@ fn one_row(model: &mut Model, graph: Graph, tokens: usize) -> anyhow::Result<boo
         Graph::Attention => drop(model.attention(&[row])?),
         Graph::AttentionRollout => drop(model.attention_rollout(&row)?),
         // Those take batches of many rows, whatever is asked.
-        Graph::ForwardCached | Graph::ValueZeroing => return Ok(false),
+        Graph::ForwardCached | Graph::ValueZeroing | Graph::GradientDrop => return Ok(false),
     }
     Ok(true)
 }

@@ -143,7 +143,7 @@ fn fewer_sites_than_layers_are_an_error_unless_allowed() {
     let text = String::from_utf8_lossy(&allowed.stderr);
     assert_eq!(allowed.status.code(), Some(0), "{text}");
     assert!(
-        text.contains("2 activation sites") && text.contains("verified on random inputs, 26 checks passed"),
+        text.contains("2 activation sites") && text.contains("verified on random inputs, 27 checks passed"),
         "{text}"
     );
     let unverified = bake("unverified", &["--allow-missing-sites", "--no-verify"]);

@@ -256,7 +256,7 @@ fn every_flipped_bit_is_noticed() {
     let (_place, _, bundle) = place();
     let open = || OpenedBundle::open(&bundle, &Opening::default());
     let opened = open().unwrap();
-    assert_eq!(opened.files.len(), 18);
+    assert_eq!(opened.files.len(), 19);
     drop(opened);
     for name in names(&bundle) {
         let path = bundle.join(&name);
