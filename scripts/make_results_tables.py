@@ -42,7 +42,7 @@ def tables(folder: Path) -> None:
     for task in results["tasks"]:
         own = [row for row in summaries if (row["model"], row["task"]) == (task["model"], task["task"])]
         print(f"\n### {task['model']} on {task['task']}\n")
-        shortened = f", {task['shortened']} of all {task['available']} contexts shortened" if task["shortened"] else ""
+        shortened = f"; {task['shortened']} contexts were shortened" if task["shortened"] else ""
         why = Counter(reason for row in own for reason in [row["reasons"]]).most_common(1)
         count = max((int(row["n"]) for row in own), default=0)
         print(f"{task['examples']} examples of {task['available']}, {count} count"
@@ -58,8 +58,9 @@ def tables(folder: Path) -> None:
             mark = " †" if (task["model"], task["task"], method) in inexact else ""
             print(f"| {method}{mark} | " + " | ".join(with_interval(found.get((method, m["name"]))) for m in metrics) + " |")
     print("\n### Cost\n\n| task | method | seconds an example | forward rows, metrics included | gradient rows |\n|---|---|---|---|---|")
+    counted = {(row["model"], row["task"], row["method"]): int(row["n"]) for row in summaries if row["mean"]}
     for row in rows(folder / "timings.csv"):
-        n = max(int(row["n"]), 1)
+        n = max(counted.get((row["model"], row["task"], row["method"]), 0), 1)
         print(f"| {row['task']} | {row['method']} | {number(row['attribution_seconds']) / n:.2f} "
               f"| {number(row['forward_rows_asked']) / n:.0f} | {number(row['gradient_rows_asked']) / n:.0f} |")
 
