@@ -291,7 +291,7 @@ fn where_nothing_changes_the_doubling_ends() {
 #[test]
 fn the_bundle_verifies() {
     let checks = verify(&runtime(), bundle(), &SessionOptions::default(), Effort::FULL, 0, &|_| {}).unwrap();
-    assert_eq!(checks.len(), 24);
+    assert_eq!(checks.len(), 25);
     for check in checks {
         assert!(check.passed(), "{check:?}");
     }

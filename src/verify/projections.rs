@@ -238,10 +238,22 @@ fn scores(program: &Program, sites: &Sites, softmax: usize) -> Option<[usize; 2]
     }
 }
 
+/// Whether a value is of a weight alone, whatever was cut and moved in it.
+fn is_weight(program: &Program, id: usize) -> bool {
+    let step = &program.steps[id];
+    match step.operator {
+        Operator::Known(_) => true,
+        Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Slice => {
+            step.inputs.first().is_some_and(|&input| is_weight(program, input))
+        }
+        _ => false,
+    }
+}
+
 /// Whether a value is a product with a weight, with its bias, cut and moved.
 fn is_projection(program: &Program, id: usize) -> bool {
     let step = &program.steps[id];
-    let known = |input: &usize| matches!(program.steps[*input].operator, Operator::Known(_));
+    let known = |input: &usize| is_weight(program, *input);
     match &step.operator {
         Operator::Gemm { .. } | Operator::MatMul => step.inputs.get(1).is_some_and(known),
         Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Slice => {

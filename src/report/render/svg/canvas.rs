@@ -25,8 +25,10 @@ pub struct Look {
 }
 
 impl Look {
+    /// Of 32 kinds no two look alike; behind the eighth the dashes move on by one.
     pub fn of(number: usize) -> Look {
-        Look { colour: COLOURS[number % COLOURS.len()], dash: DASHES[number / 2 % DASHES.len()] }
+        let dash = number / 2 + number / COLOURS.len();
+        Look { colour: COLOURS[number % COLOURS.len()], dash: DASHES[dash % DASHES.len()] }
     }
 }
 
@@ -166,4 +168,15 @@ fn short(value: f64) -> f64 {
 
 pub fn escape(text: &str) -> String {
     shown(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_kinds_of_data_look_alike() {
+        let looks: std::collections::HashSet<_> = (0..32).map(Look::of).map(|look| (look.colour, look.dash)).collect();
+        assert_eq!(looks.len(), 32);
+    }
 }
