@@ -14,7 +14,7 @@ use crate::onnx::Dtype;
 
 pub use super::contract::{FORMAT_VERSION, MANIFEST_FILE, OLDEST_VERSION, TOKENIZER_FILE, WEIGHT_FILE};
 
-/// What a bundle's weights are stored as. They are computed with in f32.
+/// What a bundle's weights are stored as. They are computed with in what [`ComputeType`] says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightType {
     #[default]
