@@ -108,8 +108,9 @@ impl Steps {
         let forwards = program.needed(&[score]);
         let queries = graph.layers("queries")?.into_iter().map(|row| {
             // A row of them is a product with zeros and a one.
-            let all = match program.steps[row].operator {
-                Operator::MatMul => program.steps[row].inputs[1],
+            let product = uncast(program, row);
+            let all = match program.steps[product].operator {
+                Operator::MatMul => program.steps[product].inputs[1],
                 _ => row,
             };
             unmoved(program, all)
@@ -215,9 +216,17 @@ fn relative(own: &[f64], their: &[f64]) -> f64 {
     ratio(norm(&mut own.iter().zip(their).map(|(a, b)| a - b)), norm(&mut their.iter().copied()))
 }
 
-/// The value before its axes were split, joined and moved.
+/// The value before it was given other types.
+fn uncast(program: &Program, mut id: usize) -> usize {
+    while let (Operator::Cast(_), Some(&input)) = (&program.steps[id].operator, program.steps[id].inputs.first()) {
+        id = input;
+    }
+    id
+}
+
+/// The value before its axes were split, joined and moved, whatever types it was given on the way.
 fn unmoved(program: &Program, mut id: usize) -> usize {
-    while let (Operator::Reshape | Operator::Same | Operator::Transpose(_), Some(&input)) =
+    while let (Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Cast(_), Some(&input)) =
         (&program.steps[id].operator, program.steps[id].inputs.first())
     {
         id = input;
@@ -243,7 +252,7 @@ fn is_weight(program: &Program, id: usize) -> bool {
     let step = &program.steps[id];
     match step.operator {
         Operator::Known(_) => true,
-        Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Slice => {
+        Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Slice | Operator::Cast(_) => {
             step.inputs.first().is_some_and(|&input| is_weight(program, input))
         }
         _ => false,
@@ -256,7 +265,7 @@ fn is_projection(program: &Program, id: usize) -> bool {
     let known = |input: &usize| is_weight(program, *input);
     match &step.operator {
         Operator::Gemm { .. } | Operator::MatMul => step.inputs.get(1).is_some_and(known),
-        Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Slice => {
+        Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Slice | Operator::Cast(_) => {
             step.inputs.first().is_some_and(|&input| is_projection(program, input))
         }
         Operator::Binary(Binary::Add) => match step.inputs[..] {
@@ -277,7 +286,7 @@ fn projected(program: &Program, forwards: &[bool], mut id: usize) -> Option<(usi
             .filter(|&user| forwards[user] && program.steps[user].inputs.contains(&id))
             .collect();
         match (&users[..], users.first().map(|&user| &program.steps[user].operator)?) {
-            (&[user], Operator::Reshape | Operator::Same | Operator::Transpose(_)) => id = user,
+            (&[user], Operator::Reshape | Operator::Same | Operator::Transpose(_) | Operator::Cast(_)) => id = user,
             (&[user], Operator::Gemm { .. } | Operator::MatMul) if is_projection(program, user) => {
                 return Some((id, user));
             }
