@@ -63,9 +63,8 @@ impl Method for Ensemble {
                 let ranked = case.ranked.values(values);
                 if let Some(bad) = ranked.iter().position(|value| !value.is_finite()) {
                     let place = case.ranked.of(bad)[0];
-                    return Err(Inapplicable(format!(
-                        "{name}: the attribution of token {place} is not a finite number"
-                    )));
+                    let sentence = format!("{name}: the attribution of token {place} is not a finite number");
+                    return Err(Inapplicable(probe.because(sentence)));
                 }
                 let share = 1.0 / (ranked.len() * found.values.len() * self.members.len()) as f64;
                 sum.iter_mut().zip(mean_ranks(&ranked)).for_each(|(sum, rank)| *sum += share * rank);

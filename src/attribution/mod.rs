@@ -56,6 +56,14 @@ pub struct Attribution {
     pub diagnostics: BTreeMap<String, f64>,
 }
 
+impl Attribution {
+    /// The first of its numbers that is not finite, as a sentence without a full stop.
+    pub fn not_finite(&self) -> Option<String> {
+        let place = self.values.iter().find_map(|values| values.iter().position(|value| !value.is_finite()))?;
+        Some(format!("the attribution of token {place} is not a finite number"))
+    }
+}
+
 /// A completeness gap larger than this share of the change that is explained is large: the attributions are then not the
 /// integral that they approximate.
 pub const LARGE_GAP: f64 = 0.1;
@@ -139,7 +147,7 @@ pub async fn attribute(method: &dyn Method, probe: &Probe) -> Result<Attribution
     found.unwrap_or_else(|DoesNotFit(reason)| Err(Inapplicable(reason)))
 }
 
-/// What a method says of one case by itself, and what that took.
+/// What a method says of one case by itself, and what that took; [`Inapplicable`] also where it is not finite.
 ///
 /// # Errors
 /// Those of running the model.
@@ -149,7 +157,13 @@ pub fn explain(
     case: &Case,
 ) -> Result<(Result<Attribution, Inapplicable>, probe::Cost), RuntimeError> {
     let method = Rc::clone(method);
-    probe::ask(model, case.clone(), move |probe| async move { attribute(&*method, &probe).await })
+    probe::ask(model, case.clone(), move |probe| async move {
+        let found = attribute(&*method, &probe).await?;
+        match found.not_finite() {
+            Some(reason) => Err(Inapplicable(probe.because(reason))),
+            None => Ok(found),
+        }
+    })
 }
 
 /// A line of the registry.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use gim_harness::attribution::{self, Case, Question};
 use gim_harness::bundle::Manifest;
 use gim_harness::config::{self, Chosen, Score};
@@ -154,7 +153,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let asked = asked(arguments, answers.tokenizer)?;
     let case = case(arguments, &mut model, &answers, &asked)?;
     let row = case.row();
-    let (score, _) = probe::ask(&mut model, case.clone(), |probe| async move { probe.scores(vec![row]).await })?;
+    let (score, _) = probe::ask(&mut model, case.clone(), |probe| async move {
+        let score = probe.scores(vec![row]).await.first().copied().unwrap_or(f64::NAN);
+        if score.is_finite() { Ok(score) } else { Err(probe.because("the score is not a finite number")) }
+    })?;
+    let score = score.map_err(anyhow::Error::msg)?;
     let tokens: Vec<String> = case.tokens().iter().map(|&id| tokenizer.token(id)).collect();
     let mut explained = Vec::with_capacity(methods.len());
     for (label, method) in methods {
@@ -166,9 +169,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         // Or else not what was baked, but what it was changed to meanwhile, is explained.
         model.check_weights()?;
         let one = Explained::new(label, found, &case.ranked);
-        if let Some(bad) = one.attributions.iter().position(|value| !value.is_finite()) {
-            bail!("the attribution of token {bad} ('{}') by {} is not a finite number", tokens[bad], one.method);
-        }
         explained.push(one);
     }
     let explanation = Explanation {
@@ -181,7 +181,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         target_ids: case.answer().collect(),
         contrast_id: case.question.contrast,
         contrast: case.question.contrast.map(|id| answers.name(id)),
-        score: score.first().copied().unwrap_or(f64::NAN),
+        score,
         unit: case.question.score,
         baseline_id: case.baseline,
         input_ids: case.tokens().to_vec(),

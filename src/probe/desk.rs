@@ -128,12 +128,29 @@ impl Refusal {
     }
 }
 
+/// What first made numbers that are not finite, of all that a piece of work asked for.
+#[derive(Debug, Default)]
+pub(super) struct Cause(RefCell<Option<String>>);
+
+impl Cause {
+    pub fn is_open(&self) -> bool {
+        self.0.borrow().is_none()
+    }
+
+    pub fn say(&self, cause: Option<String>) {
+        if self.is_open() {
+            *self.0.borrow_mut() = cause;
+        }
+    }
+}
+
 /// An ask that was not answered yet.
 pub(super) struct Pending {
     /// Lower turns are answered first.
     pub turn: usize,
     pub account: Rc<Account>,
     pub refusal: Option<Rc<Refusal>>,
+    pub cause: Rc<Cause>,
     pub ask: Ask,
 }
 
@@ -181,6 +198,7 @@ pub struct Probe {
     pub(super) account: Rc<Account>,
     /// Who is told where an ask does not fit into memory; without one, the driver fails.
     pub(super) refusal: Option<Rc<Refusal>>,
+    pub(super) cause: Rc<Cause>,
     pub(super) embeddings: Rc<OnceCell<Rc<Embeddings>>>,
 }
 
@@ -188,6 +206,21 @@ impl Probe {
     /// The same access, with what it costs added to another account.
     pub fn charging(&self, account: &Rc<Account>) -> Probe {
         Probe { account: Rc::clone(account), ..self.clone() }
+    }
+
+    /// The same access, which knows only of what is asked through it from now on what was not finite.
+    pub fn tracing(&self) -> Probe {
+        Probe { cause: Rc::default(), ..self.clone() }
+    }
+
+    /// A sentence about numbers that are not finite, with what first made them, where something did of what was asked through this
+    /// access.
+    pub fn because(&self, sentence: impl Into<String>) -> String {
+        let sentence = sentence.into();
+        match &*self.cause.0.borrow() {
+            Some(cause) => format!("{sentence}: {cause}"),
+            None => sentence,
+        }
     }
 
     /// Work that asks through this access, and ends where something that it asks does not fit into memory.
@@ -448,7 +481,8 @@ impl Probe {
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> T {
         let (sender, receiver) = oneshot::channel();
         let (turn, account, refusal) = (self.turn, Rc::clone(&self.account), self.refusal.clone());
-        self.desk.borrow_mut().push(Pending { turn, account, refusal, ask: ask(sender) });
+        let cause = Rc::clone(&self.cause);
+        self.desk.borrow_mut().push(Pending { turn, account, refusal, cause, ask: ask(sender) });
         match receiver.await {
             Ok(answer) => answer,
             // The driver has failed and lets go of all that waits: nobody will look at this again.

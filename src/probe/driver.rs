@@ -11,7 +11,7 @@ use ndarray::s;
 
 use super::Case;
 use super::cost::{Account, Cost, shares};
-use super::desk::{Ask, Desk, DoesNotFit, Embeddings, Offer, Pending, Probe, Refusal};
+use super::desk::{Ask, Cause, Desk, DoesNotFit, Embeddings, Offer, Pending, Probe, Refusal};
 use crate::bundle::Manifest;
 use crate::grad::Knobs;
 use crate::runtime::{Counters, GradientRow, Graph, Model, Row, RuntimeError};
@@ -69,6 +69,7 @@ impl<'m, T: 'static> Driver<'m, T> {
             turn,
             account: Rc::new(Account::default()),
             refusal: None,
+            cause: Rc::default(),
             embeddings: Rc::new(OnceCell::new()),
         }
     }
@@ -134,9 +135,12 @@ impl<'m, T: 'static> Driver<'m, T> {
         let is_scores = |pending: &Pending| matches!(pending.ask, Ask::Scores { .. });
         let charged = match asks.iter().position(|pending| !is_scores(pending)) {
             Some(first) => {
-                let Pending { account, refusal, ask, .. } = asks.remove(first);
+                let Pending { account, refusal, cause, ask, .. } = asks.remove(first);
                 *self.desk.borrow_mut() = asks;
-                self.answer_one(ask).or_else(|error| refuse(error, refusal.as_deref()))?;
+                // One cause is enough: what else is not finite follows from it, or will be seen when it is mended.
+                let answered =
+                    if cause.is_open() { self.answer_traced(ask, &cause) } else { answer_one(self.model, ask) };
+                answered.or_else(|error| refuse(error, refusal.as_deref()))?;
                 vec![(account, 1)]
             }
             None => {
@@ -159,69 +163,18 @@ impl<'m, T: 'static> Driver<'m, T> {
         Ok(())
     }
 
-    // An answer that nobody waits for any more is no fault.
-
-    fn answer_one(&mut self, ask: Ask) -> Result<(), RuntimeError> {
-        match ask {
-            Ask::Embeddings { case, answer } => {
-                let [all, baseline] = [case.prompt.ids(), &[case.baseline]].map(|ids| self.model.embed(ids));
-                let (mut inputs, length) = (all?, case.length());
-                let following = inputs.slice(s![length.., ..]).to_owned();
-                if !following.is_empty() {
-                    inputs = inputs.slice(s![..length, ..]).to_owned();
-                }
-                let _ = answer.send(Embeddings { inputs, following, baseline: baseline? });
-            }
-            Ask::Gradients { points, like, graph, knobs, answer } => {
-                let point = |number| GradientRow { embeds: (points.make)(number), ..like.clone() };
-                let rows: Vec<GradientRow> = (0..points.count).map(point).collect();
-                let _ = answer.send(self.model.gradients_by(graph, &rows, &knobs)?);
-            }
-            Ask::Residual { point, knobs, answer } => {
-                if let Some(found) = self.model.residuals(&[point], &knobs)?.pop() {
-                    let _ = answer.send(found);
-                }
-            }
-            Ask::AttentionScores { point, knobs, answer } => {
-                if let Some(found) = self.model.attention_scores(&[point], &knobs)?.pop() {
-                    let _ = answer.send(found);
-                }
-            }
-            Ask::Projections { point, knobs, answer } => {
-                if let Some(found) = self.model.projections(&[point], &knobs)?.pop() {
-                    let _ = answer.send(found);
-                }
-            }
-            Ask::WithoutLayers { point, knobs, answer } => {
-                let _ = answer.send(self.model.gradients_without_layers(&point, &knobs)?);
-            }
-            Ask::Multipliers { point, baseline, answer } => {
-                let _ = answer.send(self.model.multipliers(&point, baseline)?);
-            }
-            Ask::ValueZeroing { row, answer } => {
-                let _ = answer.send(self.model.value_zeroing(&row)?);
-            }
-            Ask::Attention { row, answer } => {
-                if let Some(attention) = self.model.attention(&[row])?.pop() {
-                    let _ = answer.send(attention);
-                }
-            }
-            Ask::AttentionRollout { row, answer } => {
-                let _ = answer.send(self.model.attention_rollout(&row)?);
-            }
-            Ask::Scores { rows, tokens, answer } => {
-                let _ = answer.send(self.model.scores(&rows, &tokens)?);
-            }
-        }
-        Ok(())
+    fn answer_traced(&mut self, ask: Ask, cause: &Cause) -> Result<(), RuntimeError> {
+        let (answered, found) = self.model.with_cause(|model| answer_one(model, ask));
+        cause.say(found);
+        answered
     }
 
     fn answer_scores(&mut self, asks: Vec<Pending>) -> Result<Vec<(Rc<Account>, u64)>, RuntimeError> {
         let (mut all, mut wanted, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
-        for Pending { account, refusal, ask, .. } in asks {
+        for Pending { account, refusal, cause, ask, .. } in asks {
             if let Ask::Scores { rows, tokens, answer } = ask {
                 wanted.extend_from_slice(&tokens);
-                waiting.push((account, refusal, all.len()..all.len() + rows.len(), tokens, answer));
+                waiting.push((account, refusal, cause, all.len()..all.len() + rows.len(), tokens, answer));
                 all.extend(rows);
             }
         }
@@ -234,25 +187,91 @@ impl<'m, T: 'static> Driver<'m, T> {
             Err(error) => return Err(error),
         };
         let mut charged = Vec::with_capacity(waiting.len());
-        for (account, refusal, own, tokens, answer) in waiting {
+        for (account, refusal, cause, own, tokens, answer) in waiting {
             charged.push((account, own.len() as u64));
-            let Some(together) = &mut together else {
-                match self.model.scores(&all[own], &tokens) {
-                    Ok(scores) => drop(answer.send(scores)),
-                    Err(error) => refuse(error, refusal.as_deref())?,
+            let rows = &all[own];
+            let scores = match &mut together {
+                Some(together) => {
+                    // Of all logits that were kept, those that this one asked for, in its order.
+                    let places: Vec<usize> =
+                        tokens.iter().filter_map(|token| wanted.binary_search(token).ok()).collect();
+                    let own = together.by_ref().take(rows.len()).map(|mut score| {
+                        score.logits = places.iter().map(|&place| score.logits[place]).collect();
+                        score
+                    });
+                    own.collect()
                 }
-                continue;
+                None => match self.model.scores(rows, &tokens) {
+                    Ok(scores) => scores,
+                    Err(error) => {
+                        refuse(error, refusal.as_deref())?;
+                        continue;
+                    }
+                },
             };
-            // Of all logits that were kept, those that this one asked for, in its order.
-            let places: Vec<usize> = tokens.iter().filter_map(|token| wanted.binary_search(token).ok()).collect();
-            let own = together.by_ref().take(own.len()).map(|mut score| {
-                score.logits = places.iter().map(|&place| score.logits[place]).collect();
-                score
-            });
-            let _ = answer.send(own.collect());
+            if let Some(bad) = scores.iter().position(|score| !score.is_finite()).filter(|_| cause.is_open()) {
+                cause.say(self.model.cause_of(&rows[bad]));
+            }
+            let _ = answer.send(scores);
         }
         Ok(charged)
     }
+}
+
+/// Answers what is no ask for scores, or for them by itself. An answer that nobody waits for any more is no fault.
+fn answer_one(model: &mut Model, ask: Ask) -> Result<(), RuntimeError> {
+    match ask {
+        Ask::Embeddings { case, answer } => {
+            let [all, baseline] = [case.prompt.ids(), &[case.baseline]].map(|ids| model.embed(ids));
+            let (mut inputs, length) = (all?, case.length());
+            let following = inputs.slice(s![length.., ..]).to_owned();
+            if !following.is_empty() {
+                inputs = inputs.slice(s![..length, ..]).to_owned();
+            }
+            let _ = answer.send(Embeddings { inputs, following, baseline: baseline? });
+        }
+        Ask::Gradients { points, like, graph, knobs, answer } => {
+            let point = |number| GradientRow { embeds: (points.make)(number), ..like.clone() };
+            let rows: Vec<GradientRow> = (0..points.count).map(point).collect();
+            let _ = answer.send(model.gradients_by(graph, &rows, &knobs)?);
+        }
+        Ask::Residual { point, knobs, answer } => {
+            if let Some(found) = model.residuals(&[point], &knobs)?.pop() {
+                let _ = answer.send(found);
+            }
+        }
+        Ask::AttentionScores { point, knobs, answer } => {
+            if let Some(found) = model.attention_scores(&[point], &knobs)?.pop() {
+                let _ = answer.send(found);
+            }
+        }
+        Ask::Projections { point, knobs, answer } => {
+            if let Some(found) = model.projections(&[point], &knobs)?.pop() {
+                let _ = answer.send(found);
+            }
+        }
+        Ask::WithoutLayers { point, knobs, answer } => {
+            let _ = answer.send(model.gradients_without_layers(&point, &knobs)?);
+        }
+        Ask::Multipliers { point, baseline, answer } => {
+            let _ = answer.send(model.multipliers(&point, baseline)?);
+        }
+        Ask::ValueZeroing { row, answer } => {
+            let _ = answer.send(model.value_zeroing(&row)?);
+        }
+        Ask::Attention { row, answer } => {
+            if let Some(attention) = model.attention(&[row])?.pop() {
+                let _ = answer.send(attention);
+            }
+        }
+        Ask::AttentionRollout { row, answer } => {
+            let _ = answer.send(model.attention_rollout(&row)?);
+        }
+        Ask::Scores { rows, tokens, answer } => {
+            let _ = answer.send(model.scores(&rows, &tokens)?);
+        }
+    }
+    Ok(())
 }
 
 /// Tells the work that asked that a row of it does not fit into memory.

@@ -12,6 +12,9 @@ use crate::probe::{Account, DoesNotFit, Probe};
 use crate::store::{Curve, MetricValue, Timing, Unit, UnitKey};
 use crate::tasks::Example;
 
+/// How a metric ends that says that it has no value for a number that is none.
+const NOT_FINITE: &str = "is not a finite number";
+
 /// A unit by name, and what its numbers hang on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
@@ -102,7 +105,7 @@ async fn look(example: Rc<Example>, probe: Probe) -> Seen {
         None => found.argmax,
     };
     if !full.is_finite() {
-        Seen::LeftOut { reason: "the score is not a finite number".to_owned(), score: None }
+        Seen::LeftOut { reason: probe.because("the score is not a finite number"), score: None }
     } else if answered != example.target {
         Seen::LeftOut { reason: "answered wrongly".to_owned(), score: Some(full) }
     } else {
@@ -132,7 +135,7 @@ async fn see_several(example: &Example, probe: &Probe) -> Seen {
         }
     };
     match (full.is_finite(), right) {
-        (false, _) => Seen::LeftOut { reason: "the score is not a finite number".to_owned(), score: None },
+        (false, _) => Seen::LeftOut { reason: probe.because("the score is not a finite number"), score: None },
         (true, false) => Seen::LeftOut { reason: "answered wrongly".to_owned(), score: Some(full) },
         (true, true) => Seen::Explained { case: (**case).clone(), score: full },
     }
@@ -156,13 +159,14 @@ pub async fn explain(
     let Wanted { unit, method, known } = wanted;
     let unit = Unit { score: Some(full), ..empty(unit, index, &example) };
     let [for_attribution, for_evaluation] = [(); 2].map(|()| Rc::new(Account::default()));
+    let traced = probe.charging(&for_attribution).tracing();
     let (attribution, attribution_cost) = match known {
         Some(known) => {
             let found = Attribution { values: known.attributions, diagnostics: known.diagnostics };
             (Ok(found), known.timing.attribution)
         }
         None => {
-            let found = attribution::attribute(&*method, &probe.charging(&for_attribution)).await;
+            let found = attribution::attribute(&*method, &traced).await;
             (found, for_attribution.total())
         }
     };
@@ -171,12 +175,12 @@ pub async fn explain(
         Ok(attribution) => Rc::new(attribution),
         Err(reason) => return Unit { metrics: excluded(metrics, &reason.0), timing, ..unit },
     };
-    if let Some(reason) = not_finite(&attribution) {
-        let metrics = excluded(metrics, &reason);
+    if let Some(reason) = attribution.not_finite() {
+        let metrics = excluded(metrics, &traced.because(reason));
         let Attribution { values: attributions, diagnostics } = (*attribution).clone();
         return Unit { attributions, diagnostics, metrics, timing, ..unit };
     }
-    let probe = probe.charging(&for_evaluation);
+    let probe = probe.charging(&for_evaluation).tracing();
     let evaluated: Vec<Evaluated> = attribution
         .values
         .iter()
@@ -196,7 +200,7 @@ pub async fn explain(
         measurements.iter().map(|measurement| join_all(evaluated.iter().map(|one| measurement.measure(one, &probe))));
     let measured = join_all(by_measurement).await;
     timing.evaluation = for_evaluation.total();
-    let (mut metrics, curves) = combine(measurements, &measured);
+    let (mut metrics, curves) = combine(measurements, &measured, &probe);
     metrics.extend(others.iter().cloned().map(MetricValue::elsewhere));
     let Attribution { values: attributions, diagnostics } = (*attribution).clone();
     Unit { attributions, diagnostics, metrics, curves, timing, ..unit }
@@ -220,12 +224,6 @@ fn empty(unit: Identified, index: usize, example: &Example) -> Unit {
     }
 }
 
-/// The first attribution that is no finite number.
-fn not_finite(attribution: &Attribution) -> Option<String> {
-    let place = attribution.values.iter().find_map(|values| values.iter().position(|value| !value.is_finite()))?;
-    Some(format!("the attribution of token {place} is not a finite number"))
-}
-
 fn excluded(metrics: &Metrics, reason: &str) -> Vec<MetricValue> {
     let own = metrics.measurements.iter().flat_map(|measurement| &measurement.wanted);
     let own = own.map(|(_, metric)| MetricValue {
@@ -236,8 +234,9 @@ fn excluded(metrics: &Metrics, reason: &str) -> Vec<MetricValue> {
     own.chain(metrics.others.iter().cloned().map(MetricValue::elsewhere)).collect()
 }
 
-/// Values by seed, and the curves' mean over the seeds, of what each measurement says of each seed.
-fn combine(measurements: &[Measurement], measured: &[Vec<Measured>]) -> (Vec<MetricValue>, Vec<Curve>) {
+/// Values by seed, and the curves' mean over the seeds, of what each measurement says of each seed. `probe`: what they asked
+/// through, which knows where numbers came from that are not finite.
+fn combine(measurements: &[Measurement], measured: &[Vec<Measured>], probe: &Probe) -> (Vec<MetricValue>, Vec<Curve>) {
     let (mut values, mut curves) = (Vec::new(), Vec::new());
     for (measurement, by_seed) in measurements.iter().zip(measured) {
         for (place, metric) in &measurement.wanted {
@@ -249,6 +248,7 @@ fn combine(measurements: &[Measurement], measured: &[Vec<Measured>]) -> (Vec<Met
             let own: Result<Vec<f64>, String> = by_seed.iter().map(value).collect();
             let (values_of, excluded) = match own {
                 Ok(own) => (own, None),
+                Err(reason) if reason.ends_with(NOT_FINITE) => (Vec::new(), Some(probe.because(reason))),
                 Err(reason) => (Vec::new(), Some(reason)),
             };
             values.push(MetricValue { metric: metric.clone(), values: values_of, excluded });

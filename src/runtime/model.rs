@@ -5,6 +5,7 @@ use std::iter::Sum;
 use std::ops::{Range, Sub};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewMut1, Axis, Slice, arr1, s};
 use rand::{RngExt, SeedableRng};
@@ -17,8 +18,11 @@ use super::fewer::in_halves;
 use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
+use super::not_finite::{Tracer, holds_other_than_finite};
+use super::pace::Pace;
 use super::placement::Placement;
 use super::prefix::{Cutting, PrefixCache, Prefixes};
+use super::remembered::Remembered;
 use super::reuse::Reuse;
 use super::row::{Change, Prompt, Row};
 use super::score::{Score, reduce};
@@ -103,8 +107,8 @@ impl Sub for Counters {
 /// Rows run in batches of one length each (or, with [`SessionOptions::padding`], padded on the right to the longest of
 /// the batch), and results come in the order asked. On the CPU the scores of a row do not hang on what else is in a batch
 /// of one length, to the bit, so neither reuse nor an interruption changes the numbers of a run. Padding can change last
-/// digits: some products are summed in an order that hangs on the length. So can the batch for gradients; they are not
-/// remembered from one call to the next, so the same calls give the same numbers.
+/// digits: some products are summed in an order that hangs on the length. So can the batch for gradients; of them only what was
+/// run by itself is remembered from one call to the next, so the same calls give the same numbers.
 #[derive(Debug)]
 pub struct Model {
     pub(super) runtime: Runtime,
@@ -115,12 +119,19 @@ pub struct Model {
     /// Of all graphs that were ever loaded.
     placements: HashMap<Graph, Placement>,
     reuse: Reuse,
+    remembered: Remembered,
+    pace: Pace,
     /// Which rows are cut, where any is.
     pub(super) cutting: Option<Cutting>,
     pub(super) prefixes: Prefixes,
     /// Tokens of a batch of scores, once one did not fit into memory.
     pub(super) most_tokens: usize,
     pub(super) counters: Counters,
+    /// Graphs that tell where numbers come from that are not finite; nothing for one that cannot be had.
+    tracers: HashMap<Graph, Option<Tracer>>,
+    /// Whether what comes out that is not finite is traced, and what was found.
+    tracing: bool,
+    cause: Option<String>,
 }
 
 /// Outputs of one batch are kept below this many numbers (256 MiB).
@@ -157,10 +168,16 @@ impl Model {
             sessions: HashMap::new(),
             placements: HashMap::new(),
             reuse: Reuse::new(options.reuse_bytes),
+            remembered: Remembered::new(options.reuse_bytes / 8),
+            // On other devices last digits may hang on the batch.
+            pace: Pace::new(options.batch_tokens, options.device == Device::Cpu && !options.padding),
             cutting,
             prefixes: Prefixes::default(),
             most_tokens: usize::MAX,
             counters: Counters::default(),
+            tracers: HashMap::new(),
+            tracing: false,
+            cause: None,
         })
     }
 
@@ -239,9 +256,10 @@ impl Model {
         self.counters
     }
 
-    /// Forgets the scores that were remembered, and the keys and values of prompts.
+    /// Forgets the scores and gradients that were remembered, and the keys and values of prompts.
     pub fn forget(&mut self) {
         self.reuse.clear();
+        self.remembered.clear();
         self.prefixes.clear();
     }
 
@@ -315,7 +333,8 @@ impl Model {
         Ok(copy_of.into_iter().map(|copy| Arc::clone(&found[copy])).collect())
     }
 
-    /// Scores and their gradients with respect to the embeddings. Equal rows of one call are run once.
+    /// Scores and their gradients with respect to the embeddings. Equal rows of one call are run once, and one that is the only
+    /// row of its call is not run again in a later one.
     ///
     /// # Errors
     /// As [`Model::scores`].
@@ -338,6 +357,12 @@ impl Model {
             self.check_gradient_row(wanted).map_err(|error| RuntimeError::Input { row, error })?;
         }
         let knobs = self.known_knobs(graph, knobs)?;
+        if let [row] = rows
+            && let Some(found) = self.remembered.get(graph, &knobs, row)
+        {
+            self.counters.gradient_rows_saved += 1;
+            return Ok(vec![found]);
+        }
         let hidden = self.manifest().dimensions.hidden;
         let (distinct, copy_of) = distinct(rows.iter().map(Bits));
         let lengths: Vec<usize> = distinct.iter().map(|row| row.0.embeds.nrows()).collect();
@@ -354,6 +379,9 @@ impl Model {
             Ok(scores.iter().zip(gradients).map(|(&score, gradient)| Gradient { score, gradient }).collect())
         })?;
         self.counters.gradient_rows_saved += (rows.len() - distinct.len()) as u64;
+        if let ([row], [found]) = (rows, &found[..]) {
+            self.remembered.insert(graph, &knobs, row, found);
+        }
         Ok(copy_of.into_iter().map(|copy| found[copy].clone()).collect())
     }
 
@@ -494,6 +522,7 @@ impl Model {
     pub(super) fn make_room(&mut self) {
         self.sessions.clear();
         self.prefixes.clear();
+        self.tracers.clear();
     }
 
     /// Whether a graph has been loaded.
@@ -502,7 +531,9 @@ impl Model {
     }
 
     pub(super) fn run(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Result<Outputs, RuntimeError> {
-        self.load(graph)?.run(inputs)
+        let outputs = self.load(graph)?.run(inputs)?;
+        self.look_at(graph, inputs, &outputs);
+        Ok(outputs)
     }
 
     /// As [`Model::run`], of some outputs.
@@ -512,7 +543,51 @@ impl Model {
         inputs: &[(&str, Tensor)],
         outputs: &[&str],
     ) -> Result<Outputs, RuntimeError> {
-        self.load(graph)?.run_for(inputs, |name| outputs.contains(&name))
+        let found = self.load(graph)?.run_for(inputs, |name| outputs.contains(&name))?;
+        self.look_at(graph, inputs, &found);
+        Ok(found)
+    }
+
+    /// Runs `asks`, and says beside what they give what first made numbers of it that are not finite, where there are any, as a
+    /// clause. Not of scores, which are many: [`Model::cause_of`] says it of one.
+    pub fn with_cause<T>(&mut self, asks: impl FnOnce(&mut Model) -> T) -> (T, Option<String>) {
+        (self.tracing, self.cause) = (true, None);
+        let found = asks(self);
+        self.tracing = false;
+        (found, self.cause.take())
+    }
+
+    /// What first makes numbers that are not finite of a row, as a clause; nothing where all are, or where that cannot be found
+    /// out.
+    pub fn cause_of(&mut self, row: &Row) -> Option<String> {
+        self.check_rows(std::slice::from_ref(row)).ok()?;
+        let graph = row.graph();
+        let inputs = self.forward_inputs(graph, &[row], row.length()).ok()?;
+        self.trace(graph, &inputs)
+    }
+
+    fn look_at(&mut self, graph: Graph, inputs: &[(&str, Tensor)], outputs: &Outputs) {
+        let is_forward = graph.outputs().contains(&"logits");
+        // Masked scores may be infinite.
+        let mut looked_at = outputs.iter().filter(|(name, _)| *name != "scores");
+        if self.tracing
+            && !is_forward
+            && self.cause.is_none()
+            && looked_at.any(|(_, output)| holds_other_than_finite(output))
+        {
+            self.cause = self.trace(graph, inputs);
+        }
+    }
+
+    /// Runs a graph node by node. That this cannot be done says nothing of the numbers, and is no error.
+    fn trace(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Option<String> {
+        if !self.tracers.contains_key(&graph) {
+            let tracer = Tracer::open(&self.runtime, &self.bundle, graph, &self.options);
+            let tracer = tracer.inspect_err(|error| tracing::warn!(%error, "cannot trace {}", graph.file())).ok();
+            self.tracers.insert(graph, tracer);
+        }
+        let found = self.tracers.get_mut(&graph)?.as_mut()?.find(inputs);
+        found.inspect_err(|error| tracing::warn!(%error, "cannot trace {}", graph.file())).ok()?
     }
 
     /// A product of one row with weights that are not packed takes another path through the runtime's kernels, and ends in
@@ -561,20 +636,30 @@ impl Model {
         self.in_batches(graph, &lengths, bounds, |model, batch, longest| {
             let rows: Vec<&Row> = batch.iter().map(|&row| rows[row]).collect();
             let run = model.with_twin(&rows);
-            let first = match graph {
-                Graph::ForwardEmbeds => ("inputs_embeds", model.embeds_with_means(&run, longest)?.into()),
-                _ => ("input_ids", padded_rows(&run, longest).into()),
-            };
-            let positions: Array1<i64> = run.iter().map(|row| row.position() as i64).collect();
-            let mut inputs =
-                vec![first, ("attention_mask", mask_of(&run, longest).into()), ("position", positions.into())];
-            inputs.extend(inside::replacements(graph, &run, longest));
+            let inputs = model.forward_inputs(graph, &run, longest)?;
             let logits = model.run(graph, &inputs)?.take_f32("logits", &[run.len(), vocab])?;
             model.counters.forward_rows += rows.len() as u64;
             // Outputs are in standard layout, so the rows lie one after another.
             let (logits, _) = logits.into_raw_vec_and_offset();
             Ok(rows.iter().zip(logits.chunks_exact(vocab)).map(|(row, logits)| keep(model, row, logits)).collect())
         })
+    }
+
+    /// What a graph of logits is asked of rows.
+    fn forward_inputs(
+        &mut self,
+        graph: Graph,
+        rows: &[&Row],
+        longest: usize,
+    ) -> Result<Vec<(&'static str, Tensor)>, RuntimeError> {
+        let first = match graph {
+            Graph::ForwardEmbeds => ("inputs_embeds", self.embeds_with_means(rows, longest)?.into()),
+            _ => ("input_ids", padded_rows(rows, longest).into()),
+        };
+        let positions: Array1<i64> = rows.iter().map(|row| row.position() as i64).collect();
+        let mut inputs = vec![first, ("attention_mask", mask_of(rows, longest).into()), ("position", positions.into())];
+        inputs.extend(inside::replacements(graph, rows, longest));
+        Ok(inputs)
     }
 
     /// The embeddings of rows, `[rows, longest, hidden]`, with the mean of each prompt's, or thinned, where a row asks for it.
@@ -618,17 +703,42 @@ impl Model {
             }
             let batch = &order[start..end];
             let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
-            let most = if bounds.fixed { batch.len() } else { self.most_tokens / longest.max(1) };
-            for rows in batch.chunks(most.max(1)) {
+            let mut left = batch;
+            while !left.is_empty() {
+                let most = match bounds.fixed {
+                    true => left.len(),
+                    false => self.most_tokens.min(self.together(graph, longest)) / longest.max(1),
+                };
+                let (rows, rest) = left.split_at(most.clamp(1, left.len()));
+                let clock = Instant::now();
                 let found =
                     self.fitting(graph, rows, longest, bounds.fixed, &mut |model, rows| run(model, rows, longest))?;
+                if graph == Graph::Forward {
+                    self.pace.note(rows.len(), longest, clock.elapsed().as_secs_f64());
+                }
                 for (&row, result) in rows.iter().zip(found) {
                     results[row] = Some(result);
                 }
                 watch.iter().for_each(|watch| watch.advance(rows.len()));
+                left = rest;
             }
         }
         Ok(results.into_iter().flatten().collect())
+    }
+
+    /// How many tokens of rows of one length run together.
+    fn together(&self, graph: Graph, length: usize) -> usize {
+        match graph {
+            Graph::Forward => self.pace.size(length),
+            // The same products, of rows that are changed.
+            Graph::ForwardEmbeds | Graph::ForwardResidual | Graph::ForwardScores => self.tokens_together(),
+            _ => usize::MAX,
+        }
+    }
+
+    /// How many tokens run together by what was measured, where something was.
+    pub(super) fn tokens_together(&self) -> usize {
+        self.pace.chosen().unwrap_or(usize::MAX)
     }
 
     /// Runs rows together, or where they do not fit into memory in halves; then later batches of scores are as small. Those of
@@ -792,7 +902,7 @@ fn distinct<T: Copy + Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> (
 
 /// A gradient row that is equal to another when all its bits are.
 #[derive(Clone, Copy)]
-struct Bits<'a>(&'a GradientRow);
+pub(super) struct Bits<'a>(pub &'a GradientRow);
 
 impl Bits<'_> {
     fn numbers(&self) -> impl Iterator<Item = u32> {

@@ -205,7 +205,7 @@ impl Model {
 
     /// How many rows share a batch.
     fn rows_behind(&self, length: usize, cut: usize) -> usize {
-        let tokens = self.batch_tokens();
+        let tokens = self.batch_tokens().min(self.tokens_together());
         let by_tokens = tokens / (length - cut).max(1);
         let by_keys = tokens.saturating_mul(KEYS_PER_TOKEN) / length.max(1);
         let by_memory = self.most_tokens / length.max(1);

@@ -13,6 +13,11 @@ pub struct Score {
 }
 
 impl Score {
+    /// Whether all that is kept of the row is finite.
+    pub fn is_finite(&self) -> bool {
+        self.log_sum_exp.is_finite() && self.logits.iter().all(|logit| logit.is_finite())
+    }
+
     /// The logarithm of the probability of the `index`-th token id that was asked for.
     ///
     /// # Panics

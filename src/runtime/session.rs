@@ -16,6 +16,9 @@ use super::residency::mappings_change;
 use super::reuse;
 use crate::device::Device;
 
+/// Where external data of a graph lies that is loaded from memory.
+const FOLDER_OF_EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+
 /// How much ONNX Runtime may rewrite a graph before running it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Optimization {
@@ -244,6 +247,23 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Session, RuntimeError> {
         Self::build(runtime, Path::new(name), options, |builder| builder.commit_from_memory(bytes))
+    }
+
+    /// As [`Session::from_memory`], of what stands for the file at `graph`: external data is looked for beside that.
+    ///
+    /// # Errors
+    /// As [`Session::open`]; ONNX Runtime before 1.18 does not know where to look.
+    pub(super) fn from_memory_beside(
+        runtime: &Runtime,
+        graph: &Path,
+        bytes: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Session, RuntimeError> {
+        let folder = graph.parent().unwrap_or(Path::new("")).to_string_lossy().into_owned();
+        Self::build(runtime, graph, options, |builder| {
+            let builder = builder.clone().with_config_entry(FOLDER_OF_EXTERNAL_DATA, folder);
+            builder.map_err(|error| ort::Error::new(error.to_string()))?.commit_from_memory(bytes)
+        })
     }
 
     fn build(
