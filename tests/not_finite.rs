@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use gim_harness::attribution::{self, Settings};
 use gim_harness::bundle::bake::{BakeOptions, bake};
+use gim_harness::bundle::manifest::ComputeType;
 use gim_harness::config::Score;
 use gim_harness::probe::{Case, Question};
 use gim_harness::runtime::{Change, Model, Row, SessionOptions};
@@ -38,10 +39,10 @@ fn spoiled(folder: &Path, change: impl Fn(&str, f32) -> f32) -> PathBuf {
     spoiled
 }
 
-fn opened(folder: &Path, source: &Path) -> Model {
+fn opened(folder: &Path, source: &Path, compute: ComputeType) -> Model {
     let bundle = folder.join("bundle");
     let _ = fs::remove_dir_all(&bundle);
-    bake(source, &bundle, &BakeOptions::default(), &mut |_, _| {}).unwrap();
+    bake(source, &bundle, &BakeOptions { compute, ..BakeOptions::default() }, &mut |_, _| {}).unwrap();
     Model::open(&runtime(), &bundle, &SessionOptions { threads: Some(1), ..Default::default() }).unwrap()
 }
 
@@ -62,7 +63,7 @@ fn a_score_that_overflows_names_the_product_that_did() {
     let folder = tempfile::tempdir().unwrap();
     let weight = "model.layers.1.mlp.up_proj.weight";
     let source = spoiled(folder.path(), |name, value| if name == weight { value.signum() * 3e38 } else { value });
-    let mut model = opened(folder.path(), &source);
+    let mut model = opened(folder.path(), &source, ComputeType::F32);
     let row = Row::new(vec![0, 40, 41, 42], 3);
     assert!(!model.scores(std::slice::from_ref(&row), &[30]).unwrap()[0].is_finite());
     let cause = model.cause_of(&row).unwrap();
@@ -88,7 +89,7 @@ fn a_gradient_that_is_none_names_its_graph_and_scores_are_what_they_are() {
         "model.norm.weight" => value * 1e8,
         _ => value,
     });
-    let mut model = opened(folder.path(), &source);
+    let mut model = opened(folder.path(), &source, ComputeType::F32);
     let ids = [0, 40, 41, 42];
     let row = Row::new(ids.to_vec(), 3);
     assert!(model.scores(std::slice::from_ref(&row), &[30]).unwrap()[0].is_finite());
@@ -106,6 +107,21 @@ fn a_gradient_that_is_none_names_its_graph_and_scores_are_what_they_are() {
         );
         assert!(reason.ends_with("of gradient.onnx"), "{reason}");
     }
+}
+
+#[test]
+fn what_is_too_large_for_half_precision_is_found_where_it_becomes_that() {
+    let folder = tempfile::tempdir().unwrap();
+    // The gated product is beyond 65,504, which single and double precision do not mind.
+    let source = spoiled(folder.path(), |name, value| match name {
+        "model.layers.1.mlp.gate_proj.weight" | "model.layers.1.mlp.up_proj.weight" => value * 1e3,
+        _ => value,
+    });
+    let row = Row::new(vec![0, 40, 41, 42], 3);
+    let mut cause = |compute| opened(folder.path(), &source, compute).cause_of(&row);
+    assert_eq!([cause(ComputeType::F32), cause(ComputeType::F64)], [None, None]);
+    let cause = cause(ComputeType::F16).unwrap();
+    assert!(cause.contains("`layers.1.mlp/Cast_") && cause.ends_with("(Cast) of forward.onnx"), "{cause}");
 }
 
 #[test]
