@@ -55,9 +55,13 @@ impl Method for AttentionFlow {
     }
 }
 
-/// The largest flow from place `from` above the last of `layers`, `[seq, seq]` each, to every place below the first.
+/// The largest flow from place `from` above the last of `layers`, `[seq, seq]` each, to every place below the first; no numbers
+/// where a capacity is none.
 pub(crate) fn flows(layers: &[Array2<f64>], from: usize) -> Vec<f64> {
     let Some(seq) = layers.first().map(Array2::nrows) else { return Vec::new() };
+    if layers.iter().flatten().any(|capacity| !capacity.is_finite()) {
+        return vec![f64::NAN; seq];
+    }
     let source = layers.len() * seq + from;
     let mut network = Network::of(layers, seq);
     (0..seq).map(|sink| network.largest_flow(source, sink)).collect()
@@ -207,5 +211,7 @@ mod tests {
     fn nothing_flows_to_what_is_not_attended_to() {
         assert_flows(&[arr2(&[[1.0, 0.0], [0.3, 0.7]]), arr2(&[[1.0, 0.0], [0.3, 0.7]])], 0, &[1.0, 0.0]);
         assert_flows(&[], 0, &[]);
+        let unknown = flows(&[arr2(&[[1.0, 0.0], [f64::NAN, 0.7]])], 1);
+        assert!(unknown.len() == 2 && unknown.iter().all(|flow| flow.is_nan()), "{unknown:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use ndarray::{Array1, Array2, ArrayView3, Axis};
 
-use super::gradients::{RULES, named_rules};
+use super::gradients::{RULES, named_rules, positive};
 use super::{Attribution, Case, Entry, Inapplicable, Method, OptionInfo, OptionKind, OptionValue};
 use crate::config::Offered;
 use crate::grad::Knobs;
@@ -74,5 +74,5 @@ impl Method for AttentionGradient {
 /// The mean over heads of positive parts, `[seq, seq]`.
 fn positive_mean(heads: ArrayView3<f64>) -> Array2<f64> {
     let (_, rows, columns) = heads.dim();
-    heads.mapv(|x| x.max(0.0)).mean_axis(Axis(0)).unwrap_or_else(|| Array2::zeros((rows, columns)))
+    heads.mapv(positive).mean_axis(Axis(0)).unwrap_or_else(|| Array2::zeros((rows, columns)))
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis, s};
 
-use super::gradients::{RULES, named_rules};
+use super::gradients::{RULES, named_rules, positive};
 use super::{Attribution, Case, Entry, Inapplicable, Method, OptionInfo, OptionKind, OptionValue};
 use crate::config::Offered;
 use crate::grad::Knobs;
@@ -92,7 +92,7 @@ impl Method for GradEllm {
             let weights = self.weights(&heads, found.queries.index_axis(Axis(0), layer), keys);
             let gradient = gradient.index_axis(Axis(0), layer);
             for ((sum, value), weight) in sum.iter_mut().zip(values.outer_iter()).zip(weights) {
-                *sum += (heads.product(gradient, value) * weight).max(0.0);
+                *sum += positive(heads.product(gradient, value) * weight);
             }
         }
         Ok(Attribution::deterministic(sum))
@@ -123,7 +123,7 @@ impl GradEllm {
         let cosines = products.zip(keys.outer_iter()).map(|(product, key)| {
             let lengths = length * heads.square(key).sqrt();
             // A vector of zeros points nowhere.
-            if lengths > 0.0 { product / lengths } else { 0.0 }
+            if lengths == 0.0 { 0.0 } else { product / lengths }
         });
         from_least_to_most(cosines.collect())
     }
@@ -160,8 +160,11 @@ impl Heads {
     }
 }
 
-/// Numbers moved and scaled so that the least is 0 and the largest 1; zeros where all are one number.
+/// Numbers moved and scaled so that the least is 0 and the largest 1; zeros where all are one number. Where one is none, none is.
 fn from_least_to_most(mut numbers: Vec<f64>) -> Vec<f64> {
+    if numbers.iter().any(|number| !number.is_finite()) {
+        return vec![f64::NAN; numbers.len()];
+    }
     let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let most = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let span = most - least;
@@ -186,5 +189,6 @@ mod tests {
     fn similarities_that_are_all_one_number_weigh_nothing() {
         assert_eq!(from_least_to_most(vec![0.5; 3]), [0.0; 3]);
         assert_eq!(from_least_to_most(vec![-1.0, 1.0, 0.0]), [0.0, 1.0, 0.5]);
+        assert!(from_least_to_most(vec![-1.0, f64::NAN, 0.0]).iter().all(|number| number.is_nan()));
     }
 }

@@ -78,8 +78,24 @@ pub(super) fn together(numbers: usize) -> usize {
     (IN_HAND / (2 * size_of::<f32>() * numbers).max(1)).max(1)
 }
 
+/// A number where it is positive, else 0; but what is not a number stays so, which [`f64::max`] would make 0.
+pub(super) fn positive(number: f64) -> f64 {
+    if number < 0.0 { 0.0 } else { number }
+}
+
 /// One number a token, `[seq]`, from a difference and a gradient `[seq, hidden]`.
 pub(super) fn sum_over_features(difference: &Array2<f64>, gradient: &Array2<f64>) -> Vec<f64> {
     let dot = |(a, b): (ArrayView1<f64>, ArrayView1<f64>)| a.dot(&b);
     difference.axis_iter(Axis(0)).zip(gradient.axis_iter(Axis(0))).map(dot).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positive_parts_hide_no_number_that_is_none() {
+        assert_eq!([-1.0, -f64::INFINITY, 0.0, 2.0].map(positive), [0.0, 0.0, 0.0, 2.0]);
+        assert!(positive(f64::NAN).is_nan() && positive(f64::INFINITY).is_infinite());
+    }
 }
