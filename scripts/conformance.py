@@ -7,7 +7,7 @@
 All graphs get the same two prompts, one of them padded, at GIM's setting of the knobs with a contrast, in f32. The reference is
 ONNX Runtime's CPU provider with its optimizations off. For each runtime: its version, and for each graph the largest deviation
 over the largest number of the reference, or the first line of what it says against the graph; and the time of `gradient.onnx`
-over that of ONNX Runtime as it comes, on one thread each. ONNX Runtime's OpenVINO provider is a build of its own
+over that of ONNX Runtime as it comes, on one thread each. `--every` adds the graphs that look inside, of bundles. ONNX Runtime's OpenVINO provider is a build of its own
 (`onnxruntime-openvino`), which an environment has in place of `onnxruntime`: there it is a second runtime beside the CPU.
 Runtimes that read no external data (MNN, OpenCV, IREE, tinygrad) get a copy of the file with the weights inside, TVM and IREE
 compile the graph, and tinygrad needs a C compiler. `--node FOLDER` runs scripts/conformance.mjs, too, with what npm installed
@@ -41,6 +41,13 @@ GRAPHS = {"embed": ["inputs_embeds"], "forward": ["logits"], "forward_embeds": [
           "attention": ["attention"]}
 GIM = {"softmax_temperature": 2, "norm_freeze": 1, "product_share": 0.5, "attention_path": 1, "activation_secant": 0,
        "gate_share": 0.5}
+# Graphs that look inside, and those that save work.
+INSIDE = {"gradient_log_probability": ["score", "gradient"], "attention_rollout": ["rollout"],
+          "residual_gradient": ["score", "residual", "residual_gradient"], "forward_residual": ["logits"],
+          "score_gradient": ["score", "scores", "score_gradient", "attention_gradient"], "forward_scores": ["logits"],
+          "value_zeroing": ["distance"], "deep_lift": ["score", "gradient"],
+          "attention_projections": ["score", "queries", "keys", "values", "heads_gradient", "output_gradient"],
+          "gradient_drop": ["score", "gradient"], "forward_cached": ["logits", "keys", "values"]}
 LIMIT = 1e-4
 
 
@@ -214,9 +221,11 @@ def version(packages):
     return None
 
 
-def questions(bundle, tokens):
-    """The inputs of all graphs, by name, and what the reference makes of them: of a kit as it is, of a bundle now."""
-    graphs = {graph: names for graph, names in GRAPHS.items() if (bundle / f"{graph}.onnx").is_file()}
+def questions(bundle, tokens, every=False):
+    """The inputs of all graphs, by name, and what the reference makes of them: of a kit as it is, of a bundle now. What an input is
+    in one graph alone stands under that graph's name."""
+    known = GRAPHS | INSIDE if every else GRAPHS
+    graphs = {graph: names for graph, names in known.items() if (bundle / f"{graph}.onnx").is_file()}
     if (bundle / "inputs").is_dir():
         feeds = {file.stem: np.load(file) for file in sorted((bundle / "inputs").iterdir())}
         return feeds, {graph: {name: np.load(bundle / f"expected/{graph}.{name}.npy") for name in names}
@@ -237,12 +246,36 @@ def questions(bundle, tokens):
         "contrast_weight": np.array([0, 1], np.float32),
         **{name: np.array(value, np.float32) for name, value in GIM.items()},
     }
+    if every:
+        ends = np.array([0, size["layers"] - 1])
+        feeds |= {"layer": ends, "dropped": ends, "head": np.array([0, size["heads"] - 1]), "query": lengths - 1,
+                  "places": rng.integers(0, 2, (2, tokens)) * mask, "baseline_row": np.array([1, 1])}
     wanted = {}
     for graph, names in graphs.items():
-        made = session(bundle / f"{graph}.onnx", ort.GraphOptimizationLevel.ORT_DISABLE_ALL)(feeds)
+        path = bundle / f"{graph}.onnx"
+        run = session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        if graph == "forward_cached":
+            feeds[graph] = behind_a_prefix(path, run, feeds)
+        made = run(own(feeds, graph))
         wanted[graph] = dict(zip(names, made))
         feeds |= wanted[graph] if graph == "embed" else {}
     return feeds, wanted
+
+
+def own(feeds, graph):
+    """The inputs of a graph."""
+    return feeds | feeds.get(graph, {})
+
+
+def behind_a_prefix(path, run, feeds):
+    """Rows that go on behind the first half of the first prompt, whose keys and values are computed here."""
+    ids, half = feeds["input_ids"], feeds["input_ids"].shape[1] // 2
+    shapes = {port.name: port.type.tensor_type.shape.dim for port in onnx.load(path, load_external_data=False).graph.input}
+    none = {name: np.zeros([d.dim_value or (1 if d.dim_param == "batch" else 0) for d in shapes[name]], np.float32)
+            for name in ("past_keys", "past_values")}
+    first = {"input_ids": ids[:1, :half], "attention_mask": np.ones((1, half), np.int64), "position": np.array([half - 1])}
+    _, keys, values = run(first | none)
+    return {"input_ids": ids[:, half:], "position": feeds["position"] - half, "past_keys": keys, "past_values": values}
 
 
 def write_kit(bundle, folder, feeds, wanted):
@@ -251,7 +284,8 @@ def write_kit(bundle, folder, feeds, wanted):
     for file in [f"{graph}.onnx" for graph in wanted] + ["weights.bin"]:
         shutil.copyfile(bundle / file, folder / file)
     for name, value in feeds.items():
-        np.save(folder / f"inputs/{name}.npy", value)
+        if not isinstance(value, dict):
+            np.save(folder / f"inputs/{name}.npy", value)
     for graph, outputs in wanted.items():
         for name, value in outputs.items():
             np.save(folder / f"expected/{graph}.{name}.npy", value)
@@ -287,10 +321,11 @@ def try_runtime(opens, bundle, feeds, wanted, budget):
     result = {"graphs": {}}
     for graph in wanted:
         try:
-            run = opens(bundle / f"{graph}.onnx", feeds)
-            result["graphs"][graph] = deviation(run(feeds), wanted[graph])
+            of_graph = own(feeds, graph)
+            run = opens(bundle / f"{graph}.onnx", of_graph)
+            result["graphs"][graph] = deviation(run(of_graph), wanted[graph])
             if graph == "gradient":
-                took, count = seconds(run, feeds, budget)
+                took, count = seconds(run, of_graph, budget)
                 result |= {"milliseconds": 1e3 * took, "runs": count}
         except Exception as error:  # noqa: BLE001 whatever a runtime raises is its answer
             result["graphs"][graph] = first_line(error)
@@ -321,13 +356,14 @@ def main():
     parser.add_argument("--only", help="runtimes with this in their name")
     parser.add_argument("--json", type=Path, help="write the results there, too")
     parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--every", action="store_true", help="the graphs that look inside, too; not in kits, nor in Node.js")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long a runtime is timed")
     parser.add_argument("--node", type=Path, help="a folder with node_modules")
     parser.add_argument("--write-kit", type=Path, help="make a kit of each bundle in this folder, and run nothing")
     arguments = parser.parse_args()
     results, wrong = [], False
     for bundle in arguments.bundles:
-        feeds, wanted = questions(bundle, arguments.tokens)
+        feeds, wanted = questions(bundle, arguments.tokens, arguments.every and not arguments.write_kit)
         if arguments.write_kit:
             write_kit(bundle, arguments.write_kit / bundle.resolve().name, feeds, wanted)
             continue
@@ -336,7 +372,8 @@ def main():
                   **(try_runtime(opens, bundle, feeds, wanted, arguments.seconds) if version(packages) else {})}
                  for name, packages, opens in RUNTIMES
                  if not arguments.only or arguments.only.lower() in name.lower() or opens is onnx_runtime)
-        node = in_node(arguments.node, bundle, feeds, wanted, arguments.seconds) if arguments.node else ()
+        in_kits = {graph: outputs for graph, outputs in wanted.items() if graph in GRAPHS}
+        node = in_node(arguments.node, bundle, feeds, in_kits, arguments.seconds) if arguments.node else ()
         for result in [*found, *node]:
             if result["version"] is None:
                 print(f"{result['runtime']}: not installed")
@@ -347,11 +384,11 @@ def main():
                 answer = float("inf") if answer is None else answer
                 bad = not isinstance(answer, str) and answer > LIMIT
                 wrong |= bad
-                print(f"  {graph:14} {answer if isinstance(answer, str) else f'{answer:.1e}'}{' WRONG' if bad else ''}")
+                print(f"  {graph:24} {answer if isinstance(answer, str) else f'{answer:.1e}'}{' WRONG' if bad else ''}")
             if took := result.get("milliseconds"):
                 base = base or took
                 result["over_onnx_runtime"] = results[-1]["over_onnx_runtime"] = took / base
-                print(f"  gradient       {took:.2f} ms of processor time, {took / base:.2f} of ONNX Runtime's "
+                print(f"  {'gradient':24} {took:.2f} ms of processor time, {took / base:.2f} of ONNX Runtime's "
                       f"({result['runs']} runs)", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
