@@ -57,12 +57,20 @@ def tables(folder: Path) -> None:
         for method in order:
             mark = " †" if (task["model"], task["task"], method) in inexact else ""
             print(f"| {method}{mark} | " + " | ".join(with_interval(found.get((method, m["name"]))) for m in metrics) + " |")
-    print("\n### Cost\n\n| task | method | seconds an example | forward rows, metrics included | gradient rows |\n|---|---|---|---|---|")
-    counted = {(row["model"], row["task"], row["method"]): int(row["n"]) for row in summaries if row["mean"]}
+    names = list(dict.fromkeys(task["task"] for task in results["tasks"]))
+    counted = {(row["task"], row["method"]): int(row["n"]) for row in summaries if row["mean"]}
+    cost: dict[str, dict[str, str]] = {}
     for row in rows(folder / "timings.csv"):
-        n = max(counted.get((row["model"], row["task"], row["method"]), 0), 1)
-        print(f"| {row['task']} | {row['method']} | {number(row['attribution_seconds']) / n:.2f} "
-              f"| {number(row['forward_rows_asked']) / n:.0f} | {number(row['gradient_rows_asked']) / n:.0f} |")
+        n = max(counted.get((row["task"], row["method"]), 0), 1)
+        each = {name: number(row[name]) / n for name in ("attribution_seconds", "forward_rows_asked", "gradient_rows_asked")}
+        cost.setdefault(row["method"], {})[row["task"]] = (
+            f"{each['attribution_seconds']:.2f} ({each['forward_rows_asked']:.0f}, {each['gradient_rows_asked']:.0f})")
+    print(f"\n### What {results['tasks'][0]['model']} cost\n\nSeconds of an attribution, an example; in brackets the rows asked for, "
+          "forward (metrics included) and gradient.\n")
+    print("| method | " + " | ".join(names) + " |")
+    print("|---" * (len(names) + 1) + "|")
+    for method, by_task in cost.items():
+        print(f"| {method} | " + " | ".join(by_task.get(name, "") for name in names) + " |")
 
 
 for argument in sys.argv[1:]:
