@@ -12,7 +12,8 @@ Sets up an environment of its own in FOLDER (a virtual environment with the pack
 in it. Random Llama checkpoints of three sizes are made there, or a checkpoint is given; each is baked, and then asked:
 
 - one forward pass and one GIM gradient, by PyTorch's eager model with the same backward rules (make_architecture_fixtures.py) and by
-  the bundle, alternating, with the ratio of each pair; medians, and the range of the middle half;
+  the bundle, by turns, with the ratio of each pair; medians, and the range of the middle half. A turn is some calls behind a pause, in
+  which the threads of the other side stop spinning;
 - the paper's protocol, five methods, 20 examples: the program's time, against what PyTorch takes for as many rows one by one, by
   turns with it (rows are counted by the program, as asked for, before anything is shared or remembered);
 - the share of this machine's best matrix product that a gradient reaches, the most resident memory after one, weights not copied, and
@@ -127,13 +128,14 @@ def best_product(torch):
 
 
 def operations(config, tokens):
-    """Floating-point operations of the products of one forward pass; only the last position goes through the head."""
+    """Floating-point operations of the products of one forward pass. In the last layer all but keys and values, and the head behind it,
+    are of the last position alone."""
     width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     size = getattr(config, "head_dim", None) or width // config.num_attention_heads
     queries, keys = config.num_attention_heads * size, config.num_key_value_heads * size
-    weights = width * (2 * queries + 2 * keys + 3 * inner)
-    attention = 2 * tokens * queries
-    return layers * tokens * 2 * (weights + attention) + 2 * width * config.vocab_size
+    at_one = width * (2 * queries + 3 * inner) + 2 * tokens * queries
+    keys_and_values = 2 * width * keys
+    return 2 * (tokens * layers * keys_and_values + (tokens * (layers - 1) + 1) * at_one + width * config.vocab_size)
 
 
 class Eager:
@@ -162,22 +164,35 @@ class Eager:
             return time.perf_counter() - start, found.norm().item()
 
 
+# Seconds after which the threads of whoever ran before have stopped waiting for more to do.
+PAUSE = 0.3
+# Calls of a turn; the first, after the pause, is not counted.
+CALLS = 6
+
+
+def turn(call):
+    """The median of some calls in a row, behind a pause."""
+    time.sleep(PAUSE)
+    return statistics.median([call() for _ in range(CALLS)][1:])
+
+
 def single_calls(eager, bundle, ids, target, rounds):
-    """Alternating seconds of each, after one that is not counted."""
-    seconds = {name: [] for name in ("eager forward", "forward", "eager gradient", "gradient")}
-    for number in range(rounds + 1):
-        f, logits = eager.forward(ids)
-        own_forward = bundle.ask(do="forward", ids=[ids])
-        g, norm = eager.gradient(ids, target)
-        own_gradient = bundle.ask(do="gradient", ids=[ids], target=target)
-        if number == 0:
-            # The same rows of the same weights by the same rules, or the seconds say nothing.
-            for own, other in ((own_forward["largest"][0], logits.max().item()), (own_gradient["norms"][0], norm)):
-                if abs(own - other) > 1e-3 * abs(other):
-                    sys.exit(f"the bundle says {own}, PyTorch {other}")
-            continue
-        for name, value in zip(seconds, (f, own_forward["seconds"], g, own_gradient["seconds"])):
-            seconds[name].append(value)
+    """Seconds of each, by turns."""
+    # The same rows of the same weights by the same rules, or the seconds say nothing.
+    said = bundle.ask(do="forward", ids=[ids])["largest"][0], bundle.ask(do="gradient", ids=[ids], target=target)["norms"][0]
+    for own, other in zip(said, (eager.forward(ids)[1].max().item(), eager.gradient(ids, target)[1])):
+        if abs(own - other) > 1e-3 * abs(other):
+            sys.exit(f"the bundle says {own}, PyTorch {other}")
+    calls = {
+        "eager forward": lambda: eager.forward(ids)[0],
+        "forward": lambda: bundle.ask(do="forward", ids=[ids])["seconds"],
+        "eager gradient": lambda: eager.gradient(ids, target)[0],
+        "gradient": lambda: bundle.ask(do="gradient", ids=[ids], target=target)["seconds"],
+    }
+    seconds = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            seconds[name].append(turn(call))
     return seconds
 
 
@@ -227,8 +242,8 @@ def protocol(program, eager, bundle_folder, ids, target, task, examples, rounds,
             asked = {kind: sum(int(row[f"{kind}_rows_asked"]) for row in timings) for kind in ("forward", "gradient")}
             model = sum(float(row["attribution_seconds"]) + float(row["evaluation_seconds"]) for row in timings)
             probe = random_ids[:3] or [ids]
-            forward = statistics.median(eager.forward(row)[0] for row in probe for _ in range(5))
-            gradient = statistics.median(eager.gradient(row, target)[0] for row in probe for _ in range(5))
+            forward = statistics.median(turn(lambda row=row: eager.forward(row)[0]) for row in probe)
+            gradient = statistics.median(turn(lambda row=row: eager.gradient(row, target)[0]) for row in probe)
             by_rows = asked["forward"] * forward + asked["gradient"] * gradient
             ratios.append(by_rows / whole)
             lines.append((whole, model, by_rows, asked))
@@ -337,7 +352,7 @@ def main():
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder, instead of random ones")
     parser.add_argument("--task", type=Path, help="a task file for it; its first prompt is what single calls run")
     parser.add_argument("--examples", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=25, help="of single calls")
+    parser.add_argument("--rounds", type=int, default=15, help="of single calls")
     parser.add_argument("--runs", type=int, default=3, help="of the protocol; 0: none")
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--plots", type=Path)
@@ -354,9 +369,9 @@ def main():
     torch.set_num_threads(threads)
     bench, peak = newest_bench(), best_product(torch)
     print(f"{threads} threads, PyTorch {torch.__version__}, best matrix product {peak:.0f} GFLOP/s\n")
-    print("| | forward pass | GIM gradient | PyTorch / bundle, gradient | gradient / forward | share of the best product "
+    print("| | forward pass | GIM gradient | PyTorch: forward, gradient | PyTorch / bundle, gradient | gradient / forward | share of the best product "
           "| protocol: program | PyTorch, row by row | ratio | resident, mapped | of that weights | start to first score |")
-    print("|---" * 12 + "|", flush=True)
+    print("|---" * 13 + "|", flush=True)
     sizes = [None] if given.checkpoint else [name for name in given.sizes.split(",") if name]
     for name in sizes:
         draw = random.Random(0)
@@ -381,8 +396,8 @@ def main():
         bundle.close()
         pairs = lambda a, b: [x / y for x, y in zip(seconds[a], seconds[b])]
         work = operations(eager.reference.model.config, len(ids))
-        # Twice a forward pass's: back through every product to its activations, and not to weights.
-        share = [3 * work / second / 1e9 / peak for second in seconds["gradient"]]
+        # A forward pass and as much back through its products: to activations, and not to weights.
+        share = [2 * work / second / 1e9 / peak for second in seconds["gradient"]]
         mapped = Bundle(bench, bundle_folder, "--mapped")
         mapped.ask(do="gradient", ids=[ids], target=target)
         resident, weights = mapped.ask(do="memory")["bytes"], (bundle_folder / "weights.bin").stat().st_size
@@ -393,6 +408,7 @@ def main():
         startup = time.perf_counter() - start
         again.close()
         cells = [label, with_range([1000 * s for s in seconds["forward"]], " ms"), with_range([1000 * s for s in seconds["gradient"]], " ms"),
+                 ", ".join(f"{1000 * statistics.median(seconds[name]):.3g} ms" for name in ("eager forward", "eager gradient")),
                  with_range(pairs("eager gradient", "gradient")), with_range(pairs("gradient", "forward")),
                  f"{100 * statistics.median(share):.0f} %"]
         if given.runs:

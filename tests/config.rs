@@ -88,7 +88,10 @@ fn mistakes_on_the_command_line() {
 fn a_plan_has_everything_resolved() {
     let plan = load_plan(&fixture("good/harness.yaml"), &VOCABULARY, &Overrides::default()).unwrap();
     assert_eq!((plan.name.as_str(), plan.limit, plan.seed), ("demo", Some(60), 7));
-    assert_eq!((&plan.devices[..], plan.workers, plan.prefix_cache.as_str()), (&["cuda:1".to_owned()][..], 1, "auto"));
+    assert_eq!(
+        (&plan.devices[..], plan.workers, plan.prefix_cache.as_str()),
+        (&["cuda:1".to_owned()][..], None, "auto")
+    );
     assert_eq!((plan.threads, plan.batch_tokens, plan.resamples, plan.confidence), (Some(2), 2048, 500, 0.9));
     assert_eq!(plan.output, fixture("good/out"));
     let models: Vec<_> = plan.models.iter().map(|model| (model.name.as_str(), model.baseline.as_deref())).collect();

@@ -118,7 +118,7 @@ fn what_is_too_large_for_half_precision_is_found_where_it_becomes_that() {
         _ => value,
     });
     let row = Row::new(vec![0, 40, 41, 42], 3);
-    let mut cause = |compute| opened(folder.path(), &source, compute).cause_of(&row);
+    let cause = |compute| opened(folder.path(), &source, compute).cause_of(&row);
     assert_eq!([cause(ComputeType::F32), cause(ComputeType::F64)], [None, None]);
     let cause = cause(ComputeType::F16).unwrap();
     assert!(cause.contains("`layers.1.mlp/Cast_") && cause.ends_with("(Cast) of forward.onnx"), "{cause}");

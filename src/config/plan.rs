@@ -34,8 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// `cpu`, `cuda` or `cuda:INDEX`, of one kind; at least one.
     pub devices: Vec<String>,
-    /// Models that work side by side, on the devices in turn; at least 1.
-    pub workers: usize,
+    /// Models that work side by side, on the devices in turn; at least 1. Where it is not said, it hangs on the model.
+    pub workers: Option<usize>,
     /// Threads inside an operator, at least 1.
     pub threads: Option<usize>,
     /// Upper bound of rows times sequence length in one batch, at least 1.
@@ -133,7 +133,7 @@ impl Resolver<'_> {
             limit,
             sample,
             seed: written.seed,
-            workers: written.workers.map_or(devices.len(), saturated),
+            workers: written.workers.map(saturated),
             devices,
             threads: written.threads.map(saturated),
             batch_tokens: saturated(written.batch_tokens),

@@ -167,7 +167,7 @@ pub(super) static HARNESS: Table = Table {
             name: "workers",
             kind: Integer(1, MOST_WORKERS),
             needed: Optional,
-            about: "Examples are worked on by so many at a time, each with a model of its own; default: one a device.",
+            about: "Examples are worked on by so many at a time, each with a model of its own; default: one a device, of a small model one a thread of the CPU.",
         },
         Field {
             name: "batch_tokens",

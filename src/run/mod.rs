@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::attribution;
+use crate::bundle::OpenedBundle;
 use crate::config::{Chosen, Plan, TaskPlan, Vocabulary};
 use crate::faithfulness::{self, Measurement};
 use crate::imports::Given;
@@ -120,11 +121,11 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
 
     let mut options = SessionOptions { threads: plan.threads, batch_tokens: plan.batch_tokens, ..Default::default() };
     options.device = devices.first().copied().unwrap_or_default();
-    let workers = plan.workers.max(1);
-    options.reuse_bytes = plan.reuse_bytes.unwrap_or(options.reuse_bytes) / workers;
+    let reuse_bytes = plan.reuse_bytes.unwrap_or(options.reuse_bytes);
     options.prefix_cache = PrefixCache::named(&plan.prefix_cache).unwrap_or_default();
     let mut sessions = Sessions { threads: options.thread_count(), prepacking: BTreeMap::new() };
     for model in &prepared {
+        let workers = workers_of(plan.workers, &devices, &model.bundle, sessions.threads);
         sessions.prepacking.insert(model.name.clone(), Model::choose_prepacking(&model.bundle, &options, workers).on);
     }
     let (mut store, basis) = open_store(job, &prepared, runtime, &mut sessions)?;
@@ -134,15 +135,16 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
         progress.note(&damage_note(&damage));
         store.remove(&damage)?;
     }
-    // Numbers do not hang on how many there are.
-    options.threads = Some((sessions.threads / workers).max(1));
-
     let metrics = plan.all_metrics();
     let work = Work { job, metrics, basis: &basis, finished, progress };
     let mut complete = true;
     let mut ran = Vec::new();
     'models: for prepared in &prepared {
         options.prepacking = sessions.prepacking.get(&prepared.name).copied();
+        // Numbers do not hang on how many there are.
+        let workers = workers_of(plan.workers, &devices, &prepared.bundle, sessions.threads);
+        options.threads = Some((sessions.threads / workers).max(1));
+        options.reuse_bytes = reuse_bytes / workers;
         let mut models = Vec::with_capacity(workers);
         for device in devices.iter().cycle().take(workers) {
             let options = SessionOptions { device: *device, ..options.clone() };
@@ -162,10 +164,23 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
         ran.push(record::ModelRecord::new(prepared, &models));
     }
 
-    let manifest = record::manifest(plan, store.identity(), &ran, runtime, &options, started.elapsed());
+    let manifest = record::manifest(plan, store.identity(), &ran, runtime, sessions.threads, started.elapsed());
     let written = Box::new(report::write(&store, job.folder, Some(&manifest))?);
     store.close()?;
     Ok(if complete { Outcome::Complete(written) } else { Outcome::Interrupted(written) })
+}
+
+/// Bytes of weights up to which a model is small: a row's products are then so short that threads inside an operator wait for each other
+/// most of the time, and as many copies of the weights fit into the processor's caches.
+const SMALL_WEIGHTS: u64 = 16 << 20;
+/// No more workers than this are made unasked.
+const MOST_UNASKED: usize = 16;
+
+/// How many workers a model has: as asked for, or one a device; on the CPU alone one a thread where the model is small.
+fn workers_of(asked: Option<usize>, devices: &[Device], bundle: &OpenedBundle, threads: usize) -> usize {
+    let small = || devices == [Device::Cpu] && bundle.wide_weights() <= SMALL_WEIGHTS;
+    let unasked = || if small() { threads.min(MOST_UNASKED) } else { devices.len() };
+    asked.unwrap_or_else(unasked).max(1)
 }
 
 fn take_lock(folder: &Path) -> Result<RunLock, RunError> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::prepare::Prepared;
 use crate::config::{Chosen, Plan, Score, TaskPlan};
 use crate::faithfulness;
-use crate::runtime::{Counters, Graph, Model, Placement, Runtime, SessionOptions};
+use crate::runtime::{Counters, Graph, Model, Placement, Runtime};
 use crate::store::{DatasetFacts, Declared, NODES, PlannedDataset, PlannedExample, Prompt, RunIdentity, UnitKey};
 use crate::tasks::{Dataset, Example};
 use crate::units::Granularity;
@@ -194,6 +194,7 @@ pub struct ModelRecord {
     baseline_token_id: i64,
     baseline_token: String,
     where_it_ran: String,
+    workers: usize,
     forward_rows: u64,
     forward_rows_saved: u64,
     prefix_tokens: u64,
@@ -216,6 +217,7 @@ impl ModelRecord {
             baseline_token_id: prepared.baseline,
             baseline_token: prepared.tokenizer.token(prepared.baseline),
             where_it_ran: where_it_ran.join("; "),
+            workers: models.len(),
             forward_rows: counters.forward_rows,
             forward_rows_saved: counters.forward_rows_saved,
             prefix_tokens: counters.prefix_tokens,
@@ -239,7 +241,7 @@ pub fn manifest(
     identity: &RunIdentity,
     models: &[ModelRecord],
     runtime: &Runtime,
-    options: &SessionOptions,
+    threads: usize,
     elapsed: Duration,
 ) -> Value {
     json!({
@@ -247,8 +249,7 @@ pub fn manifest(
         "program": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
         "onnx_runtime": { "version": runtime.version(), "origin": runtime.origin().to_string() },
         "device": plan.devices.join(", "),
-        "workers": plan.workers,
-        "threads": options.thread_count(),
+        "threads": threads,
         "batch_tokens": plan.batch_tokens,
         "seed": plan.seed,
         "statistics": { "resamples": plan.resamples, "confidence": plan.confidence },

@@ -67,7 +67,7 @@ pub fn workplace() -> tempfile::TempDir {
     fs::write(folder.path().join("words.yaml"), task).unwrap();
     let harness = "name: small\nmodels: [bundle]\ntasks: [words.yaml]\nmethods:\n  - gim\n  - gradient\n\
                    \u{20} - integrated_gradients: {steps: 10}\n  - attention_rollout\n  - ablation\n\
-                   \u{20} - random: {seeds: 3}\nstatistics: {resamples: 500}\n";
+                   \u{20} - random: {seeds: 3}\nstatistics: {resamples: 500}\nworkers: 1\n";
     fs::write(folder.path().join("harness.yaml"), harness).unwrap();
     folder
 }
