@@ -19,6 +19,10 @@ use crate::device::Device;
 /// Where external data of a graph lies that is loaded from memory.
 const FOLDER_OF_EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
 
+/// That a session's threads do not wait for the next run by counting. Graphs take turns, each has threads of its own, and those of one
+/// would count on the cores that the next one needs, for tens of milliseconds.
+const STOP_SPINNING: &str = "session.force_spinning_stop";
+
 /// How much ONNX Runtime may rewrite a graph before running it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Optimization {
@@ -361,6 +365,8 @@ fn builder(runtime: &Runtime, options: &SessionOptions) -> Result<SessionBuilder
     SessionBuilder::new(runtime.environment())
         .map_err(|error| error.to_string())?
         .with_intra_threads(options.thread_count())
+        .map_err(text)?
+        .with_config_entry(STOP_SPINNING, "1")
         .map_err(text)?
         .with_optimization_level(level)
         .map_err(text)?
