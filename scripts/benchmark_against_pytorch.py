@@ -313,6 +313,7 @@ def draw_curves(curves, path):
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     matplotlib.rcParams["svg.hashsalt"] = "gim-harness"
     axes_of = dict.fromkeys(what for what, _ in curves)
@@ -323,6 +324,8 @@ def draw_curves(curves, path):
             axis.loglog(xs, [1000 * y for y in ys], marker=marker, label=f"{kind} ({exponent(xs, ys):.2f})")
         axis.set_xlabel(what)
         axis.set_xticks(xs, [str(x) for x in xs])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -414,7 +417,7 @@ def main():
         if given.runs:
             ratios, lines = protocol(given.program, eager, bundle_folder, ids, target, task, given.examples, given.runs, random_ids)
             whole, model, by_rows, asked = sorted(lines, key=lambda line: line[0])[len(lines) // 2]
-            cells += [f"{whole:.1f} s ({model:.1f} s in the model)",
+            cells += [f"{whole:.1f} s ({model:.1f} s in the model, over all workers)",
                       f"{by_rows:.0f} s ({asked['forward']} rows, {asked['gradient']} gradients)", with_range(ratios)]
         else:
             cells += ["", "", ""]
