@@ -268,9 +268,17 @@ fn equal_gradient_rows_of_a_call_are_run_once() {
     assert_eq!(found[0], found[2]);
     assert_ne!(found[0], found[1]);
     assert_eq!((model.counters().gradient_rows, model.counters().gradient_rows_saved), (2, 1));
-    // The knobs are another question, and nothing is remembered between calls.
-    model.gradients(&[one], &Knobs::GIM).unwrap();
+    // The knobs are another question.
+    let alone = model.gradients(std::slice::from_ref(&one), &Knobs::GIM).unwrap();
     assert_eq!((model.counters().gradient_rows, model.counters().gradient_rows_saved), (3, 1));
+    // Between calls only a row that was the only one of its call is remembered, and until it is forgotten.
+    assert_eq!(model.gradients(std::slice::from_ref(&one), &Knobs::GIM).unwrap(), alone);
+    assert_eq!((model.counters().gradient_rows, model.counters().gradient_rows_saved), (3, 2));
+    model.gradients(&[one.clone(), other], &Knobs::GRADIENT).unwrap();
+    assert_eq!((model.counters().gradient_rows, model.counters().gradient_rows_saved), (5, 2));
+    model.forget();
+    assert_eq!(model.gradients(&[one], &Knobs::GIM).unwrap(), alone);
+    assert_eq!((model.counters().gradient_rows, model.counters().gradient_rows_saved), (6, 2));
 }
 
 /// Embeddings in an order that is not that of rows, as a transposed or sliced array has.

@@ -165,7 +165,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         let found = attribution::explain(&mut model, &method, &case);
         progress.stop();
         let (found, _) = found?;
-        let found = found.map_err(|reason| anyhow::anyhow!("{label} does not apply here: {reason}"))?;
+        let found = found.map_err(|reason| anyhow::anyhow!("{label} gives no attribution here: {reason}"))?;
         // Or else not what was baked, but what it was changed to meanwhile, is explained.
         model.check_weights()?;
         let one = Explained::new(label, found, &case.ranked);

@@ -18,7 +18,7 @@ use super::fewer::in_halves;
 use super::inside;
 use super::library::Runtime;
 use super::memory::{Memory, Prepacking};
-use super::not_finite::{Tracer, holds_other_than_finite};
+use super::not_finite::Tracing;
 use super::pace::Pace;
 use super::placement::Placement;
 use super::prefix::{Cutting, PrefixCache, Prefixes};
@@ -113,7 +113,7 @@ impl Sub for Counters {
 pub struct Model {
     pub(super) runtime: Runtime,
     bundle: Arc<OpenedBundle>,
-    options: SessionOptions,
+    pub(super) options: SessionOptions,
     prepacking: Prepacking,
     sessions: HashMap<Graph, Session>,
     /// Of all graphs that were ever loaded.
@@ -127,11 +127,7 @@ pub struct Model {
     /// Tokens of a batch of scores, once one did not fit into memory.
     pub(super) most_tokens: usize,
     pub(super) counters: Counters,
-    /// Graphs that tell where numbers come from that are not finite; nothing for one that cannot be had.
-    tracers: HashMap<Graph, Option<Tracer>>,
-    /// Whether what comes out that is not finite is traced, and what was found.
-    tracing: bool,
-    cause: Option<String>,
+    pub(super) tracing: Tracing,
 }
 
 /// Outputs of one batch are kept below this many numbers (256 MiB).
@@ -175,9 +171,7 @@ impl Model {
             prefixes: Prefixes::default(),
             most_tokens: usize::MAX,
             counters: Counters::default(),
-            tracers: HashMap::new(),
-            tracing: false,
-            cause: None,
+            tracing: Tracing::default(),
         })
     }
 
@@ -522,7 +516,7 @@ impl Model {
     pub(super) fn make_room(&mut self) {
         self.sessions.clear();
         self.prefixes.clear();
-        self.tracers.clear();
+        self.tracing.clear();
     }
 
     /// Whether a graph has been loaded.
@@ -546,48 +540,6 @@ impl Model {
         let found = self.load(graph)?.run_for(inputs, |name| outputs.contains(&name))?;
         self.look_at(graph, inputs, &found);
         Ok(found)
-    }
-
-    /// Runs `asks`, and says beside what they give what first made numbers of it that are not finite, where there are any, as a
-    /// clause. Not of scores, which are many: [`Model::cause_of`] says it of one.
-    pub fn with_cause<T>(&mut self, asks: impl FnOnce(&mut Model) -> T) -> (T, Option<String>) {
-        (self.tracing, self.cause) = (true, None);
-        let found = asks(self);
-        self.tracing = false;
-        (found, self.cause.take())
-    }
-
-    /// What first makes numbers that are not finite of a row, as a clause; nothing where all are, or where that cannot be found
-    /// out.
-    pub fn cause_of(&mut self, row: &Row) -> Option<String> {
-        self.check_rows(std::slice::from_ref(row)).ok()?;
-        let graph = row.graph();
-        let inputs = self.forward_inputs(graph, &[row], row.length()).ok()?;
-        self.trace(graph, &inputs)
-    }
-
-    fn look_at(&mut self, graph: Graph, inputs: &[(&str, Tensor)], outputs: &Outputs) {
-        let is_forward = graph.outputs().contains(&"logits");
-        // Masked scores may be infinite.
-        let mut looked_at = outputs.iter().filter(|(name, _)| *name != "scores");
-        if self.tracing
-            && !is_forward
-            && self.cause.is_none()
-            && looked_at.any(|(_, output)| holds_other_than_finite(output))
-        {
-            self.cause = self.trace(graph, inputs);
-        }
-    }
-
-    /// Runs a graph node by node. That this cannot be done says nothing of the numbers, and is no error.
-    fn trace(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Option<String> {
-        if !self.tracers.contains_key(&graph) {
-            let tracer = Tracer::open(&self.runtime, &self.bundle, graph, &self.options);
-            let tracer = tracer.inspect_err(|error| tracing::warn!(%error, "cannot trace {}", graph.file())).ok();
-            self.tracers.insert(graph, tracer);
-        }
-        let found = self.tracers.get_mut(&graph)?.as_mut()?.find(inputs);
-        found.inspect_err(|error| tracing::warn!(%error, "cannot trace {}", graph.file())).ok()?
     }
 
     /// A product of one row with weights that are not packed takes another path through the runtime's kernels, and ends in
@@ -646,7 +598,7 @@ impl Model {
     }
 
     /// What a graph of logits is asked of rows.
-    fn forward_inputs(
+    pub(super) fn forward_inputs(
         &mut self,
         graph: Graph,
         rows: &[&Row],

@@ -10,7 +10,9 @@ use prost::Message as _;
 
 use super::error::RuntimeError;
 use super::library::Runtime;
-use super::session::{Optimization, Session, SessionOptions, Tensor};
+use super::model::Model;
+use super::row::Row;
+use super::session::{Optimization, Outputs, Session, SessionOptions, Tensor};
 use crate::bundle::{Graph, OpenedBundle};
 use crate::onnx::proto::tensor_proto::{DataLocation, DataType};
 use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
@@ -18,9 +20,71 @@ use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, Tens
 /// Before the names of what is added to a graph.
 const ADDED: &str = "gim_harness.finite";
 
+/// What a model knows of it.
+#[derive(Debug, Default)]
+pub(super) struct Tracing {
+    /// Nothing for a graph of which that cannot be had.
+    tracers: HashMap<Graph, Option<Tracer>>,
+    /// Whether what comes out that is not finite is traced, and what was found.
+    on: bool,
+    cause: Option<String>,
+}
+
+impl Tracing {
+    /// Lets go of the graphs.
+    pub fn clear(&mut self) {
+        self.tracers.clear();
+    }
+}
+
+impl Model {
+    /// Runs `asks`, and says beside what they give what first made numbers of it that are not finite, where there are any, as a
+    /// clause. Not of scores, which are many: [`Model::cause_of`] says it of one.
+    pub fn with_cause<T>(&mut self, asks: impl FnOnce(&mut Model) -> T) -> (T, Option<String>) {
+        (self.tracing.on, self.tracing.cause) = (true, None);
+        let found = asks(self);
+        self.tracing.on = false;
+        (found, self.tracing.cause.take())
+    }
+
+    /// What first makes numbers that are not finite of a row, as a clause; nothing where all are, or where that cannot be found
+    /// out.
+    pub fn cause_of(&mut self, row: &Row) -> Option<String> {
+        self.check_rows(std::slice::from_ref(row)).ok()?;
+        let graph = row.graph();
+        let inputs = self.forward_inputs(graph, &[row], row.length()).ok()?;
+        self.trace(graph, &inputs)
+    }
+
+    /// Traces what came out of a graph, where that was asked for and it is not finite.
+    pub(super) fn look_at(&mut self, graph: Graph, inputs: &[(&str, Tensor)], outputs: &Outputs) {
+        let is_forward = graph.outputs().contains(&"logits");
+        // Masked scores may be infinite.
+        let mut looked_at = outputs.iter().filter(|(name, _)| *name != "scores");
+        if self.tracing.on
+            && !is_forward
+            && self.tracing.cause.is_none()
+            && looked_at.any(|(_, output)| holds_other_than_finite(output))
+        {
+            self.tracing.cause = self.trace(graph, inputs);
+        }
+    }
+
+    /// Runs a graph node by node. That this cannot be done says nothing of the numbers, and is no error.
+    fn trace(&mut self, graph: Graph, inputs: &[(&str, Tensor)]) -> Option<String> {
+        if !self.tracing.tracers.contains_key(&graph) {
+            let tracer = Tracer::open(&self.runtime, self.bundle(), graph, &self.options);
+            let tracer = tracer.inspect_err(|error| tracing::warn!(%error, "cannot trace {}", graph.file())).ok();
+            self.tracing.tracers.insert(graph, tracer);
+        }
+        let found = self.tracing.tracers.get_mut(&graph)?.as_mut()?.find(inputs);
+        found.inspect_err(|error| tracing::warn!(%error, "cannot trace {}", graph.file())).ok()?
+    }
+}
+
 /// A graph that tells of each of its values whether it is finite.
 #[derive(Debug)]
-pub(super) struct Tracer {
+struct Tracer {
     session: Session,
     graph: Graph,
     watched: Watched,
@@ -30,7 +94,7 @@ impl Tracer {
     /// # Errors
     /// Those of reading a file of the bundle; [`RuntimeError::Graph`] where ONNX Runtime does not take the graph with what is
     /// added to it.
-    pub fn open(
+    fn open(
         runtime: &Runtime,
         bundle: &OpenedBundle,
         graph: Graph,
@@ -54,7 +118,7 @@ impl Tracer {
     ///
     /// # Errors
     /// Those of running a graph.
-    pub fn find(&mut self, inputs: &[(&str, Tensor)]) -> Result<Option<String>, RuntimeError> {
+    fn find(&mut self, inputs: &[(&str, Tensor)]) -> Result<Option<String>, RuntimeError> {
         if let Some((name, _)) = inputs.iter().find(|(_, tensor)| holds_other_than_finite(tensor)) {
             return Ok(Some(format!("{name} of {} is not finite already", self.graph.file())));
         }
@@ -69,7 +133,7 @@ impl Tracer {
 }
 
 /// Whether there is a NaN or an infinity among the numbers of an array.
-pub(super) fn holds_other_than_finite(tensor: &Tensor) -> bool {
+fn holds_other_than_finite(tensor: &Tensor) -> bool {
     match tensor {
         Tensor::F32(array) => array.iter().any(|number| !number.is_finite()),
         Tensor::F64(array) => array.iter().any(|number| !number.is_finite()),

@@ -256,7 +256,7 @@ impl Session {
     /// As [`Session::from_memory`], of what stands for the file at `graph`: external data is looked for beside that.
     ///
     /// # Errors
-    /// As [`Session::open`]; ONNX Runtime before 1.18 does not know where to look.
+    /// As [`Session::open`]; ONNX Runtime before 1.21 does not look there.
     pub(super) fn from_memory_beside(
         runtime: &Runtime,
         graph: &Path,
