@@ -9,7 +9,8 @@ Run once, with exactly these versions (the output is committed):
 Soft-NC and Soft-NS (Zhao and Aletras, arXiv 2305.10496), written from the paper's formulas, in double precision: numbers of
 embeddings stay by Bernoulli's draws, with the attributions scaled to [0, 1] as probabilities (what is to be comprehensive stays with
 one minus them). With a share that stays, the probabilities are moved by one number and cut off, so that their mean is that share. What
-is drawn cannot be drawn again elsewhere, so means over many draws stand here, with their standard deviations.
+is drawn cannot be drawn again elsewhere, so means over many draws stand here, with their standard deviations. The areas over the shares
+(after arXiv 2601.03089) are by trapezoids over 0, 0.25, 0.5, 0.75 and 1, each draw deciding by the same random numbers at every share.
 """
 
 import importlib.metadata
@@ -65,12 +66,32 @@ def drawn(shares):
     return float(falls.mean()), float(falls.std())
 
 
+def falls(shares):
+    """Over the fall without any, at no share, at 0.25, 0.5, 0.75 and at all: `[5, SAMPLES]`, the same draws at every share."""
+    batches = []
+    for _ in range(SAMPLES // BATCH):
+        numbers = torch.rand(BATCH, len(RANKED), embeddings.shape[-1], dtype=torch.float64)
+        of_shares = [fall((numbers < mean_of(shares, mean)[:, None]).double()) / nothing for mean in (0.25, 0.5, 0.75)]
+        ends = torch.ones(BATCH, dtype=torch.float64)
+        batches.append(torch.stack([ends, *of_shares, 0 * ends]))
+    return torch.cat(batches, 1)
+
+
 nothing = float(fall(torch.zeros(1, len(RANKED), 1, dtype=torch.float64)))
 examples = []
 for name in ("lime", "ablation"):
     values = golden["attributions"][name]
     values = torch.tensor(values if len(values) == len(RANKED) else [values[place] for place in RANKED], dtype=torch.float64)
     high = (values - values.min()) / (values.max() - values.min())
+    comprehensive, sufficient = torch.trapezoid(falls(1 - high), dx=0.25, dim=0), falls(high)
+    left = (1 - sufficient.mean(1)).clamp(min=0)
+    examples.append({
+        "attributions": values.tolist(), "shares": 3,
+        "comprehensiveness": float(comprehensive.mean()), "comprehensiveness_stdev": float(comprehensive.std()),
+        # At shares at which something is left, as if all draws erred to one side.
+        "sufficiency": float(torch.trapezoid(left, dx=0.25)), "sufficiency_stdev": float(sufficient.std(1)[left > 0].sum() / 4),
+    })
+    print(name, "area", {key: round(value, 4) for key, value in examples[-1].items() if isinstance(value, float)})
     for kept in (None, 50, 20):
         shares = [high, 1 - high] if kept is None else [mean_of(high, kept / 100), mean_of(1 - high, kept / 100)]
         (sufficient, sufficient_stdev), (comprehensive, comprehensive_stdev) = map(drawn, shares)

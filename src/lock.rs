@@ -13,6 +13,8 @@ use crate::files;
 const HOLDER: files::Kind = files::Kind { what: "a file that says whose turn it is", most: 64 };
 /// Between two looks at a lock that another program holds.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Who has a turn writes its name right after it took the lock. This many looks later nothing will come.
+const LOOKS_FOR_A_NAME: u32 = 20;
 
 /// Opens a file and shares it with others who only read, against those who would replace or remove it, until it is
 /// dropped.
@@ -64,13 +66,13 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Waits for the turn. `waiting` is told once which process has it; `stop` is asked again and again whether to give up,
-    /// and nothing is returned if so. Where there are no locks, everybody has the turn at once.
+    /// Waits for the turn. `waiting` is told once which process has it, or that another has where that one leaves no name
+    /// for a second; `stop` is asked again and again whether to give up, and nothing is returned if so. Where there are no locks, everybody has the turn at once.
     ///
     /// # Errors
     /// Those of making the file.
     pub fn take(path: &Path, stop: &dyn Fn() -> bool, waiting: &dyn Fn(&str)) -> io::Result<Option<Turn>> {
-        let mut told = false;
+        let (mut told, mut looks) = (false, 0);
         loop {
             let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
             match file.try_lock() {
@@ -78,8 +80,12 @@ impl Turn {
                 Err(TryLockError::WouldBlock) => {
                     if !told {
                         let holder = files::read_text(path, HOLDER).unwrap_or_default();
-                        waiting(if is_holder(&holder) { holder.trim_end() } else { "another process" });
-                        told = true;
+                        let named = is_holder(&holder);
+                        told = named || looks == LOOKS_FOR_A_NAME;
+                        if told {
+                            waiting(if named { holder.trim_end() } else { "another process" });
+                        }
+                        looks += 1;
                     }
                     if stop() {
                         return Ok(None);
@@ -177,6 +183,28 @@ mod tests {
         assert_eq!(*told.borrow(), [format!("process {}", std::process::id())]);
         drop(turn);
         assert!(!path.exists());
+    }
+
+    /// Between taking the lock and writing its name whoever has the turn may be kept from going on.
+    #[test]
+    fn a_name_that_comes_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("turn");
+        for (name, expected) in [(Some("process 7"), "process 7"), (None, "another process")] {
+            let held = File::create(&path).unwrap();
+            held.lock().unwrap();
+            let looks = AtomicUsize::new(0);
+            let stop = || {
+                let look = looks.fetch_add(1, Ordering::SeqCst);
+                if let (2, Some(name)) = (look, name) {
+                    writeln!(&held, "{name}").unwrap();
+                }
+                look == LOOKS_FOR_A_NAME as usize + 2
+            };
+            let told = std::cell::RefCell::new(Vec::new());
+            assert!(Turn::take(&path, &stop, &|who| told.borrow_mut().push(who.to_owned())).unwrap().is_none());
+            assert_eq!(*told.borrow(), [expected]);
+        }
     }
 
     #[test]

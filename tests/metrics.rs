@@ -653,15 +653,20 @@ fn soft_metrics_agree_with_pytorch_within_their_error() {
     const SAMPLES: u64 = 2000;
     for of in golden["examples"].as_array().unwrap() {
         let values = case.ranked.spread(&numbers(&of["attributions"]), case.length());
-        let kept = of["kept"].as_u64().map_or(OptionValue::Word("own"), OptionValue::Integer);
-        let options = [("samples", OptionValue::Integer(SAMPLES)), ("kept", kept)];
-        let found = judge(&mut model, "soft_comprehensiveness", &options, &case, &values);
+        let (metric, option) = match of["shares"].as_u64() {
+            Some(shares) => ("pi_soft_comprehensiveness", ("shares", OptionValue::Integer(shares))),
+            None => {
+                let kept = of["kept"].as_u64().map_or(OptionValue::Word("own"), OptionValue::Integer);
+                ("soft_comprehensiveness", ("kept", kept))
+            }
+        };
+        let found = judge(&mut model, metric, &[("samples", OptionValue::Integer(SAMPLES)), option], &case, &values);
         for (value, name) in found.values.iter().zip(["comprehensiveness", "sufficiency"]) {
             let (value, expected) = (value.clone().unwrap(), of[name].as_f64().unwrap());
             let stdev = of[format!("{name}_stdev")].as_f64().unwrap();
             let error = stdev / (SAMPLES as f64).sqrt();
-            println!("{name} at {kept}: {value:.3} for {expected:.3}, standard error {error:.3}");
-            assert!((value - expected).abs() < 4.5 * error, "{name} at {kept}: {value} for {expected}");
+            println!("{metric} {option:?}, {name}: {value:.3} for {expected:.3}, standard error {error:.3}");
+            assert!((value - expected).abs() < 4.5 * error, "{name} at {option:?}: {value} for {expected}");
         }
     }
     // The same numbers again, and other ones of another example.
@@ -673,6 +678,31 @@ fn soft_metrics_agree_with_pytorch_within_their_error() {
     // What says nothing of the ranked tokens has no share to keep.
     let same = judge(&mut model, "soft_sufficiency", &[], &case, &vec![1.0; case.length()]);
     assert!(same.values.iter().all(|value| value.clone().unwrap_err().contains("all the same")), "{same:?}");
+}
+
+/// The curves begin without and end with all of the ranked tokens, hold what the soft metrics say of each share by the same random
+/// numbers, and their areas are the values.
+#[test]
+fn areas_of_soft_metrics_are_those_of_their_curves() {
+    let (mut model, case) = (model(), golden_case(fixture("soft.json")["target"].as_i64().unwrap()));
+    let values: Vec<f64> = (0..case.length()).map(|place| (place * place) as f64).collect();
+    let samples = ("samples", OptionValue::Integer(7));
+    let options = [samples, ("shares", OptionValue::Integer(4))];
+    let found = judge(&mut model, "pi_soft_sufficiency", &options, &case, &values);
+    let names = ["pi_soft_comprehensiveness", "pi_soft_sufficiency"];
+    assert!(found.curves.iter().map(|curve| curve.curve.as_str()).eq(names), "{found:?}");
+    for (place, curve) in found.curves.iter().enumerate() {
+        assert_eq!(curve.step, [0, 20, 40, 60, 80, 100]);
+        let between = |kept: u64| {
+            let options = [samples, ("kept", OptionValue::Integer(kept))];
+            judge(&mut model, "soft_sufficiency", &options, &case, &values).values[place].clone().unwrap()
+        };
+        let between: Vec<f64> = [20, 40, 60, 80].into_iter().map(between).collect();
+        let expected: Vec<f64> = std::iter::once(1.0 - place as f64).chain(between).chain([place as f64]).collect();
+        assert_eq!(curve.score, expected);
+        let area = (expected.iter().sum::<f64>() - 0.5) / 5.0;
+        close(found.values[place].clone().unwrap(), area);
+    }
 }
 
 /// A number stays at any share above one at which it stays, and all or none at the ends.

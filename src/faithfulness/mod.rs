@@ -165,6 +165,7 @@ pub static FAMILIES: &[Family] = &[
     naopc::AOPC,
     eraser::ERASER,
     soft::SOFT,
+    soft::PI_SOFT,
     plausibility::PLAUSIBILITY,
     agreement::SUBSETS,
     agreement::SINGLE_TOKENS,

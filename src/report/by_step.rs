@@ -12,16 +12,15 @@ pub enum Points {
     Layers,
     /// Percentages of rows of attention, each with a quantile.
     Quantiles,
+    /// Percentages of the ranked tokens' embeddings that stay.
+    Shares,
 }
 
 impl Points {
     /// By the name of the curve; `None` for curves over the fraction of what was taken away.
     pub fn of(curve: &str) -> Option<Points> {
-        if curve.starts_with("layer_") {
-            Some(Points::Layers)
-        } else {
-            curve.starts_with("self_repair").then_some(Points::Quantiles)
-        }
+        let kinds = [("layer_", Points::Layers), ("self_repair", Points::Quantiles), ("pi_soft_", Points::Shares)];
+        kinds.into_iter().find(|(start, _)| curve.starts_with(start)).map(|(_, points)| points)
     }
 }
 
@@ -89,6 +88,7 @@ mod tests {
     fn curves_are_told_apart_by_their_names() {
         assert_eq!(Points::of("layer_sufficiency(every=2)"), Some(Points::Layers));
         assert_eq!(Points::of("self_repair"), Some(Points::Quantiles));
+        assert_eq!(Points::of("pi_soft_sufficiency(shares=4)"), Some(Points::Shares));
         assert_eq!(Points::of("comprehensiveness"), None);
     }
 }

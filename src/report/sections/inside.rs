@@ -1,4 +1,5 @@
-//! Plots of what was found inside the network: a metric against the layer, and the distribution of self-repair.
+//! Plots of curves whose points are things of their own: a metric against the layer, the distribution of self-repair, soft
+//! metrics against the share that stays.
 
 use crate::report::by_step::{Compared, Points};
 use crate::report::document::{Axis, Block, Plot, Point, Series, Shape};
@@ -29,6 +30,11 @@ impl Source<'_> {
                     "rows of attention, %, by their interaction".to_owned(),
                     "interaction, mean over examples".to_owned(),
                 ),
+                Points::Shares => (
+                    format!("{name}, share by share: {}", panel.task),
+                    "of the ranked tokens' numbers that stay, %".to_owned(),
+                    "soft metric, mean over examples".to_owned(),
+                ),
             };
             Some(Block::Plot(Box::new(Plot {
                 name: file_name(&["curve", &(number + 1).to_string(), compared.curve]),
@@ -56,8 +62,10 @@ impl Source<'_> {
                 Some(Point { x: step as f64, y: moments.mean()?, interval })
             });
             let label = match compared.points {
-                Points::Layers => self.method(&panel.model, Some(&panel.task), &declared.methods[*method]),
                 Points::Quantiles => "all methods".to_owned(),
+                Points::Layers | Points::Shares => {
+                    self.method(&panel.model, Some(&panel.task), &declared.methods[*method])
+                }
             };
             Series { label, look: *method, points: points.collect() }
         });
@@ -75,6 +83,11 @@ fn said(series: &Series, points: Points) -> String {
             let shown: Vec<String> =
                 first_and_last.chain(highest).map(|point| format!("{:.2} at layer {}", point.y, point.x)).collect();
             format!("{}: {}", series.label, shown.join(", the largest ").replacen(", the largest ", ", ", 1))
+        }
+        // At the ends all methods are the same.
+        Points::Shares => {
+            let middle = middle.map_or(String::new(), |point| format!("{:.2} at {} %", point.y, point.x));
+            format!("{}: {middle}", series.label)
         }
         Points::Quantiles => {
             let shown: Vec<String> =
@@ -98,5 +111,6 @@ mod tests {
         };
         assert_eq!(said(&series, Points::Layers), "gim: 1.00 at layer 0, 2.00 at layer 2, the largest 3.00 at layer 1");
         assert_eq!(said(&series, Points::Quantiles), "gim: 1.00 at 0 %, 2.00 at 2 %, 3.00 at 1 %");
+        assert_eq!(said(&series, Points::Shares), "gim: 3.00 at 1 %");
     }
 }
