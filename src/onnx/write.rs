@@ -266,6 +266,9 @@ impl<'a> Writer<'a> {
         let operator = if operator.is_empty() { value.op.name() } else { operator.to_owned() };
         let name = self.fresh(&operator, id);
         self.node(&operator, &inputs, &name, attributes, id);
+        // Stated, since a runtime that infers shapes loses the symbols behind a Reshape. ONNX Runtime then finds no two buffers
+        // of one size and compares each with all that are free: of SmolLM2's gradient for nine seconds at every start.
+        self.proto.value_info.push(port(&name, graph.dtype(id), graph.shape(id)));
         self.names.insert(id, name);
         Ok(())
     }
@@ -501,6 +504,29 @@ mod tests {
         // Sizes that moved: one is inferred, two must be computed.
         assert_eq!(target(vec![6.into(), seq.clone(), batch.clone()]), Some(vec![6, 0, -1]));
         assert_eq!(target(vec![seq, batch, 6.into()]), None);
+    }
+
+    /// What a runtime infers behind a reshape that infers a size is not which one.
+    #[test]
+    fn shapes_are_stated_in_symbols() {
+        let [batch, seq] = symbols();
+        let product = batch.checked_mul(&seq).unwrap();
+        let mut graph = Graph::new();
+        let x = graph.input("x", Dtype::F32, vec![batch.clone(), seq.clone(), 6.into()]).unwrap();
+        let flat = graph.reshape(x, vec![product.clone(), 6.into()]).unwrap();
+        let same = graph.unary(Unary::Neg, flat).unwrap();
+        let back = graph.reshape(same, vec![batch.clone(), seq.clone(), 6.into()]).unwrap();
+        let far = graph.cast(back, Dtype::F64).unwrap();
+        let proto = model(&graph, &[x], far).unwrap();
+        let of = |operator: &str| {
+            let node = proto.node.iter().find(|node| node.op_type() == operator).unwrap();
+            proto.value_info.iter().find(|stated| stated.name() == node.output[0]).cloned().unwrap()
+        };
+        let expected = |operator: &str, dtype: Dtype, shape: &[Dim]| port(of(operator).name(), dtype, shape);
+        let flat = [product, 6.into()];
+        assert_eq!(of("Reshape"), expected("Reshape", Dtype::F32, &flat));
+        assert_eq!(of("Neg"), expected("Neg", Dtype::F32, &flat));
+        assert_eq!(of("Cast"), expected("Cast", Dtype::F64, &[batch, seq, 6.into()]));
     }
 
     #[test]

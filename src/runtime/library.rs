@@ -17,6 +17,7 @@ use super::error::RuntimeError;
 use super::install::{Flavour, InstallOptions, PINNED_VERSION, install};
 use super::locate::{Attempt, Candidate, Origin, Outcome, Search};
 use super::placement::Listener;
+use super::session;
 use super::watch::Watch;
 use crate::device::Device;
 
@@ -88,6 +89,7 @@ impl Runtime {
             None => {
                 let runtime = find_and_load(options, progress)?;
                 *loaded = Some(runtime.clone());
+                session::first(&runtime);
                 runtime
             }
         };
