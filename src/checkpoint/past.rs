@@ -14,8 +14,9 @@ use crate::onnx::dim::PAST;
 use crate::onnx::op::{Attribute, Op, Opaque};
 use crate::onnx::{Dim, Dtype, Graph, GraphError, Id};
 
-/// The name of the symbolic number of tokens that queries may look at: the prefix's and the pass's own.
-pub const TOTAL: &str = "total";
+/// The name of the symbolic number of tokens that queries may look at: the prefix's and the pass's own. tract reads it as the sum that
+/// it is, and takes no other.
+pub const TOTAL: &str = "past+seq";
 
 /// What is known of the prefix while a graph is built.
 #[derive(Debug)]

@@ -92,10 +92,13 @@ impl fmt::Display for Dim {
         if self.symbols.is_empty() {
             return write!(f, "{}", self.factor);
         }
-        if self.factor != 1 {
-            write!(f, "{}*", self.factor)?;
+        if let ([symbol], 1) = (&self.symbols[..], self.factor) {
+            return f.write_str(symbol);
         }
-        f.write_str(&self.symbols.join("*"))
+        // A symbol may be a sum.
+        let named = |symbol: &Arc<str>| if symbol.contains('+') { format!("({symbol})") } else { symbol.to_string() };
+        let known = (self.factor != 1).then(|| self.factor.to_string());
+        f.write_str(&known.into_iter().chain(self.symbols.iter().map(named)).collect::<Vec<_>>().join("*"))
     }
 }
 
@@ -117,6 +120,11 @@ mod tests {
         assert_eq!(product, Dim::product([&seq, &batch, &Dim::known(8)]).unwrap());
         assert_eq!(product.checked_div(&Dim::product([&seq, &Dim::known(2)]).unwrap()).unwrap().to_string(), "4*batch");
         assert_eq!(product.checked_div(&Dim::known(3)), None);
+        let sum = Dim::symbol("past+seq");
+        assert_eq!(
+            (sum.to_string(), sum.checked_mul(&batch).unwrap().to_string()),
+            ("past+seq".into(), "batch*(past+seq)".into())
+        );
         assert_eq!(batch.checked_div(&seq), None);
     }
 
