@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use super::env::Env;
 use super::error::RuntimeError;
 use super::install::{Flavour, cached};
 use super::library::{MINIMUM_VERSION, Version, has_cuda_beside, library_in};
-use super::python;
+use super::python::{self, Package};
 
 /// How a library was come by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +86,8 @@ enum Stage {
     Setting,
     Variable,
     Python,
-    Interpreter(PathBuf),
+    /// What it says is on the way: several are asked at once, as each takes its time to start, and heard in order.
+    Interpreter(PathBuf, JoinHandle<Result<Package, String>>),
     Cache,
 }
 
@@ -124,11 +126,16 @@ impl<'a> Search<'a> {
                         self.pass(Origin::Python("python3".into()), "there is no python3 on PATH");
                     }
                     for interpreter in interpreters.into_iter().rev() {
-                        self.stages.push_front(Stage::Interpreter(interpreter));
+                        let (python, env) = (interpreter.clone(), self.env.clone());
+                        let asked = std::thread::spawn(move || python::package(&python, &env));
+                        self.stages.push_front(Stage::Interpreter(interpreter, asked));
                     }
                     None
                 }
-                Stage::Interpreter(interpreter) => self.package(interpreter),
+                Stage::Interpreter(interpreter, asked) => {
+                    let package = asked.join().unwrap_or_else(|_| Err("it could not be asked".to_owned()));
+                    self.package(interpreter, package)
+                }
                 Stage::Cache => self.cached(),
             };
             if found.is_some() {
@@ -172,8 +179,7 @@ impl<'a> Search<'a> {
         Ok(Some(self.found(origin, library, version)))
     }
 
-    fn package(&mut self, interpreter: PathBuf) -> Option<Candidate> {
-        let package = python::package(&interpreter, self.env);
+    fn package(&mut self, interpreter: PathBuf, package: Result<Package, String>) -> Option<Candidate> {
         let origin = Origin::Python(interpreter);
         match package {
             Err(why) => self.pass(origin, why),
