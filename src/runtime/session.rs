@@ -26,8 +26,8 @@ const FOLDER_OF_EXTERNAL_DATA: &str = "session.model_external_initializers_file_
 /// would count on the cores that the next one needs, for tens of milliseconds.
 const STOP_SPINNING: &str = "session.force_spinning_stop";
 
-/// That numbers too small to be normal count as zero. A softmax leaves such a number in the place of each masked score, and a processor
-/// takes many times as long over them: 4 to 11 % of a gradient. Threads of a session keep to its own setting; the thread that runs it,
+/// That numbers too small to be normal count as zero. On the way to the zero that a masked score becomes, a softmax has such a number, and
+/// a processor takes many times as long over them: 4 to 11 % of a gradient. Threads of a session keep to its own setting; the thread that runs it,
 /// and threads that come out of that one, to the setting of the first session of the process, so [`first`] opens one at once.
 const SMALL_IS_ZERO: &str = "session.set_denormal_as_zero";
 
