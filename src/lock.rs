@@ -67,7 +67,8 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Waits for the turn. `waiting` is told once which process has it, or that another has where that one leaves no name
-    /// for a second; `stop` is asked again and again whether to give up, and nothing is returned if so. Where there are no locks, everybody has the turn at once.
+    /// for a second; `stop` is asked again and again whether to give up, and nothing is returned if so. Where there are no
+    /// locks, everybody has the turn at once.
     ///
     /// # Errors
     /// Those of making the file.

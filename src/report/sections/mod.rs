@@ -2,10 +2,10 @@
 
 mod across;
 mod answer;
+mod by_step;
 mod cost;
 mod details;
 mod examples;
-mod inside;
 mod models;
 mod numbers;
 mod pictures;
@@ -173,7 +173,7 @@ impl<'a> Source<'a> {
                 blocks.extend(standing.pictures(number));
             }
             blocks.extend(self.curves(panel, number));
-            blocks.extend(self.inside(panel, number));
+            blocks.extend(self.by_step(panel, number));
             blocks.extend(self.agreement(panel, number));
         }
         blocks

@@ -10,7 +10,7 @@ use super::pictures::file_name;
 
 impl Source<'_> {
     /// Means at every layer, or at every quantile, with bands.
-    pub(super) fn inside(&self, panel: &Panel, number: usize) -> Vec<Block> {
+    pub(super) fn by_step(&self, panel: &Panel, number: usize) -> Vec<Block> {
         let plot = |compared: Compared| {
             let series = self.series(panel, &compared);
             if series.is_empty() {
