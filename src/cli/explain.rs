@@ -145,8 +145,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let methods = attribution::build_all(&methods(&arguments.method)?, arguments.seed, &HashMap::new());
     let watch = signals::watch(STOPPING)?;
     let progress = Terminal::new(&watch);
-    let mut model = arguments.model.open(&arguments.bundle, &progress)?;
-    let tokenizer = model.bundle().tokenizer()?;
+    let (mut model, tokenizer) = arguments.model.open(&arguments.bundle, &progress)?;
     let labels = model.manifest().labels().map_err(anyhow::Error::msg)?;
     let answers = Answers { tokenizer: &tokenizer, labels: labels.as_ref() };
     notes(arguments, model.manifest(), &tokenizer).iter().for_each(|note| progress.line(&format!("note: {note}")));

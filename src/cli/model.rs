@@ -10,6 +10,7 @@ use gim_harness::checkpoint::Checkpoint;
 use gim_harness::config::schema::MOST_THREADS;
 use gim_harness::run::{Bundles, resolve_bundle};
 use gim_harness::runtime::{Device, Env, Model, Runtime, RuntimeError, RuntimeOptions, SessionOptions};
+use gim_harness::tokenizer::Tokenizer;
 
 use super::progress::Terminal;
 
@@ -39,23 +40,45 @@ impl ModelOptions {
         SessionOptions { device: self.device, threads: self.threads, ..SessionOptions::default() }
     }
 
-    /// A bundle, or a Hugging Face folder, which is baked into the program's cache.
-    pub fn open(&self, path: &Path, progress: &Terminal) -> anyhow::Result<Model> {
+    /// A bundle, or a Hugging Face folder, which is baked into the program's cache; with its tokenizer.
+    pub fn open(&self, path: &Path, progress: &Terminal) -> anyhow::Result<(Model, Tokenizer)> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if path.join("adapter_config.json").is_file() {
             // Its own error says more.
             Checkpoint::open(path)?;
         }
-        if !path.join("config.json").is_file() && !path.join("bundle.json").is_file() {
+        if !path.join("config.json").is_file() && !path.join(MANIFEST_FILE).is_file() {
             anyhow::bail!(
                 "{} is neither a bundle (no bundle.json) nor a Hugging Face folder (no config.json)",
                 path.display()
             );
         }
-        let runtime = self.open_runtime(progress)?;
-        let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(self.verify_files) };
-        let bundle = resolve_bundle(&runtime, path, &name, bundles, Some(&progress.watch().interrupted), progress)?;
-        Ok(Model::of_bundle(&runtime, bundle, &self.session())?)
+        let opening = opening(self.verify_files);
+        let read = || -> anyhow::Result<(Arc<OpenedBundle>, Tokenizer)> {
+            let bundle = Arc::new(OpenedBundle::open(path, &opening)?);
+            let tokenizer = bundle.tokenizer()?;
+            Ok((bundle, tokenizer))
+        };
+        // To find ONNX Runtime, Python is asked, which takes as long as to read a tokenizer.
+        let (runtime, read) = std::thread::scope(|scope| {
+            let read = path.join(MANIFEST_FILE).is_file().then(|| scope.spawn(read));
+            (self.open_runtime(progress), read.map(|read| read.join()))
+        });
+        let runtime = runtime?;
+        let (bundle, tokenizer) = match read {
+            Some(read) => read.map_err(|_| anyhow::anyhow!("{} could not be read", path.display()))??,
+            None => {
+                let bundles = Bundles { folder: &bundle_cache()?, opening: &opening };
+                let interrupted = Some(&*progress.watch().interrupted);
+                let bundle = resolve_bundle(&runtime, path, &name, bundles, interrupted, progress)?;
+                let tokenizer = bundle.tokenizer()?;
+                (bundle, tokenizer)
+            }
+        };
+        bundle.caution().iter().for_each(|caution| progress.line(caution));
+        // One prompt is over before copies of the weights have paid for themselves.
+        let options = SessionOptions { prepacking: Some(false), ..self.session() };
+        Ok((Model::of_bundle(&runtime, bundle, &options)?, tokenizer))
     }
 }
 
