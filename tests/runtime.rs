@@ -321,15 +321,16 @@ fn graphs_are_loaded_when_needed() {
 
 #[test]
 fn the_same_inputs_give_the_same_numbers() {
-    let of = |threads| {
-        let mut model = open(&SessionOptions { threads: Some(threads), ..options() });
+    let of = |threads: Option<usize>| {
+        let mut model = open(&SessionOptions { threads, ..options() });
         (model.logits(&rows()).unwrap(), model.gradients(&gradient_rows(), &Knobs::GIM).unwrap())
     };
-    let first = of(2);
+    let first = of(Some(2));
     for _ in 0..5 {
-        assert_eq!(of(2), first);
+        assert_eq!(of(Some(2)), first);
     }
-    assert_eq!(of(1), first);
+    assert_eq!(of(Some(1)), first);
+    assert_eq!(of(None), first);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct ModelOptions {
     /// Where to run: cpu, cuda, cuda:1, openvino ...
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: Device,
-    /// Threads inside an operator [default: as many as there are cores]
+    /// Threads inside an operator [default: as many as there are cores; a small model's gradients have one]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// The ONNX Runtime library to use [default: found or installed]

@@ -170,15 +170,12 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     Ok(if complete { Outcome::Complete(written) } else { Outcome::Interrupted(written) })
 }
 
-/// Bytes of weights up to which a model is small: a row's products are then so short that threads inside an operator wait for each other
-/// most of the time, and as many copies of the weights fit into the processor's caches.
-const SMALL_WEIGHTS: u64 = 16 << 20;
 /// No more workers than this are made unasked.
 const MOST_UNASKED: usize = 16;
 
 /// How many workers a model has: as asked for, or one a device; on the CPU alone one a thread where the model is small.
 fn workers_of(asked: Option<usize>, devices: &[Device], bundle: &OpenedBundle, threads: usize) -> usize {
-    let small = || devices == [Device::Cpu] && bundle.wide_weights() <= SMALL_WEIGHTS;
+    let small = || devices == [Device::Cpu] && Model::is_small(bundle);
     let unasked = || if small() { threads.min(MOST_UNASKED) } else { devices.len() };
     asked.unwrap_or_else(unasked).max(1)
 }

@@ -130,6 +130,10 @@ pub struct Model {
     pub(super) tracing: Tracing,
 }
 
+/// Bytes of weights up to which a model is small: a row's products are then so short that threads inside an operator wait for each other
+/// most of the time, and as many copies of the weights fit into the processor's caches.
+const SMALL_WEIGHTS: u64 = 16 << 20;
+
 /// Outputs of one batch are kept below this many numbers (256 MiB).
 pub(super) const OUTPUT_LIMIT: usize = 64 << 20;
 
@@ -186,6 +190,11 @@ impl Model {
         Prepacking::choose(options.prepacking, bundle.wide_weights(), sessions, Memory::of_machine())
     }
 
+    /// Whether a row of a bundle's model is done sooner by one thread than by several.
+    pub fn is_small(bundle: &OpenedBundle) -> bool {
+        bundle.wide_weights() <= SMALL_WEIGHTS
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.bundle.manifest
     }
@@ -208,7 +217,7 @@ impl Model {
         self.options.device
     }
 
-    /// Threads inside one operator.
+    /// Threads inside one operator, at most.
     pub fn threads(&self) -> usize {
         self.options.thread_count()
     }
@@ -491,7 +500,7 @@ impl Model {
             return Err(problem("this bundle has no such graph".to_owned()));
         }
         external::check(&self.bundle.read(graph.file())?, self.bundle.weights()).map_err(problem)?;
-        let session = Session::open(&self.runtime, &file, &self.options)?;
+        let session = Session::open(&self.runtime, &file, &self.options_for(graph))?;
         // What ONNX Runtime has read is what was checked.
         self.bundle.check_unchanged(graph.file())?;
         self.bundle.check_unchanged(WEIGHT_FILE)?;
@@ -504,6 +513,14 @@ impl Model {
             return Err(problem(format!("its inputs are {}; expected {}", names.join(", "), expected.join(", "))));
         }
         Ok(session)
+    }
+
+    /// Where the number of threads is left open, a small model's gradients have one: few rows run together. Batches of scores have all. No
+    /// number hangs on it.
+    fn options_for(&self, graph: Graph) -> SessionOptions {
+        let alone = self.options.threads.is_none() && self.device() == Device::Cpu && graph.has_knobs();
+        let threads = if alone && Model::is_small(&self.bundle) { Some(1) } else { self.options.threads };
+        SessionOptions { threads, ..self.options.clone() }
     }
 
     /// Lets go of a graph, and of what it holds; it is loaded again when it is next needed.

@@ -45,7 +45,8 @@ pub enum Optimization {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionOptions {
     pub device: Device,
-    /// Threads inside one operator; `None`: as many as the process may use.
+    /// Threads inside one operator; `None`: as many as the process may use, of gradients of a [small](super::Model::is_small)
+    /// model one.
     pub threads: Option<usize>,
     /// Whether weights are copied into the layout that products like best; `None`: as memory allows. Without it they stay
     /// pages of `weights.bin` that all sessions share.
