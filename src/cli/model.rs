@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use gim_harness::bundle::manifest::MANIFEST_FILE;
-use gim_harness::bundle::{OpenedBundle, Opening};
+use gim_harness::bundle::manifest::{MANIFEST_FILE, TOKENIZER_FILE};
+use gim_harness::bundle::open::described;
+use gim_harness::bundle::{Manifest, OpenedBundle, Opening};
 use gim_harness::checkpoint::Checkpoint;
 use gim_harness::config::schema::MOST_THREADS;
 use gim_harness::run::{Bundles, resolve_bundle};
@@ -53,29 +54,23 @@ impl ModelOptions {
                 path.display()
             );
         }
-        let opening = opening(self.verify_files);
-        let read = || -> anyhow::Result<(Arc<OpenedBundle>, Tokenizer)> {
-            let bundle = Arc::new(OpenedBundle::open(path, &opening)?);
-            let tokenizer = bundle.tokenizer()?;
-            Ok((bundle, tokenizer))
-        };
         // To find ONNX Runtime, Python is asked, which takes as long as to read a tokenizer.
-        let (runtime, read) = std::thread::scope(|scope| {
-            let read = path.join(MANIFEST_FILE).is_file().then(|| scope.spawn(read));
-            (self.open_runtime(progress), read.map(|read| read.join()))
+        let (runtime, early) = std::thread::scope(|scope| {
+            let early = path.join(MANIFEST_FILE).is_file().then(|| scope.spawn(|| described(path)));
+            (self.open_runtime(progress), early.and_then(|early| early.join().ok()?.ok()))
         });
         let runtime = runtime?;
-        let (bundle, tokenizer) = match read {
-            Some(read) => read.map_err(|_| anyhow::anyhow!("{} could not be read", path.display()))??,
-            None => {
-                let bundles = Bundles { folder: &bundle_cache()?, opening: &opening };
-                let interrupted = Some(&*progress.watch().interrupted);
-                let bundle = resolve_bundle(&runtime, path, &name, bundles, interrupted, progress)?;
-                let tokenizer = bundle.tokenizer()?;
-                (bundle, tokenizer)
-            }
+        let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(self.verify_files) };
+        let bundle = resolve_bundle(&runtime, path, &name, bundles, Some(&progress.watch().interrupted), progress)?;
+        // Whatever was wrong with it then, the bundle's own errors say.
+        let same = |manifest: &Manifest| {
+            let stated = manifest.files.get(TOKENIZER_FILE).map(|entry| &entry.sha256);
+            stated.is_some() && stated == bundle.files.get(TOKENIZER_FILE)
         };
-        bundle.caution().iter().for_each(|caution| progress.line(caution));
+        let tokenizer = match early {
+            Some((manifest, tokenizer)) if same(&manifest) => tokenizer,
+            _ => bundle.tokenizer()?,
+        };
         // One prompt is over before copies of the weights have paid for themselves.
         let options = SessionOptions { prepacking: Some(false), ..self.session() };
         Ok((Model::of_bundle(&runtime, bundle, &options)?, tokenizer))
