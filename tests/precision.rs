@@ -85,7 +85,7 @@ fn double_precision_is_nearer_to_what_the_graphs_mean() {
         // What is left is that results are f32, and so is the error function, of which small differences are taken.
         let (wide, narrow) = (runtime_off(&checks), runtime_off(&verified(&single)));
         let most = if WITH_ERF.contains(&name) { 5e-6 } else { 3e-7 };
-        assert!(wide < most && wide < narrow, "{name}: {wide} and {narrow}");
+        assert!(wide < most && (wide < narrow || WITH_ERF.contains(&name)), "{name}: {wide} and {narrow}");
         let deviation = off(&gradient(&single), &gradient(&double));
         assert!(deviation > 0.0 && deviation < 1e-4, "{name}: {deviation}");
     }

@@ -122,8 +122,11 @@ impl AttentionShape {
         [self.key_heads, self.heads / self.key_heads, self.head_size].map(Dim::known)
     }
 
-    /// Queries `[batch, seq, heads * size]` to `[batch, key_heads, group, seq, size]`.
+    /// Queries `[batch, seq, heads * size]` to `[batch, key_heads, group, seq, size]`; where each has keys of its own, as those.
     pub fn split_queries(&self, graph: &mut Graph, q: Id) -> Result<Id, GraphError> {
+        if self.key_heads == self.heads {
+            return self.split_keys(graph, q);
+        }
         let [key_heads, group, size] = self.sizes();
         let split = graph.reshape(q, vec![Dim::symbol(BATCH), Dim::symbol(SEQ), key_heads, group, size])?;
         graph.transpose(split, &[0, 2, 3, 1, 4])
@@ -147,22 +150,33 @@ impl AttentionShape {
         let graph = &mut *b.graph;
         let rows = group.checked_mul(&seq).unwrap_or_else(|| seq.clone());
         let matrices = |last: Dim| vec![batch.clone(), key_heads.clone(), rows.clone(), last];
-        let by_head = |last: Dim| vec![batch.clone(), key_heads.clone(), group.clone(), seq.clone(), last];
+        // Where no heads share keys, this is the shape of the matrices.
+        let by_head = |last: Dim| match self.key_heads == self.heads {
+            true => matrices(last),
+            false => vec![batch.clone(), key_heads.clone(), group.clone(), seq.clone(), last],
+        };
 
-        let q = graph.scaled(q, scale)?;
         let q = graph.reshape(q, matrices(size.clone()))?;
+        // Scaled as the product takes them: some runtimes make one operator of the two.
+        let q = graph.scaled(q, scale)?;
         let k = graph.transpose_last(k)?;
         let mut scores = graph.matmul(q, k)?;
         if let Some(cap) = cap {
             scores = graph.add(Op::SoftCap { cap }, &[scores])?;
         }
         let scores = graph.reshape(scores, by_head(keys.clone()))?;
+        let rank = graph.shape(scores).len();
+        let mut aligned = graph.shape(bias).to_vec();
+        aligned.drain(1..1 + aligned.len().saturating_sub(rank));
+        let bias = graph.reshape(bias, aligned)?;
         let scores = graph.plus(scores, bias)?;
-        let weights = graph.add(Op::Softmax { axis: 4 }, &[scores])?;
+        let weights = graph.add(Op::Softmax { axis: rank - 1 }, &[scores])?;
         let weights = graph.reshape(weights, matrices(keys))?;
         let mixed = graph.matmul(weights, v)?;
         let mixed = graph.reshape(mixed, by_head(size))?;
-        let mixed = graph.transpose(mixed, &[0, 3, 1, 2, 4])?;
+        // Heads behind tokens: their axes stand between batch and seq.
+        let order: Vec<usize> = [0, rank - 2].into_iter().chain(1..rank - 2).chain([rank - 1]).collect();
+        let mixed = graph.transpose(mixed, &order)?;
         graph.reshape(mixed, vec![batch, seq, Dim::known(self.heads * self.head_size)])
     }
 }

@@ -18,6 +18,20 @@ const PROJECTIONS: &[&str] = &["attention_projections.onnx"];
 const LAYER: &str = "gradient/layers.1.self_attn";
 const NORM: &str = "gradient/layers.1.input_layernorm";
 const MLP: &str = "gradient/layers.1.mlp";
+/// Where the gradient of the gates meets the residual stream, and takes its share.
+const BEFORE_MLP: &str = "gradient/layers.1.post_attention_layernorm";
+
+/// Whose gradient of a layer's attention; values, keys and queries come in this order.
+#[derive(Clone, Copy)]
+enum Of {
+    Keys = 1,
+    Queries = 2,
+}
+
+/// Where that gradient is multiplied by its shares, all in one scalar.
+fn shared(s: &Surgeon, of: Of) -> usize {
+    s.nth(LAYER, "Mul", "MatMul", of as usize)
+}
 
 /// The choices of a layer's gradient in the graph that drops one: through the layer, and around it.
 fn ways(s: &Surgeon) -> [usize; 2] {
@@ -59,31 +73,36 @@ pub const RULES: &[Fault] = &[
         s.set_input(divided, 0, &unmasked);
     }),
     rule("product: v gets all of its gradient", "llama-a", "gradient of gim", |s| {
-        s.keep(s.nth(LAYER, "Mul", "product_share", 1), 0);
+        s.keep(s.find(LAYER, "Mul", "product_share"), 0);
     }),
     rule("product: q gets all of its gradient", "llama-a", "gradient of gim", |s| {
-        s.keep(s.nth(LAYER, "Mul", "product_share", 2), 0);
+        s.after(shared(s, Of::Queries), "Div", "product_share");
+    }),
+    rule("product: k shares three times", "llama-a", "gradient of gim", |s| {
+        s.after(shared(s, Of::Keys), "Mul", "product_share");
     }),
     rule("product: the gate shares twice", "llama-a", "gradient of gim", |s| {
-        s.after(s.find(MLP, "Mul", "gate_share"), "Mul", "gate_share");
+        s.after(s.find(BEFORE_MLP, "Mul", "gate_share"), "Mul", "gate_share");
     }),
     rule("gate: it shares as all products do", "llama-a", "gradient at any knobs", |s| {
-        let share = s.find(MLP, "Mul", "gate_share");
+        let share = s.find(BEFORE_MLP, "Mul", "gate_share");
         s.set_input(share, s.side(share, "gate_share"), "product_share");
     }),
     rule("gate: one does not share", "gemma2-a", "gradient of gim", |s| {
-        let share = s.find(MLP, "Mul", "gate_share");
+        let share = s.find("gradient/layers.1.pre_feedforward_layernorm", "Mul", "gate_share");
         s.keep(share, 1 - s.side(share, "gate_share"));
     }),
     rule("attention: shares as gates do", "llama-a", "gradient at any knobs", |s| {
-        let share = s.nth(LAYER, "Mul", "product_share", 1);
+        let share = s.find(LAYER, "Mul", "product_share");
         s.set_input(share, s.side(share, "product_share"), "gate_share");
     }),
     rule("product: the path into attention is never closed", "llama-a", "gradient at any knobs", |s| {
-        s.keep(s.find(LAYER, "Mul", "attention_path"), 0);
+        let keys = shared(s, Of::Keys);
+        let open = s.before(keys, "Mul", &["product_share", "product_share"]);
+        s.set_input(keys + 1, 1, &open);
     }),
     rule("product: the value path is closed, too", "llama-a", "gradient at any knobs", |s| {
-        s.after(s.nth(LAYER, "Mul", "product_share", 1), "Mul", "attention_path");
+        s.after(s.find(LAYER, "Mul", "product_share"), "Mul", "attention_path");
     }),
     rule("norm: one is never frozen", "llama-a", "gradient of gim", |s| s.keep(s.find(NORM, "Mul", "ReduceMean"), 0)),
     rule("norm: one is always frozen", "llama-a", "gradient", |s| s.keep(s.find(NORM, "Sub", "Mul"), 0)),
@@ -142,10 +161,11 @@ pub const RULES: &[Fault] = &[
         s.keep(s.find("gradient/layers.1.post_attention_layernorm", "Add", "Mul"), 0);
     }),
     rule("attention: nothing flows through the keys", "llama-a", "gradient", |s| {
-        s.keep(s.find(LAYER, "Add", "MatMul"), 0);
+        s.keep(s.find(LAYER, "Add", "~MatMul"), 0);
     }),
     rule("attention: the scale is left out", "llama-a", "gradient", |s| {
-        s.keep(s.find(LAYER, "Mul", "0.35355338"), 0);
+        let without = s.real(0.35355338);
+        s.after(shared(s, Of::Queries), "Div", &without);
     }),
     rule("grouped heads: not summed", "llama-a.dynamo18.eager.onnx", "gradient", |s| {
         let is_sum = |name: &str| name.starts_with("gradient/") && name.contains("expand");

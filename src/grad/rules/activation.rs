@@ -26,10 +26,11 @@ pub fn activation(v: &mut Vjp) -> Gradients {
 fn x_times_gate_derivative(g: &mut Graph, kind: Activation, x: Id, gate: Id) -> Result<Option<Id>, GradError> {
     let derivative = match kind {
         Activation::Relu => return Ok(None),
-        Activation::Silu => logistic_slope(g, gate)?,
+        // x s (1 - s), of which x s is there.
+        Activation::Silu => return Ok(Some(silu_rest(g, x, gate)?)),
         Activation::QuickGelu => {
-            let slope = logistic_slope(g, gate)?;
-            g.scaled(slope, 1.702)?
+            let rest = silu_rest(g, x, gate)?;
+            return Ok(Some(g.scaled(rest, 1.702)?));
         }
         // The normal density.
         Activation::Gelu => {
@@ -54,9 +55,10 @@ fn x_times_gate_derivative(g: &mut Graph, kind: Activation, x: Id, gate: Id) -> 
     Ok(Some(g.times(x, derivative)?))
 }
 
-/// `s (1 - s)`.
-fn logistic_slope(g: &mut Graph, sigmoid: Id) -> Result<Id, GradError> {
+/// `(x s) (1 - s)`: the first factor is the activation itself.
+fn silu_rest(g: &mut Graph, x: Id, sigmoid: Id) -> Result<Id, GradError> {
+    let activated = g.times(x, sigmoid)?;
     let one = g.scalar(1.0, sigmoid)?;
     let rest = g.minus(one, sigmoid)?;
-    Ok(g.times(sigmoid, rest)?)
+    Ok(g.times(activated, rest)?)
 }

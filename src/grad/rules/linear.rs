@@ -3,9 +3,9 @@
 use super::{GradError, Gradients, Vjp};
 use crate::grad::SiteKind;
 use crate::onnx::op::Op;
-use crate::onnx::{Dim, Id};
+use crate::onnx::{Graph, Id};
 
-/// `g B^T` and `A^T g`; the share is taken of whichever is smaller, the gradient or what becomes of it.
+/// `g B^T` and `A^T g`, and the shares of each.
 pub fn matmul(v: &mut Vjp) -> Gradients {
     let (a, b) = (v.input(0), v.input(1));
     let product = v.sites.kind(v.id) == Some(SiteKind::ActivationProduct);
@@ -14,40 +14,34 @@ pub fn matmul(v: &mut Vjp) -> Gradients {
         if !v.needed[side] {
             continue;
         }
-        let mut factors = Vec::new();
+        let mut result = if side == 0 {
+            let other = v.graph.transpose_last(b)?;
+            v.graph.matmul(v.gradient, other)?
+        } else if is_turned(v.graph, b) {
+            // `(g^T A)^T`, whose outer transposition goes with the one of B.
+            let turned = v.graph.transpose_last(v.gradient)?;
+            let product = v.graph.matmul(turned, a)?;
+            v.graph.transpose_last(product)?
+        } else {
+            let other = v.graph.transpose_last(a)?;
+            v.graph.matmul(other, v.gradient)?
+        };
         if product {
-            factors.push(v.knobs.product_share);
+            result = v.graph.times(result, v.knobs.product_share)?;
         }
         if v.sites.is_attention_factor(v.id, side) {
-            factors.push(v.knobs.attention_path);
-        }
-        let before = grows_less(v.graph.shape(v.gradient), v.graph.shape(v.input(side)));
-        let mut gradient = v.gradient;
-        if before {
-            gradient = scaled(v, gradient, &factors)?;
-        }
-        let other = v.graph.transpose_last(if side == 0 { b } else { a })?;
-        let mut result = if side == 0 { v.graph.matmul(gradient, other)? } else { v.graph.matmul(other, gradient)? };
-        if !before {
-            result = scaled(v, result, &factors)?;
+            result = v.graph.times(result, v.knobs.attention_path)?;
         }
         results[side] = Some(result);
     }
     Ok(results)
 }
 
-fn scaled(v: &mut Vjp, mut x: Id, factors: &[Id]) -> Result<Id, GradError> {
-    for &factor in factors {
-        x = v.graph.times(x, factor)?;
-    }
-    Ok(x)
-}
-
-/// Whether the first shape has fewer elements once the symbolic sizes are large.
-fn grows_less(a: &[Dim], b: &[Dim]) -> bool {
-    let degree = |shape: &[Dim]| shape.iter().map(|dim| dim.symbols().len()).sum::<usize>();
-    let size = |shape: &[Dim]| shape.iter().map(|dim| dim.factor() as f64).product::<f64>();
-    (degree(a), size(a)) < (degree(b), size(b))
+/// Whether a value is another one with its last two axes swapped.
+fn is_turned(graph: &Graph, id: Id) -> bool {
+    let Op::Transpose(order) = &graph.value(id).op else { return false };
+    let rank = order.len();
+    rank >= 2 && order.ends_with(&[rank - 1, rank - 2])
 }
 
 /// The product with the transposed weight, which is the same weight read the other way.

@@ -105,19 +105,22 @@ pub fn difference(v: &mut Vjp) -> Gradients {
 /// be one: of `x * x` each factor takes its share, so that the gradient is `2 share x`, and at a share of one half `x`
 /// times it is the square itself, as it is for two factors.
 pub fn product(v: &mut Vjp) -> Gradients {
-    let mut gradient = v.gradient;
-    if v.sites.kind(v.id) == Some(SiteKind::ActivationProduct) {
-        let gate = v.sites.is_gate(v.graph, v.id);
-        gradient = v.graph.times(gradient, if gate { v.knobs.gate_share } else { v.knobs.product_share })?;
-    }
+    let share = match v.sites.kind(v.id) {
+        Some(SiteKind::ActivationProduct) if v.sites.is_gate(v.graph, v.id) => Some(v.knobs.gate_share),
+        Some(SiteKind::ActivationProduct) => Some(v.knobs.product_share),
+        _ => None,
+    };
     let mut results = vec![None, None];
     for side in [0, 1] {
         if v.needed[side] {
-            let mut own = gradient;
+            let mut own = v.graph.times(v.gradient, v.input(1 - side))?;
+            if let Some(share) = share {
+                own = v.graph.times(own, share)?;
+            }
             if v.sites.is_attention_factor(v.id, side) {
                 own = v.graph.times(own, v.knobs.attention_path)?;
             }
-            results[side] = Some(v.graph.times(own, v.input(1 - side))?);
+            results[side] = Some(own);
         }
     }
     Ok(results)
