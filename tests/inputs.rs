@@ -69,6 +69,24 @@ fn pipes_devices_and_folders_are_refused_at_once() {
     refusals("done/run.sqlite", &["report", "done"]);
 }
 
+/// Who mends a file need not have ONNX Runtime to be told of it.
+#[test]
+fn mistakes_in_the_data_come_before_a_missing_runtime() {
+    let folder = workplace();
+    let run = |folder: &Path| {
+        let ended = program(folder).env("ORT_DYLIB_PATH", "/absent/libonnxruntime.so").arg("run").assert().failure();
+        (ended.get_output().status.code(), String::from_utf8_lossy(&ended.get_output().stderr).into_owned())
+    };
+    let (code, message) = run(folder.path());
+    assert!(code == Some(1) && message.contains("/absent/libonnxruntime.so"), "{code:?} {message}");
+    fs::write(folder.path().join("words.jsonl"), "{\"text\": \"w3 w4\", \"lable\": \"w20\"}\n").unwrap();
+    let (code, message) = run(folder.path());
+    assert!(
+        code == Some(2) && message.contains("no field `label`") && !message.contains("/absent/"),
+        "{code:?} {message}"
+    );
+}
+
 #[test]
 fn the_message_says_what_it_is_and_what_to_do() {
     let folder = workplace();

@@ -54,11 +54,8 @@ impl ModelOptions {
                 path.display()
             );
         }
-        // To find ONNX Runtime, Python is asked, which takes as long as to read a tokenizer.
-        let (runtime, early) = std::thread::scope(|scope| {
-            let early = path.join(MANIFEST_FILE).is_file().then(|| scope.spawn(|| described(path)));
-            (self.open_runtime(progress), early.and_then(|early| early.join().ok()?.ok()))
-        });
+        let early = || path.join(MANIFEST_FILE).is_file().then(|| described(path).ok()).flatten();
+        let (runtime, early) = meanwhile(|| self.open_runtime(progress), early)?;
         let runtime = runtime?;
         let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(self.verify_files) };
         let bundle = resolve_bundle(&runtime, path, &name, bundles, Some(&progress.watch().interrupted), progress)?;
@@ -83,6 +80,23 @@ fn threads(text: &str) -> Result<usize, String> {
         Ok(threads) if (1..=most).contains(&threads) => Ok(threads),
         _ => Err(format!("expected a whole number from 1 to {most}")),
     }
+}
+
+/// The stack that the program's own thread usually has.
+const STACK: usize = 8 << 20;
+
+/// Opens ONNX Runtime on this thread, as those that compute after it need ([`Runtime::open`]), while `read` is done on another:
+/// to find it, Python is asked, which takes as long as to read a large tokenizer.
+pub fn meanwhile<T: Send>(
+    open: impl FnOnce() -> Result<Runtime, RuntimeError>,
+    read: impl FnOnce() -> T + Send,
+) -> anyhow::Result<(Result<Runtime, RuntimeError>, T)> {
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, read);
+        let reader = reader.context("the system gives the program no second thread")?;
+        let runtime = open();
+        Ok((runtime, reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+    })
 }
 
 pub fn open_runtime(library: Option<PathBuf>, device: Device, progress: &Terminal) -> Result<Runtime, RuntimeError> {

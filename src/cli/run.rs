@@ -8,11 +8,12 @@ use gim_harness::device::Device;
 use gim_harness::diagnostics::{Diagnostics, list, nearest};
 use gim_harness::report::point_latest;
 use gim_harness::run::{
-    Bundles, Existing, Job, Outcome, RunError, data_mistakes, new_folder, run as carry_out, to_resume, vocabulary,
+    Bundles, Existing, Job, Outcome, PlanData, RunError, data_mistakes, new_folder, run as carry_out, to_resume,
+    vocabulary,
 };
 use gim_harness::store;
 
-use super::model::{bundle_cache, open_runtime, opening};
+use super::model::{bundle_cache, meanwhile, open_runtime, opening};
 use super::output::{note, say};
 use super::progress::Terminal;
 use super::{Ended, Usage, signals};
@@ -69,11 +70,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
     let plan = plan(arguments)?;
     let (mut folder, existing) = destination(arguments, &plan)?;
     let progress = Terminal::new(&watch);
-    let runtime = open_runtime(
-        plan.runtime_library.clone(),
-        plan.devices.first().map_or(Ok(Device::Cpu), |device| device.parse())?,
-        &progress,
-    )?;
+    let device = plan.devices.first().map_or(Ok(Device::Cpu), |device| device.parse())?;
+    let open = || open_runtime(plan.runtime_library.clone(), device, &progress);
+    let (runtime, data) = meanwhile(open, || PlanData::read(&plan))?;
+    // Mistakes in files first: who mends one need not have ONNX Runtime to be told of it.
+    let (data, runtime) = (data?, runtime?);
     let bundles = Bundles { folder: &bundle_cache()?, opening: &opening(arguments.verify_files) };
     let outcome = loop {
         // From the start: what is killed is the newest run too, and is what `latest` is to show.
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Ended> {
         };
         let job =
             Job { plan: &plan, folder: &folder, existing, interrupted: &watch.interrupted, bundles, begun: &begun };
-        match carry_out(&job, &runtime, &progress) {
+        match carry_out(&job, &data, &runtime, &progress) {
             // Another run was begun in the same second.
             Err(RunError::Held(_)) if arguments.out.is_none() && !arguments.resume => {
                 folder = a_new_folder(&plan);

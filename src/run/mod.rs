@@ -29,7 +29,7 @@ use crate::tasks::{Dataset, Example};
 pub use bundles::{Bundles, resolve_bundle};
 pub use error::RunError;
 pub use find::to_resume;
-pub use prepare::data_mistakes;
+pub use prepare::{PlanData, data_mistakes};
 pub use reads::Reads;
 
 use example::Identified;
@@ -97,11 +97,11 @@ pub enum Outcome {
 /// Runs a plan into `job.folder` and writes its reports. Where the folder holds a run already, only what is missing is
 /// done: what was interrupted, what the plan has more than before, and what the store shows to be damaged.
 ///
-/// Everything that can be wrong with the configuration and the data is found before any model runs.
+/// `data` is what [`PlanData::read`] read of the job's plan; all that can be wrong with it was found there.
 ///
 /// # Errors
 /// [`RunError::Held`] where another program writes to the folder.
-pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outcome, RunError> {
+pub fn run(job: &Job, data: &PlanData, runtime: &Runtime, progress: &dyn Progress) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let plan = job.plan;
     let devices = plan.devices.iter().map(|device| device.parse()).collect::<Result<Vec<Device>, _>>()?;
@@ -109,7 +109,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
     if RunLock::is_held(job.folder) {
         take_lock(job.folder)?;
     }
-    let prepared = prepare::prepare(job, runtime, progress)?;
+    let prepared = prepare::prepare(job, data, runtime, progress)?;
     let begins = !job.folder.join(store::FILE_NAME).exists();
     if begins && job.existing == Existing::Resume {
         return Err(RunError::NothingToResume { folder: job.folder.to_owned() });
@@ -150,7 +150,7 @@ pub fn run(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Outc
             let options = SessionOptions { device: *device, ..options.clone() };
             models.push(Model::of_bundle(runtime, Arc::clone(&prepared.bundle), &options)?);
         }
-        for ((task, dataset), given) in plan.tasks.iter().zip(&prepared.datasets).zip(&prepared.given) {
+        for ((task, dataset), given) in plan.tasks.iter().zip(&prepared.data.datasets).zip(&prepared.data.given) {
             let data = Data { prepared, task, dataset, given };
             if !run_task(&work, &mut models, &data, &mut store)? {
                 complete = false;
@@ -197,7 +197,7 @@ fn open_store(
     let declared = record::declared(plan);
     let datasets: Vec<PlannedDataset> = prepared
         .iter()
-        .flat_map(|model| model.datasets.iter().map(|dataset| record::dataset(model, plan, dataset)))
+        .flat_map(|model| model.data.datasets.iter().map(|dataset| record::dataset(model, plan, dataset)))
         .collect();
     let build = crate::digest::sha256_of_this_program()
         .map_err(|source| RunError::Io { path: PathBuf::from("the file of this program"), source })?;
@@ -283,7 +283,7 @@ impl Metrics {
 
 /// A task as a model reads it.
 struct Data<'a> {
-    prepared: &'a Prepared,
+    prepared: &'a Prepared<'a>,
     task: &'a TaskPlan,
     dataset: &'a Dataset,
     /// By the method's label, what imported files say of its examples.

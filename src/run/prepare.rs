@@ -16,18 +16,59 @@ use crate::runtime::Runtime;
 use crate::tasks::{self, Dataset, Taken, TaskError};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// A model with its bundle, and the tasks as its tokenizer reads them.
-pub struct Prepared {
-    pub name: String,
-    pub bundle: Arc<OpenedBundle>,
-    pub manifest: Manifest,
+/// A plan's tasks as its models' tokenizers read them, and what imported files say of them: all that can be known, and be wrong,
+/// before a model is baked and before ONNX Runtime is there.
+pub struct PlanData {
+    /// In the order of the plan's models.
+    models: Vec<ModelData>,
+}
+
+/// The same for one model.
+pub struct ModelData {
     pub tokenizer: Tokenizer,
-    pub tokenizer_sha256: String,
-    pub baseline: i64,
     /// In the order of the plan's tasks.
     pub datasets: Vec<Dataset>,
     /// For each of them, by the method's label, what imported files say of its examples.
     pub given: Vec<HashMap<String, Arc<Given>>>,
+}
+
+impl PlanData {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// [`RunError::Invalid`] with every mistake that there is, or what could not be read.
+    pub fn read(plan: &Plan) -> Result<PlanData, RunError> {
+        let mut models = Vec::new();
+        let mut mistakes = Diagnostics(Vec::new());
+        for model in &plan.models {
+            let reads = Reads::open(&model.path, &model.name)?;
+            match read_data(plan, model, &reads) {
+                Ok((datasets, given)) => models.push(ModelData { tokenizer: reads.tokenizer, datasets, given }),
+                Err(RunError::Invalid(found)) => mistakes.extend(found),
+                Err(error) => return Err(error),
+            }
+        }
+        for method in &plan.methods {
+            // A file may speak of one model or task alone, but not of none.
+            let mut said =
+                models.iter().flat_map(|model| &model.given).filter_map(|given| given.get(&method.label)).peekable();
+            if said.peek().is_some() {
+                let nothing: Option<Vec<&Diagnostic>> = said.map(|given| given.nothing()).collect();
+                mistakes.0.extend(nothing.into_iter().flatten().take(1).cloned());
+            }
+        }
+        if mistakes.0.is_empty() { Ok(PlanData { models }) } else { Err(mistakes.finished().into()) }
+    }
+}
+
+/// A model with its bundle, and its data.
+pub struct Prepared<'a> {
+    pub name: String,
+    pub bundle: Arc<OpenedBundle>,
+    pub manifest: Manifest,
+    pub tokenizer_sha256: String,
+    pub baseline: i64,
+    pub data: &'a ModelData,
 }
 
 /// The mistakes in the data of a plan, as far as its models can be asked. For a plan that has mistakes of its own, so
@@ -44,45 +85,27 @@ pub fn data_mistakes(plan: &Plan) -> Diagnostics {
     mistakes
 }
 
-pub fn prepare(job: &Job, runtime: &Runtime, progress: &dyn Progress) -> Result<Vec<Prepared>, RunError> {
-    // Data first: baking may take minutes, and a mistake should not wait for it.
-    let mut read = Vec::new();
-    let mut mistakes = Diagnostics(Vec::new());
-    for model in &job.plan.models {
-        let reads = Reads::open(&model.path, &model.name)?;
-        match read_data(job.plan, model, &reads) {
-            Ok((datasets, given)) => read.push((reads.tokenizer, datasets, given)),
-            Err(RunError::Invalid(found)) => mistakes.extend(found),
-            Err(error) => return Err(error),
-        }
-    }
-    for method in &job.plan.methods {
-        // A file may speak of one model or task alone, but not of none.
-        let mut said =
-            read.iter().flat_map(|(_, _, given)| given).filter_map(|given| given.get(&method.label)).peekable();
-        if said.peek().is_some() {
-            let nothing: Option<Vec<&Diagnostic>> = said.map(|given| given.nothing()).collect();
-            mistakes.0.extend(nothing.into_iter().flatten().take(1).cloned());
-        }
-    }
-    if !mistakes.0.is_empty() {
-        return Err(mistakes.finished().into());
-    }
+/// `data` is of the job's plan.
+pub fn prepare<'a>(
+    job: &Job,
+    data: &'a PlanData,
+    runtime: &Runtime,
+    progress: &dyn Progress,
+) -> Result<Vec<Prepared<'a>>, RunError> {
     job.plan
         .models
         .iter()
-        .zip(read)
-        .map(|(model, (tokenizer, datasets, given))| {
+        .zip(&data.models)
+        .map(|(model, data)| {
             let bundle =
                 resolve_bundle(runtime, &model.path, &model.name, job.bundles, Some(job.interrupted), progress)?;
             let manifest = bundle.manifest.clone();
-            for note in notes(model, &manifest, &tokenizer, &datasets) {
+            for note in notes(model, &manifest, data) {
                 progress.note(&format!("{}: {note}", model.name));
             }
-            let baseline = baseline(model, &manifest, &tokenizer)?;
+            let baseline = baseline(model, &manifest, &data.tokenizer)?;
             let tokenizer_sha256 = bundle.files.get(TOKENIZER_FILE).cloned().unwrap_or_default();
-            let name = model.name.clone();
-            Ok(Prepared { name, bundle, manifest, tokenizer, tokenizer_sha256, baseline, datasets, given })
+            Ok(Prepared { name: model.name.clone(), bundle, manifest, tokenizer_sha256, baseline, data })
         })
         .collect()
 }
@@ -135,10 +158,10 @@ fn imported(
 }
 
 /// What the user should know of a model before it is run.
-fn notes(model: &ModelPlan, manifest: &Manifest, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Vec<String> {
-    let ends = tokenizer.note_on_ends().filter(|_| model.special_tokens != SpecialTokens::Tokenizer);
+fn notes(model: &ModelPlan, manifest: &Manifest, data: &ModelData) -> Vec<String> {
+    let ends = data.tokenizer.note_on_ends().filter(|_| model.special_tokens != SpecialTokens::Tokenizer);
     let mut notes: Vec<String> = manifest.notes.iter().filter(|note| Some(*note) != ends.as_ref()).cloned().collect();
-    for dataset in datasets {
+    for dataset in &data.datasets {
         let (name, counts) = (&dataset.name, &dataset.counts);
         notes.extend(
             counts.left_out().map(|(why, count)| {

@@ -97,7 +97,7 @@ impl Basis {
         };
         let of_method = |method: &Chosen| {
             let mut facts = Facts::from([(format!("method {}", method.label), method.described())]);
-            let given = models.iter().flat_map(|model| &model.given).find_map(|given| given.get(&method.label));
+            let given = models.iter().flat_map(|model| &model.data.given).find_map(|given| given.get(&method.label));
             facts.extend(given.map(|given| (format!("file of {}", method.label), given.sha256().to_owned())));
             (method.label.clone(), facts)
         };
@@ -178,7 +178,7 @@ fn prompt(model: &Prepared, example: &Example) -> Prompt {
         Some(_) => Vec::new(),
         None => std::iter::once(&example.target)
             .chain(&example.following)
-            .map(|&id| (id, model.tokenizer.token(id)))
+            .map(|&id| (id, model.data.tokenizer.token(id)))
             .collect(),
     };
     Prompt { ids: example.input_ids.clone(), answer }
@@ -215,7 +215,7 @@ impl ModelRecord {
             source: prepared.manifest.source.clone(),
             tokenizer_sha256: prepared.tokenizer_sha256.clone(),
             baseline_token_id: prepared.baseline,
-            baseline_token: prepared.tokenizer.token(prepared.baseline),
+            baseline_token: prepared.data.tokenizer.token(prepared.baseline),
             where_it_ran: where_it_ran.join("; "),
             workers: models.len(),
             forward_rows: counters.forward_rows,

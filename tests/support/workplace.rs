@@ -10,7 +10,7 @@ use assert_cmd::Command;
 use gim_harness::bundle::Opening;
 use gim_harness::bundle::bake::{BakeOptions, bake};
 use gim_harness::config::{Overrides, Plan, load_plan};
-use gim_harness::run::{Bundles, Existing, Job, Outcome, Progress, RunError, run, vocabulary};
+use gim_harness::run::{Bundles, Existing, Job, Outcome, PlanData, Progress, RunError, run, vocabulary};
 use gim_harness::runtime::{Model, Row, Runtime, RuntimeOptions, SessionOptions};
 use gim_harness::tokenizer::Tokenizer;
 
@@ -102,6 +102,6 @@ pub fn run_units(plan: &Plan, folder: &Path, existing: Existing, units: u64) -> 
     let begun = || Ok(());
     let bundles = Bundles { folder, opening: &Opening::default() };
     let job = Job { plan, folder, existing, interrupted: &interrupted, bundles, begun: &begun };
-    let complete = matches!(run(&job, &runtime(), &progress)?, Outcome::Complete(_));
+    let complete = matches!(run(&job, &PlanData::read(plan)?, &runtime(), &progress)?, Outcome::Complete(_));
     Ok((progress.done.get(), complete))
 }
