@@ -135,6 +135,7 @@ pub fn inverse_rms(g: &mut Graph, x: Id, eps: f64) -> Result<Id, GraphError> {
     let square = g.times(x, x)?;
     let mean = g.mean_last(square)?;
     let eps = g.scalar(eps, x)?;
+    let eps = g.with_axes_of(eps, mean)?;
     let shifted = g.plus(mean, eps)?;
     let root = g.unary(Unary::Sqrt, shifted)?;
     g.unary(Unary::Reciprocal, root)

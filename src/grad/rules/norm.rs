@@ -36,6 +36,7 @@ fn through_rms(v: &mut Vjp, x: Id, eps: Real) -> Result<Id, GradError> {
     let mean = v.graph.mean_last(aligned)?;
     let one = v.graph.scalar(1.0, x)?;
     let thawed = v.graph.minus(one, v.knobs.norm_freeze)?;
+    let thawed = v.graph.with_axes_of(thawed, mean)?;
     // The knob multiplies the mean, which is a number a row, rather than a whole activation.
     let mean = v.graph.times(mean, thawed)?;
     let through_statistic = v.graph.times(normed, mean)?;
