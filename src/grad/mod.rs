@@ -1,7 +1,7 @@
 //! Reverse mode on a graph, with the modifications of GIM and its family as run-time knobs.
 //!
-//! The driver here alone knows reachability, accumulation, un-broadcasting and which scalars wait. A rule ([`rules`]) turns the gradient of
-//! one operator's output into those of its inputs, in the output's broadcast shape. What a rule may depart from
+//! The driver here alone knows reachability, accumulation, un-broadcasting and which scalars wait. A rule ([`rules`]) turns
+//! the gradient of one operator's output into those of its inputs, in the output's broadcast shape. What a rule may depart from
 //! calculus on is decided by the sites ([`sites`]) that were found before, and all of it is recorded in the [`Audit`].
 
 pub mod audit;
@@ -167,12 +167,16 @@ pub fn differentiate_around(
 fn without_factors(graph: &Graph, gradient: Id) -> (Id, Vec<Id>) {
     let (mut rest, mut factors) = (gradient, Vec::new());
     while let Some((x, factor)) = scalar_product(graph, rest) {
+        let Some(of_it) = scalars_of(graph, factor, MOST_FACTORS - factors.len()) else { break };
         rest = x;
-        scalars_of(graph, factor, &mut factors);
+        factors.extend(of_it);
     }
     factors.sort_unstable();
     (rest, factors)
 }
+
+/// No more scalars than this wait: in a file made by others, the number of them may double at every operator.
+const MOST_FACTORS: usize = 8;
 
 /// `x` and `s` of an element-wise product that is `x s` with a scalar `s`, in the shape of `x`.
 fn scalar_product(graph: &Graph, id: Id) -> Option<(Id, Id)> {
@@ -186,17 +190,21 @@ fn scalar_product(graph: &Graph, id: Id) -> Option<(Id, Id)> {
     }
 }
 
-/// The scalars that a scalar is the product of.
-fn scalars_of(graph: &Graph, scalar: Id, into: &mut Vec<Id>) {
-    let value = graph.value(scalar);
-    match (&value.op, &value.inputs[..]) {
-        (Op::Binary(Binary::Mul), &[a, b]) => {
-            scalars_of(graph, a, into);
-            scalars_of(graph, b, into);
+/// The scalars that a scalar is the product of, but for 1; none where they are more than so many.
+fn scalars_of(graph: &Graph, scalar: Id, most: usize) -> Option<Vec<Id>> {
+    let (mut found, mut open) = (Vec::new(), vec![scalar]);
+    while let Some(scalar) = open.pop() {
+        let value = graph.value(scalar);
+        match (&value.op, &value.inputs[..]) {
+            (Op::Binary(Binary::Mul), &[a, b]) => open.extend([a, b]),
+            _ if graph.as_scalar(scalar) == Some(1.0) => {}
+            _ => found.push(scalar),
         }
-        _ if graph.as_scalar(scalar) == Some(1.0) => {}
-        _ => into.push(scalar),
+        if found.len() + open.len() > most {
+            return None;
+        }
     }
+    Some(found)
 }
 
 /// The product with scalars, which are multiplied by each other first: once a graph, since equal products are one value.
@@ -290,6 +298,22 @@ mod tests {
         // Nor does the product of two activations have a scalar.
         let product = graph.times(a, b).unwrap();
         assert_eq!(without_factors(&graph, product), (product, vec![]));
+    }
+
+    #[test]
+    fn products_of_many_scalars_are_left_as_they_are() {
+        let (mut graph, [a, _, s, t]) = parts();
+        let mut power = s;
+        for _ in 0..64 {
+            power = graph.times(power, power).unwrap();
+        }
+        let product = graph.times(a, power).unwrap();
+        assert_eq!(without_factors(&graph, product), (product, vec![]));
+        let again = graph.times(product, t).unwrap();
+        assert_eq!(without_factors(&graph, again), (product, vec![t]));
+        let chain = (0..100).fold(a, |x, _| graph.times(x, t).unwrap());
+        let (rest, factors) = without_factors(&graph, chain);
+        assert_eq!((rest == a, factors), (false, vec![t; MOST_FACTORS]));
     }
 
     #[test]

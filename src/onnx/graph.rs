@@ -177,7 +177,7 @@ impl Graph {
     }
 
     /// A scalar with as many axes as another value, all of size 1. Where a scalar meets a last axis of size 1, ONNX Runtime goes
-    /// through that axis' neighbours one by one (13 ns an element instead of 1).
+    /// through the elements one by one (14 ns each instead of 1).
     pub fn with_axes_of(&mut self, scalar: Id, other: Id) -> Result<Id, GraphError> {
         let rank = self.shape(other).len();
         match &self.value(scalar).op {
