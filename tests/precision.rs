@@ -83,6 +83,7 @@ fn double_precision_is_nearer_to_what_the_graphs_mean() {
         let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed()).collect();
         assert!(failed.is_empty(), "{name}: {failed:#?}");
         // What is left is that results are f32, and so is the error function, of which small differences are taken.
+        // Where a model has one, it may be off by more than all that single precision adds.
         let (wide, narrow) = (runtime_off(&checks), runtime_off(&verified(&single)));
         let most = if WITH_ERF.contains(&name) { 5e-6 } else { 3e-7 };
         assert!(wide < most && (wide < narrow || WITH_ERF.contains(&name)), "{name}: {wide} and {narrow}");
